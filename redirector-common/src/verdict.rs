@@ -1,0 +1,111 @@
+//! Every way a packet can leave the program, by name.
+//!
+//! **Architecture invariant:** a packet gets exactly one [`Verdict`], and every verdict has a counter,
+//! a name in the CLI and a line of documentation, all made from the one list below.
+
+/// Makes an enum whose variants have an index, a name for people and machines, and a meaning.
+macro_rules! named {
+    ($(#[$meta:meta])* $name:ident, base $base:expr; $($(#[doc = $doc:literal])+ $variant:ident = $text:literal,)+) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum $name {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl $name {
+            /// Every value, in the order of the counters.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Position of its counter in [`crate::abi::Counters`].
+            #[inline(always)]
+            pub const fn index(self) -> usize {
+                $base + self as usize
+            }
+
+            /// The name in counters, `show` and `explain`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+
+            /// What it means, in one sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc),+).trim_ascii(),)+
+                }
+            }
+        }
+    };
+}
+
+named! {
+    /// What became of a packet.
+    Verdict, base 0;
+    /// Sent to the only backend of its slot.
+    ForwardSettled = "forward-settled",
+    /// A SYN in a split slot, sent to the slot's `now`.
+    ForwardNew = "forward-new",
+    /// In a split slot, sent to the backend that its connection is recorded on.
+    ForwardFlow = "forward-flow",
+    /// In a split slot, not recorded, sent to the slot's `was`.
+    ForwardWas = "forward-was",
+    /// Its own node is dead; sent to the slot's `now`, whose reset tells the client.
+    ForwardOrphan = "forward-orphan",
+    /// A node's answer, sent to the client from the VIP.
+    Reply = "reply",
+    /// Left alone: too short to hold the headers that it announces.
+    PassTruncated = "pass-truncated",
+    /// Left alone: neither IPv4 nor a frame that carries it (ARP, IPv6, LLDP, ...).
+    PassNotIpv4 = "pass-not-ipv4",
+    /// Left alone: a VLAN tag before the IP header.
+    PassVlan = "pass-vlan",
+    /// Left alone: an IP header with wrong version, length or options.
+    PassMalformed = "pass-malformed",
+    /// Left alone: an IPv4 header with options.
+    PassIpOptions = "pass-ip-options",
+    /// Left alone: an IPv4 fragment.
+    PassFragment = "pass-fragment",
+    /// Left alone: neither TCP nor anything else that a redirect takes.
+    PassProtocol = "pass-protocol",
+    /// Left alone: no redirect listens there and no node answers from there.
+    PassNotOurs = "pass-not-ours",
+    /// Left alone: a node's answer to the relay itself, such as to a health check.
+    PassToRelay = "pass-to-relay",
+    /// Left to the kernel, which answers it: its time to live ends here.
+    PassTtl = "pass-ttl",
+    /// Dropped: no backend to send it to.
+    DropNoBackend = "drop-no-backend",
+    /// Dropped: the backend's link-layer address is not known.
+    DropNoNextHop = "drop-no-next-hop",
+    /// Dropped: an answer whose next hop towards the client is not known.
+    DropNoReturnHop = "drop-no-return-hop",
+    /// Dropped: a client's TCP to a node that avoids the VIP (`direct-tcp = "drop"`).
+    DropDirectTcp = "drop-direct-tcp",
+    /// Dropped: the redirect has no table; a fault of the agent.
+    DropNoTable = "drop-no-table",
+}
+
+/// First counter of an [`Event`].
+pub const EVENT_BASE: usize = 40;
+
+named! {
+    /// Something that happened on the way to a verdict.
+    Event, base EVENT_BASE;
+    /// A handshake answered by a node was noted.
+    EmbryoNoted = "embryo-noted",
+    /// The client completed a noted handshake; its connection was recorded.
+    FlowPromoted = "flow-promoted",
+    /// A connection was recorded because its node spoke.
+    FlowLearned = "flow-learned",
+    /// The flow table was full: a connection could not be recorded.
+    FlowTableFull = "flow-table-full",
+    /// The kernel was asked for the next hop towards a client.
+    ReturnHopAsked = "return-hop-asked",
+}
+
+const _: () = {
+    assert!(Verdict::ALL.len() <= EVENT_BASE);
+    assert!(EVENT_BASE + Event::ALL.len() <= crate::abi::COUNTER_SLOTS);
+};
