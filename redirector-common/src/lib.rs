@@ -1,6 +1,50 @@
 //! The life of a packet, shared by the kernel program, the agent and the tests.
+//!
+//! [`process`] is all of it, in the order of the modules:
+//!
+//! | step | module | question |
+//! |---|---|---|
+//! | parse | [`parse`] | which headers are these, and are they ones we may touch? |
+//! | classify | [`classify`] | does it go to a redirect, come from a node, or is it none of ours? |
+//! | select | [`select`] | which backend does this client's packet go to? |
+//! | learn | [`learn`] | what does a node's answer tell about its connection? |
+//! | rewrite | [`rewrite`] | which bytes change? |
+//!
+//! Emitting (an XDP action, a device map) and counting are left to the caller, who gets an [`Outcome`].
+//!
+//! **Architecture invariants**
+//!
+//! * Nothing here calls the kernel, allocates, reads a clock or draws a random number. Bytes come from
+//!   a [`Frame`], state from [`Tables`]; the kernel program and the host each bring their own.
+//! * A packet that ends in a pass is not changed by one byte: every check comes before the first write.
+//! * There is no `unsafe`.
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "host")]
+extern crate std;
+
 pub mod abi;
+pub mod bench;
+pub mod checksum;
+pub mod classify;
+pub mod frame;
+pub mod hash;
+#[cfg(feature = "host")]
+pub mod host;
+pub mod learn;
+pub mod parse;
+mod process;
+pub mod rewrite;
+pub mod select;
+pub mod slot;
+pub mod tables;
+pub mod trie;
 pub mod verdict;
+pub mod wire;
+
+pub use crate::{
+    frame::Frame,
+    process::{Outcome, process},
+    tables::Tables,
+};

@@ -87,6 +87,47 @@ named! {
     DropNoTable = "drop-no-table",
 }
 
+/// What is to be done with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It was rewritten: send it by the interface of the [`crate::Outcome`].
+    Transmit,
+    /// It was not changed: the kernel's.
+    Pass,
+    /// Gone.
+    Drop,
+}
+
+impl Verdict {
+    /// What is to be done with a packet that got this verdict.
+    #[inline(always)]
+    pub const fn action(self) -> Action {
+        match self {
+            Self::ForwardSettled
+            | Self::ForwardNew
+            | Self::ForwardFlow
+            | Self::ForwardWas
+            | Self::ForwardOrphan
+            | Self::Reply => Action::Transmit,
+            Self::PassTruncated
+            | Self::PassNotIpv4
+            | Self::PassVlan
+            | Self::PassMalformed
+            | Self::PassIpOptions
+            | Self::PassFragment
+            | Self::PassProtocol
+            | Self::PassNotOurs
+            | Self::PassToRelay
+            | Self::PassTtl => Action::Pass,
+            Self::DropNoBackend
+            | Self::DropNoNextHop
+            | Self::DropNoReturnHop
+            | Self::DropDirectTcp
+            | Self::DropNoTable => Action::Drop,
+        }
+    }
+}
+
 /// First counter of an [`Event`].
 pub const EVENT_BASE: usize = 40;
 

@@ -1,1 +1,3 @@
-//! x
+//! The agent.
+
+pub mod datapath;

@@ -1,0 +1,65 @@
+//! The state that the packet path reads and writes, behind a trait.
+
+use crate::abi::{Backend, Embryo, Endpoint, EndpointKey4, Flow, FlowKey4, NextHop, SlotTable};
+use crate::verdict::Event;
+
+/// Where an answer goes next on its way to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReturnHop {
+    /// To this neighbour.
+    Via(NextHop),
+    /// To the relay itself.
+    Local,
+    /// Nobody knows (yet).
+    Unknown,
+}
+
+/// The maps, as the packet path sees them. [`crate::abi::map`] names each.
+///
+/// Entries are only valid for the packet at hand. Every method is a map lookup or two; none blocks.
+pub trait Tables {
+    /// Whether `port` (host order) is one that a redirect or a node uses.
+    fn is_our_port(&self, port: u16) -> bool;
+
+    /// What stands at this address, port and protocol.
+    fn endpoint(&self, key: &EndpointKey4) -> Option<&Endpoint>;
+
+    /// The table of a redirect.
+    fn slot_table(&self, redirect: u16) -> Option<&SlotTable>;
+
+    /// A backend, or `None` beyond the end of the map.
+    fn backend(&self, id: u16) -> Option<&Backend>;
+
+    /// The agent's clock, seconds.
+    fn epoch(&self) -> u32;
+
+    /// Runs `visit` on the recorded flow, if there is one; changes are kept.
+    fn visit_flow<R>(&self, key: &FlowKey4, visit: impl FnOnce(&mut Flow) -> R) -> Option<R>;
+
+    /// Records a flow in place of any other with this key; `false` when the table is full.
+    fn record_flow(&self, key: &FlowKey4, flow: Flow) -> bool;
+
+    /// Records a flow unless there is one with this key; `false` when the table is full.
+    fn record_new_flow(&self, key: &FlowKey4, flow: Flow) -> bool;
+
+    /// A noted handshake.
+    fn embryo(&self, key: &FlowKey4) -> Option<Embryo>;
+
+    /// Notes a handshake, evicting the oldest if need be.
+    fn note_embryo(&self, key: &FlowKey4, embryo: Embryo);
+
+    /// Forgets a handshake.
+    fn forget_embryo(&self, key: &FlowKey4);
+
+    /// The next hop towards a client.
+    fn return_hop(&self, client: [u8; 4]) -> ReturnHop;
+
+    /// Counts an event.
+    fn count(&self, event: Event);
+
+    /// Counts a packet of `bytes` sent to backend `id`; `syn` when it is an attempt to connect.
+    fn count_forward(&self, id: u16, bytes: usize, syn: bool);
+
+    /// Counts a packet of `bytes` answered by backend `id`; `syn_ack` when it accepts a connection.
+    fn count_reply(&self, id: u16, bytes: usize, syn_ack: bool);
+}

@@ -1,0 +1,118 @@
+//! Headers as they are on the wire: byte arrays in network order, alignment 1.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Ethernet II header (IEEE 802.3, clause 3).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Ethernet {
+    /// Receiver's link-layer address.
+    pub destination: [u8; 6],
+    /// Sender's link-layer address.
+    pub source: [u8; 6],
+    /// Type of the payload: [`ethertype`].
+    pub ethertype: [u8; 2],
+}
+
+/// Values of [`Ethernet::ethertype`].
+pub mod ethertype {
+    /// IPv4 (RFC 894).
+    pub const IPV4: [u8; 2] = [0x08, 0x00];
+    /// A customer VLAN tag (IEEE 802.1Q).
+    pub const VLAN: [u8; 2] = [0x81, 0x00];
+    /// A service VLAN tag (IEEE 802.1ad).
+    pub const SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
+}
+
+/// IPv4 header without options (RFC 791, section 3.1).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Ipv4 {
+    /// Version (high 4 bits) and header length in 32-bit words (low 4 bits).
+    pub version_ihl: u8,
+    /// Differentiated services and ECN; never changed.
+    pub tos: u8,
+    /// Length of header and payload, bytes.
+    pub total_length: [u8; 2],
+    /// Identification of a datagram's fragments.
+    pub identification: [u8; 2],
+    /// Flags (high 3 bits) and offset (low 13 bits, units of 8 bytes).
+    pub fragment: [u8; 2],
+    /// Time to live, hops.
+    pub ttl: u8,
+    /// Protocol of the payload: [`protocol`].
+    pub protocol: u8,
+    /// Checksum of the header (RFC 1071).
+    pub checksum: [u8; 2],
+    /// Sender.
+    pub source: [u8; 4],
+    /// Receiver.
+    pub destination: [u8; 4],
+}
+
+/// [`Ipv4::version_ihl`] of a header without options.
+pub const IPV4_NO_OPTIONS: u8 = 0x45;
+
+/// Bits of [`Ipv4::fragment`] that are set in any fragment: "more fragments" and the offset.
+pub const FRAGMENT_MASK: u16 = 0x3fff;
+
+/// Values of [`Ipv4::protocol`].
+pub mod protocol {
+    /// TCP.
+    pub const TCP: u8 = 6;
+}
+
+/// TCP header without options (RFC 9293, section 3.1).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Tcp {
+    /// Sender's port.
+    pub source: [u8; 2],
+    /// Receiver's port.
+    pub destination: [u8; 2],
+    /// Sequence number.
+    pub sequence: [u8; 4],
+    /// Acknowledgement number.
+    pub acknowledgement: [u8; 4],
+    /// Header length in 32-bit words (high 4 bits).
+    pub data_offset: u8,
+    /// Control bits: [`tcp_flag`].
+    pub flags: u8,
+    /// Receive window.
+    pub window: [u8; 2],
+    /// Checksum of pseudo-header, header and data.
+    pub checksum: [u8; 2],
+    /// Urgent pointer.
+    pub urgent: [u8; 2],
+}
+
+/// Bits of [`Tcp::flags`].
+pub mod tcp_flag {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement number counts.
+    pub const ACK: u8 = 0x10;
+}
+
+/// The three headers of the common case, one after the other: one bounds check reads them all.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct TcpHeaders {
+    /// At offset 0.
+    pub ethernet: Ethernet,
+    /// At offset 14.
+    pub ipv4: Ipv4,
+    /// At offset 34.
+    pub tcp: Tcp,
+}
+
+const _: () = {
+    assert!(size_of::<Ethernet>() == 14);
+    assert!(size_of::<Ipv4>() == 20);
+    assert!(size_of::<Tcp>() == 20);
+    assert!(size_of::<TcpHeaders>() == 54);
+};

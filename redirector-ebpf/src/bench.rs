@@ -1,0 +1,74 @@
+//! Programs that measure the redirector through `BPF_PROG_TEST_RUN`, which does not restore a packet
+//! between repeats. `restore` does: it writes the headers anew, with the next client's address, and
+//! tail-calls the program to be measured, or `floor` for a control run to be subtracted.
+#![no_std]
+#![no_main]
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    btf_maps::{Array, ProgramArray},
+    helpers::bpf_ktime_get_ns,
+    macros::{btf_map, xdp},
+    programs::XdpContext,
+};
+use redirector_common::{
+    bench::{CLIENT_IS_DESTINATION, CLIENT_IS_SOURCE, Template},
+    wire::TcpHeaders,
+};
+
+#[btf_map]
+static TEMPLATE: Array<Template, 1> = Array::new();
+
+#[btf_map]
+static TARGET: ProgramArray<1> = ProgramArray::new();
+
+/// The least that a program which answers with `XDP_TX` can do.
+#[xdp]
+fn floor(_context: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
+/// Restores the headers, then runs the program in `TARGET`.
+#[xdp]
+fn restore(context: XdpContext) -> u32 {
+    let (start, end) = (context.data(), context.data_end());
+    if start + size_of::<TcpHeaders>() > end {
+        return xdp_action::XDP_ABORTED;
+    }
+    let Some(template) = TEMPLATE.get_ptr_mut(0) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    // SAFETY: only one test runs at a time.
+    let template = unsafe { &mut *template };
+    // SAFETY: checked against `data_end` above; any bytes are a valid `TcpHeaders`.
+    let headers = unsafe { &mut *(start as *mut TcpHeaders) };
+    *headers = template.headers;
+    // An odd multiplier visits every client once before any twice, in no order that a cache likes.
+    let client = template.counter.wrapping_mul(0x9e37_79b1) & template.client_mask;
+    template.counter = template.counter.wrapping_add(1);
+    if template.client_is == CLIENT_IS_SOURCE {
+        let base = u32::from_be_bytes(headers.ipv4.source);
+        headers.ipv4.source = (base ^ client).to_be_bytes();
+    } else if template.client_is == CLIENT_IS_DESTINATION {
+        let base = u32::from_be_bytes(headers.ipv4.destination);
+        headers.ipv4.destination = (base ^ client).to_be_bytes();
+    }
+    // By the time a NIC's packet is looked at it has long been written; here the processor would have to
+    // forward it from its store buffer, piecemeal. Reading the clock gives it time.
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_ktime_get_ns() };
+    // SAFETY: the map holds programs of this type; on success the call does not come back.
+    unsafe { TARGET.tail_call(&context, 0) };
+    xdp_action::XDP_ABORTED
+}
+
+/// Required of any program without `std`; the verifier proves that it is never reached.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The kernel lets only programs with a compatible licence call some helpers.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,104 @@
+//! Links to interfaces. They are pinned: what is attached stays so when the agent dies, and the next
+//! agent puts its own program in place of the running one without a gap (`bpf_link_update`).
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use aya::programs::{
+    Xdp, XdpMode,
+    links::{FdLink, PinnedLink},
+    xdp::XdpLink,
+};
+
+use super::load;
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver.
+    Native,
+    /// After the kernel has made an skb: works everywhere, is slow.
+    Generic,
+}
+
+impl Mode {
+    /// The word for it in configuration and output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+/// What came of attaching to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// There was a link of an earlier agent; the program was exchanged in place.
+    Adopted,
+    /// A new link was made.
+    New,
+}
+
+fn pin_of(pin_directory: &Path, interface: &str, mode: Mode) -> PathBuf {
+    load::links(pin_directory).join(format!("{interface}.{}", mode.name()))
+}
+
+/// Attaches `program` to `interface` and pins the link.
+///
+/// # Errors
+///
+/// The interface does not exist, its driver does not take the program in this mode, or another program is
+/// attached.
+pub fn attach(
+    program: &mut Xdp,
+    interface: &str,
+    mode: Mode,
+    pin_directory: &Path,
+) -> anyhow::Result<Attached> {
+    let pin = pin_of(pin_directory, interface, mode);
+    if pin.exists() {
+        match exchange(program, &pin) {
+            Ok(()) => return Ok(Attached::Adopted),
+            // The interface was removed and made anew: its link is dead, its pin a leftover.
+            Err(error) => {
+                log::info!("{interface}: the pinned link is stale ({error:#}), attaching anew");
+                std::fs::remove_file(&pin)
+                    .with_context(|| format!("cannot remove {}", pin.display()))?;
+            }
+        }
+    }
+    let flags = match mode {
+        Mode::Native => XdpMode::Driver,
+        Mode::Generic => XdpMode::Skb,
+    };
+    let id = program.attach(interface, flags)?;
+    let link: FdLink = program.take_link(id)?.try_into().map_err(|_| {
+        anyhow!("the kernel has no BPF links for XDP; Linux 5.9 or later is needed")
+    })?;
+    link.pin(&pin)
+        .with_context(|| format!("cannot pin the link as {}", pin.display()))?;
+    Ok(Attached::New)
+}
+
+/// Puts `program` in place of the one that the pinned link runs.
+fn exchange(program: &mut Xdp, pin: &Path) -> anyhow::Result<()> {
+    let link: XdpLink = FdLink::from(PinnedLink::from_pin(pin)?).try_into()?;
+    let id = program.attach_to_link(link)?;
+    // The pin keeps it attached; our handle is not needed any more.
+    drop(program.take_link(id)?);
+    Ok(())
+}
+
+/// Takes the program off `interface`, if it was attached in `mode` by us.
+///
+/// # Errors
+///
+/// The pin can't be removed.
+pub fn detach(interface: &str, mode: Mode, pin_directory: &Path) -> anyhow::Result<()> {
+    let pin = pin_of(pin_directory, interface, mode);
+    if pin.exists() {
+        std::fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
+    }
+    Ok(())
+}

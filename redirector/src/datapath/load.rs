@@ -1,0 +1,197 @@
+//! Program and maps, fresh or adopted from pins.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::{Ebpf, EbpfLoader, programs::Xdp};
+use redirector_common::abi::{ABI_VERSION, map};
+use thiserror::Error;
+
+use super::{
+    maps::{Maps, MapsError},
+    object::Object,
+};
+
+/// Name of the program in the object.
+const PROGRAM: &str = "redirector";
+
+/// Maps that outlive the agent.
+const PINNED: [&str; 14] = [
+    map::GLOBALS,
+    map::PORT_FILTER,
+    map::ENDPOINTS4,
+    map::SLOT_TABLES,
+    map::BACKENDS,
+    map::FLOWS4,
+    map::EMBRYOS4,
+    map::RETURN_ROOT,
+    map::RETURN_NODES,
+    map::RETURN_HOPS,
+    map::WANTED4,
+    map::TX_PORTS,
+    map::COUNTERS,
+    map::BACKEND_STATS,
+];
+
+/// The program could not be loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// A directory for pins can't be made.
+    #[error(
+        "cannot make {path} to pin the maps: {source}; mount the BPF file system there \
+         (mount -t bpf bpf /sys/fs/bpf) or choose another place with --pin-dir"
+    )]
+    PinDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel refused for want of privileges.
+    #[error(
+        "the kernel does not let this process load BPF programs ({source}); run as root, or with \
+         CAP_BPF and CAP_NET_ADMIN"
+    )]
+    Privileges {
+        /// What aya says.
+        source: anyhow::Error,
+    },
+    /// The kernel refused the object.
+    #[error("cannot load the BPF object: {source}; Linux 5.10 or later is needed, with BTF")]
+    Object {
+        /// What aya says, with the verifier's log.
+        source: anyhow::Error,
+    },
+    /// A map is not as this agent knows it.
+    #[error(transparent)]
+    Maps(#[from] MapsError),
+}
+
+/// The loaded program and its maps.
+pub struct Datapath {
+    ebpf: Ebpf,
+    /// The maps.
+    pub maps: Maps,
+    /// Whether the maps were found pinned: another agent's run goes on in them.
+    pub adopted: bool,
+}
+
+/// The directory of this ABI's pins.
+fn versioned(pin_directory: &Path) -> PathBuf {
+    pin_directory.join(format!("v{ABI_VERSION}"))
+}
+
+/// The directory of the pinned links.
+pub(super) fn links(pin_directory: &Path) -> PathBuf {
+    versioned(pin_directory).join("links")
+}
+
+/// Loads the object. With `pin_directory` the maps are pinned there, or taken from there if they are.
+/// `flows` is the size of the flow table, if it is made anew.
+///
+/// # Errors
+///
+/// See [`LoadError`]; nothing is attached then.
+pub fn load(
+    object: &Object,
+    flows: u32,
+    pin_directory: Option<&Path>,
+) -> Result<Datapath, LoadError> {
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries(map::FLOWS4, flows);
+    let mut adopted = false;
+    if let Some(pin_directory) = pin_directory {
+        adopted = versioned(pin_directory).join(map::GLOBALS).exists();
+        let links = links(pin_directory);
+        fs::create_dir_all(&links).map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => LoadError::Privileges {
+                source: source.into(),
+            },
+            _ => LoadError::PinDirectory {
+                path: links,
+                source,
+            },
+        })?;
+        for name in PINNED {
+            loader.map_pin_path(name, versioned(pin_directory).join(name));
+        }
+    }
+    let loaded = loader
+        .load(object.bytes())
+        .map_err(classify)
+        .and_then(|mut ebpf| {
+            program(&mut ebpf)?.load().map_err(classify)?;
+            let maps = Maps::take(&mut ebpf)?;
+            Ok(Datapath {
+                ebpf,
+                maps,
+                adopted,
+            })
+        });
+    if let (Err(_), Some(pin_directory), false) = (&loaded, pin_directory, adopted) {
+        unpin(pin_directory);
+    }
+    loaded
+}
+
+/// Takes away all pins of this ABI; what is attached goes with its link.
+pub fn unpin(pin_directory: &Path) {
+    let directory = versioned(pin_directory);
+    if let Err(error) = fs::remove_dir_all(&directory)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!("cannot remove the pins in {}: {error}", directory.display());
+    }
+    // Other versions' pins may be beside ours; then the directory stays.
+    let _ = fs::remove_dir(pin_directory);
+}
+
+/// The XDP program of a loaded object.
+fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
+    let missing = || LoadError::Object {
+        source: anyhow::anyhow!("it has no program {PROGRAM}"),
+    };
+    let program = ebpf.program_mut(PROGRAM).ok_or_else(missing)?;
+    program.try_into().map_err(|error| LoadError::Object {
+        source: anyhow::Error::new(error),
+    })
+}
+
+fn classify(error: impl std::error::Error + Send + Sync + 'static) -> LoadError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(current) = cause {
+        if let Some(io_error) = current.downcast_ref::<io::Error>()
+            && io_error.kind() == io::ErrorKind::PermissionDenied
+        {
+            return LoadError::Privileges {
+                source: error.into(),
+            };
+        }
+        cause = current.source();
+    }
+    LoadError::Object {
+        source: error.into(),
+    }
+}
+
+impl Datapath {
+    /// The program, to be attached or run.
+    ///
+    /// # Errors
+    ///
+    /// The object has no such program; [`load`] has already looked.
+    pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
+        program(&mut self.ebpf)
+    }
+
+    /// Reads the program's log lines into the `log` crate.
+    ///
+    /// # Errors
+    ///
+    /// The object has no log.
+    pub fn logger(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>, aya_log::Error> {
+        aya_log::EbpfLogger::init(&mut self.ebpf)
+    }
+}

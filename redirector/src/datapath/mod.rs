@@ -1,0 +1,23 @@
+//! The agent's hands in the kernel: load the program, keep its maps, attach it to interfaces.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `object.rs` | where the program comes from |
+//! | `load.rs` | program and maps, fresh or adopted from pins |
+//! | `maps.rs` | every map, typed |
+//! | `attach.rs` | links to interfaces, pinned so that forwarding outlives the agent |
+//! | `plain.rs` | the one `unsafe` line of the agent: ABI structures are plain bytes |
+//!
+//! **Architecture invariant:** nothing outside this module makes a `bpf` system call, and only the agent's
+//! main loop holds a [`Maps`] that it writes to.
+
+mod attach;
+mod load;
+mod maps;
+mod object;
+mod plain;
+
+pub use attach::{Attached, Mode, attach, detach};
+pub use load::{Datapath, LoadError, load, unpin};
+pub use maps::{Maps, MapsError};
+pub use object::{Object, ObjectError};

@@ -1,0 +1,180 @@
+//! One small world, in host tables and in kernel maps alike: two VIPs' redirects, five nodes, slots
+//! settled and split, clients on-link, behind a gateway, unknown, and the relay itself.
+
+use bytemuck::Zeroable as _;
+use redirector::datapath::{Maps, MapsError};
+use redirector_common::{
+    abi::{
+        BACKEND_DEAD, Backend, Endpoint, EndpointKey4, Flow, FlowKey4, Globals, NextHop,
+        SLOT_SPLIT, SLOTS, Slot, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP,
+        TRIE_LOCAL, TrieNode,
+    },
+    host::HostTables,
+    wire::protocol,
+};
+
+/// A redirect's VIP and port.
+pub const VIP: ([u8; 4], u16) = ([10, 0, 0, 1], 1080);
+/// The VIP and port of a redirect whose table is missing.
+pub const VIP_WITHOUT_TABLE: ([u8; 4], u16) = ([10, 0, 0, 1], 1081);
+/// Nodes 1 to 5: the fourth has no next hop, the fifth is dead.
+pub const NODES: [[u8; 4]; 5] = [
+    [10, 0, 1, 2],
+    [10, 0, 1, 3],
+    [10, 0, 1, 4],
+    [10, 0, 1, 5],
+    [10, 0, 1, 6],
+];
+/// The port of all nodes; not the VIP's, so that ports are translated.
+pub const NODE_PORT: u16 = 1088;
+/// Interface of the nodes.
+pub const NODE_IFINDEX: u32 = 7;
+/// Interface of the clients.
+pub const CLIENT_IFINDEX: u32 = 8;
+/// The relay's own address: answers to it are its own.
+pub const RELAY: [u8; 4] = [10, 0, 1, 1];
+/// Clients from here to `.255` have no next hop that anybody knows.
+pub const LOST_NETWORK: [u8; 3] = [203, 0, 113];
+/// Key of the client hash.
+pub const KEY: [u64; 2] = [0x1234_5678_9abc_def0, 0x0fed_cba9_8765_4321];
+
+/// Next hop towards the nodes.
+pub fn node_hop(node: u8) -> NextHop {
+    NextHop {
+        destination: [2, 0, 0, 0, 1, node],
+        source: [2, 0, 0, 0, 0, 1],
+        ifindex: NODE_IFINDEX,
+    }
+}
+
+/// Next hop towards the clients.
+pub fn client_hop() -> NextHop {
+    NextHop {
+        destination: [2, 0, 0, 0, 2, 9],
+        source: [2, 0, 0, 0, 0, 2],
+        ifindex: CLIENT_IFINDEX,
+    }
+}
+
+/// The key of a TCP endpoint.
+pub fn tcp(address: [u8; 4], port: u16) -> EndpointKey4 {
+    EndpointKey4 {
+        address,
+        port: port.to_be_bytes(),
+        protocol: protocol::TCP,
+        reserved: 0,
+    }
+}
+
+/// Slot `index` of the fixture's table. In groups of eight: settled on each of the first three nodes,
+/// settled on nothing, split between living nodes, from a dead one, to nothing, to an unreachable one.
+pub fn slot(index: usize) -> Slot {
+    let split = |now, was: u16| Slot {
+        now,
+        was: was | SLOT_SPLIT,
+    };
+    match index % 8 {
+        0 => Slot::settled_on(1),
+        1 => Slot::settled_on(2),
+        2 => Slot::settled_on(3),
+        3 => Slot::settled_on(0),
+        4 => split(1, 2),
+        5 => split(3, 5),
+        6 => split(0, 5),
+        _ => split(4, 1),
+    }
+}
+
+/// The host's tables.
+pub fn host_tables() -> HostTables {
+    let mut tables = HostTables {
+        epoch: 17,
+        ..HostTables::default()
+    };
+    tables.add_endpoint(tcp(VIP.0, VIP.1), Endpoint::listener(VIP.0, VIP.1, 0, 1));
+    tables.add_endpoint(
+        tcp(VIP_WITHOUT_TABLE.0, VIP_WITHOUT_TABLE.1),
+        Endpoint::listener(VIP_WITHOUT_TABLE.0, VIP_WITHOUT_TABLE.1, 1, 2),
+    );
+    for (id, address) in (1_u16..).zip(NODES) {
+        let mut backend = Backend::new(address, NODE_PORT);
+        if id != 4 {
+            backend = backend.via(node_hop(address[3]));
+        }
+        if id == 5 {
+            backend.flags |= BACKEND_DEAD;
+        }
+        tables.backends.insert(id, backend);
+        tables.add_endpoint(
+            tcp(address, NODE_PORT),
+            Endpoint::node(&backend, id, VIP.0, VIP.1, 0, 1),
+        );
+    }
+    let mut table: Box<SlotTable> = bytemuck::zeroed_box();
+    table.key = KEY;
+    table.generation = 1;
+    for index in 0..SLOTS {
+        table.slots[index] = slot(index);
+        table.split_slots += u32::from(table.slots[index].is_split());
+    }
+    tables.slot_tables.insert(0, table);
+
+    tables.route_all_via(client_hop());
+    // 10.0.1.0/24 goes by a child of a child for the relay's own address; 203.0.113.0/24 is unknown.
+    let mut last = TrieNode {
+        entries: [TRIE_FIRST_HOP; 256],
+    };
+    last.entries[usize::from(RELAY[3])] = TRIE_LOCAL;
+    let mut middle = TrieNode {
+        entries: [TRIE_FIRST_HOP; 256],
+    };
+    middle.entries[usize::from(RELAY[2])] = TRIE_CHILD | 1;
+    let mut lost = TrieNode {
+        entries: [TRIE_FIRST_HOP; 256],
+    };
+    lost.entries[usize::from(LOST_NETWORK[2])] = TRIE_ASK_KERNEL;
+    tables.return_nodes = vec![TrieNode::zeroed(), last, middle, lost];
+    let root = |network: &[u8]| usize::from(u16::from_be_bytes([network[0], network[1]]));
+    tables.return_root.entries[root(&RELAY)] = TRIE_CHILD | 2;
+    tables.return_root.entries[root(&LOST_NETWORK)] = TRIE_CHILD | 3;
+    tables
+}
+
+/// Writes the tables into the kernel's maps.
+///
+/// # Errors
+///
+/// A map could not be written.
+pub fn fill(maps: &mut Maps, tables: &HostTables) -> Result<(), MapsError> {
+    maps.set_globals(&Globals {
+        epoch: tables.epoch,
+        log_burst: 0,
+    })?;
+    maps.set_port_filter(&tables.port_filter)?;
+    for (key, endpoint) in &tables.endpoints {
+        maps.set_endpoint(key, endpoint)?;
+    }
+    for (id, backend) in &tables.backends {
+        maps.set_backend(*id, backend)?;
+    }
+    for (redirect, table) in &tables.slot_tables {
+        maps.set_slot_table(*redirect, table)?;
+    }
+    for (index, node) in (0..).zip(&tables.return_nodes) {
+        maps.set_return_node(index, node)?;
+    }
+    for (index, hop) in (0..).zip(&tables.return_hops) {
+        maps.set_return_hop(index, hop)?;
+    }
+    maps.set_return_root(&tables.return_root)?;
+    let flows: Vec<(FlowKey4, Flow)> = tables
+        .flows
+        .borrow()
+        .iter()
+        .map(|(key, flow)| (*key, *flow))
+        .collect();
+    for (key, flow) in flows {
+        maps.set_flow(&key, &flow)?;
+    }
+    Ok(())
+}
