@@ -1,3 +1,4 @@
 //! The agent.
 
 pub mod datapath;
+pub mod engine;

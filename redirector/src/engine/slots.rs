@@ -1,0 +1,261 @@
+//! A redirect's slots over time: when they split and when they settle.
+
+use redirector_common::abi::{SLOTS, Slot, SlotTable};
+
+use super::flows::{Census, Timeouts};
+
+/// The slot table of a redirect, and since when each slot is as it is.
+pub struct SlotBook {
+    table: Box<SlotTable>,
+    /// When each slot was last settled and then split. Meaningless while it is settled.
+    split_at: Vec<u32>,
+    /// When each slot's `now` last changed.
+    changed_at: Vec<u32>,
+}
+
+/// What a change of the table amounts to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swap {
+    /// Slots whose new connections go elsewhere than before.
+    pub moved: usize,
+    /// Slots that have settled.
+    pub settled: usize,
+}
+
+impl Swap {
+    /// Whether the kernel's table must be replaced.
+    pub const fn is_empty(self) -> bool {
+        self.moved == 0 && self.settled == 0
+    }
+}
+
+impl SlotBook {
+    /// A table without any backend.
+    pub fn new(key: [u64; 2]) -> Self {
+        let mut table: Box<SlotTable> = bytemuck::zeroed_box();
+        table.key = key;
+        Self {
+            table,
+            split_at: vec![0; SLOTS],
+            changed_at: vec![0; SLOTS],
+        }
+    }
+
+    /// A table found in the kernel, of an earlier agent. It knew since when its slots were split, we don't:
+    /// they count from `epoch`, which errs on the safe side.
+    pub fn adopt(table: Box<SlotTable>, epoch: u32) -> Self {
+        Self {
+            table,
+            split_at: vec![epoch; SLOTS],
+            changed_at: vec![epoch; SLOTS],
+        }
+    }
+
+    /// The table as it should be in the kernel.
+    pub fn table(&self) -> &SlotTable {
+        &self.table
+    }
+
+    /// Key of the client hash.
+    pub fn key(&self) -> [u64; 2] {
+        self.table.key
+    }
+
+    /// Sends new connections to `winners`, one backend per slot.
+    pub fn retarget(&mut self, winners: &[u16], epoch: u32) -> Swap {
+        let mut swap = Swap::default();
+        for (index, winner) in winners.iter().enumerate() {
+            let before = self.table.slots[index];
+            let after = before.retarget(*winner);
+            if after == before {
+                continue;
+            }
+            swap.moved += 1;
+            self.changed_at[index] = epoch;
+            if after.is_split() && !before.is_split() {
+                self.split_at[index] = epoch;
+            }
+            self.table.slots[index] = after;
+        }
+        self.recount(swap)
+    }
+
+    /// Settles what can be settled, given the flows that are recorded.
+    ///
+    /// A slot whose new connections are back on the backend of its unrecorded ones needs to wait for
+    /// recorded flows only: a node that was down for a moment leaves nothing behind.
+    pub fn settle(&mut self, census: &Census, timeouts: &Timeouts, epoch: u32) -> Swap {
+        let mut swap = Swap::default();
+        for index in 0..SLOTS {
+            let slot = self.table.slots[index];
+            let may_settle = slot.is_split()
+                && slot.now != 0
+                && (slot.now == slot.unrecorded()
+                    || epoch.saturating_sub(self.split_at[index]) > timeouts.session)
+                && epoch.saturating_sub(self.changed_at[index]) > timeouts.handshake
+                && !census.lives_elsewhere(index);
+            if may_settle {
+                self.table.slots[index] = slot.settle();
+                swap.settled += 1;
+            }
+        }
+        self.recount(swap)
+    }
+
+    /// Whether any slot names `backend`, for new connections or for old ones.
+    pub fn names(&self, backend: u16) -> bool {
+        self.table
+            .slots
+            .iter()
+            .any(|slot| slot.now == backend || slot.unrecorded() == backend)
+    }
+
+    /// How many slots' new connections go to each backend.
+    pub fn owned(&self) -> std::collections::BTreeMap<u16, u32> {
+        let mut owned = std::collections::BTreeMap::new();
+        for slot in &self.table.slots {
+            *owned.entry(slot.now).or_default() += 1;
+        }
+        owned
+    }
+
+    fn recount(&mut self, swap: Swap) -> Swap {
+        if !swap.is_empty() {
+            let split = self
+                .table
+                .slots
+                .iter()
+                .filter(|slot| slot.is_split())
+                .count();
+            self.table.split_slots = u32::try_from(split).expect("at most 65,536 slots");
+            self.table.generation = self.table.generation.wrapping_add(1);
+        }
+        swap
+    }
+}
+
+impl std::ops::Index<u16> for SlotBook {
+    type Output = Slot;
+
+    fn index(&self, slot: u16) -> &Slot {
+        &self.table.slots[usize::from(slot)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redirector_common::{
+        abi::{Flow, FlowKey4},
+        hash,
+    };
+
+    use super::*;
+
+    const TIMEOUTS: Timeouts = Timeouts {
+        session: 100,
+        handshake: 10,
+        closing: 5,
+    };
+
+    fn all(backend: u16) -> Vec<u16> {
+        vec![backend; SLOTS]
+    }
+
+    fn empty(book: &SlotBook) -> Census {
+        Census::take(book, [])
+    }
+
+    #[test]
+    fn a_settled_table_needs_no_flows() {
+        let mut book = SlotBook::new([1, 2]);
+        assert_eq!(book.retarget(&all(1), 0).moved, SLOTS);
+        assert_eq!(book.table().split_slots, 0);
+    }
+
+    #[test]
+    fn nothing_changes_when_the_winners_are_the_same() {
+        let mut book = SlotBook::new([1, 2]);
+        book.retarget(&all(1), 0);
+        let generation = book.table().generation;
+        assert!(book.retarget(&all(1), 1).is_empty());
+        assert_eq!(book.table().generation, generation);
+    }
+
+    #[test]
+    fn a_slot_settles_a_session_timeout_after_it_was_split_and_no_sooner() {
+        let mut book = SlotBook::new([1, 2]);
+        book.retarget(&all(1), 0);
+        book.retarget(&all(2), 50);
+        let census = empty(&book);
+        assert!(book.settle(&census, &TIMEOUTS, 150).is_empty());
+        assert_eq!(book.settle(&census, &TIMEOUTS, 151).settled, SLOTS);
+        assert_eq!(book.table().split_slots, 0);
+        assert_eq!(book[0], Slot::settled_on(2));
+    }
+
+    #[test]
+    fn a_slot_does_not_settle_while_a_handshake_may_be_under_way() {
+        let mut book = SlotBook::new([1, 2]);
+        book.retarget(&all(1), 0);
+        book.retarget(&all(2), 50);
+        book.retarget(&all(3), 145);
+        let census = empty(&book);
+        assert!(book.settle(&census, &TIMEOUTS, 155).is_empty());
+        assert_eq!(book.settle(&census, &TIMEOUTS, 156).settled, SLOTS);
+    }
+
+    #[test]
+    fn a_slot_that_is_back_where_it_was_waits_for_handshakes_only() {
+        let mut book = SlotBook::new([1, 2]);
+        book.retarget(&all(1), 0);
+        book.retarget(&all(2), 50);
+        book.retarget(&all(1), 55);
+        let census = empty(&book);
+        assert!(book.settle(&census, &TIMEOUTS, 65).is_empty());
+        assert_eq!(book.settle(&census, &TIMEOUTS, 66).settled, SLOTS);
+    }
+
+    #[test]
+    fn a_flow_recorded_elsewhere_keeps_its_slot_split_and_no_other() {
+        let mut book = SlotBook::new([1, 2]);
+        book.retarget(&all(1), 0);
+        book.retarget(&all(2), 50);
+        let flows = [(
+            FlowKey4 {
+                client: [10, 0, 0, 9],
+                ..FlowKey4::default()
+            },
+            Flow {
+                backend: 1,
+                flags: 0,
+                seen: 150,
+            },
+        )];
+        let census = Census::take(&book, flows.iter().map(|(key, flow)| (key, flow)));
+        assert_eq!(book.settle(&census, &TIMEOUTS, 151).settled, SLOTS - 1);
+        assert!(book[hash::slot_of([1, 2], [10, 0, 0, 9])].is_split());
+    }
+
+    #[test]
+    fn a_slot_without_a_backend_does_not_forget_where_its_connections_are() {
+        let mut book = SlotBook::new([1, 2]);
+        book.retarget(&all(1), 0);
+        book.retarget(&all(0), 1);
+        let census = empty(&book);
+        assert!(book.settle(&census, &TIMEOUTS, 10_000).is_empty());
+        assert!(book.names(1));
+    }
+
+    #[test]
+    fn an_adopted_split_slot_waits_a_whole_timeout_again() {
+        let mut book = SlotBook::new([1, 2]);
+        book.retarget(&all(1), 0);
+        book.retarget(&all(2), 1);
+        let mut table: Box<SlotTable> = bytemuck::zeroed_box();
+        *table = *book.table();
+        let mut adopted = SlotBook::adopt(table, 90);
+        let census = empty(&adopted);
+        assert!(adopted.settle(&census, &TIMEOUTS, 190).is_empty());
+        assert_eq!(adopted.settle(&census, &TIMEOUTS, 191).settled, SLOTS);
+    }
+}
