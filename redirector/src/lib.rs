@@ -1,1 +1,5 @@
-//! x
+//! The agent of the redirector: configuration, health, neighbours and operator become one desired
+//! state, and that becomes map updates.
+
+pub mod config;
+pub mod units;
