@@ -2,4 +2,5 @@
 //! state, and that becomes map updates.
 
 pub mod config;
+pub mod health;
 pub mod units;
