@@ -1,4 +1,21 @@
-//! The agent.
+//! The agent: configuration, health, neighbours and the operator become one desired state, and that
+//! becomes writes to the maps of the data path.
+//!
+//! ```text
+//! config ─┐
+//! health ─┼─▶ engine (pure) ─▶ plan ─▶ datapath (maps, links)
+//! net ────┤        ▲
+//! control ┘        └─ counters, recorded flows
+//! ```
+//!
+//! **Architecture invariants**
+//!
+//! * One task ([`agent`]) owns the state and makes every write to the maps.
+//! * [`engine`] reads no clock, no kernel and no network; it can replay any history in a test.
+//! * What clients, nodes and operators send is bounded and never trusted to be well-formed.
 
+pub mod config;
 pub mod datapath;
 pub mod engine;
+pub mod health;
+pub mod units;

@@ -1,0 +1,125 @@
+//! The configuration file: from text to values that cannot be wrong.
+//!
+//! Reading goes in two stages. [`written`](self) has the right keys and types, each with its place in
+//! the text; the [model](Config) is what the rest of the agent sees. Both collect what is wrong
+//! instead of stopping at the first mistake, so that one run of `redirector check-config` shows all of
+//! it; only a text that is no TOML at all is reported before anything else is looked at.
+//!
+//! **Architecture invariant:** nothing here looks at the host. The same text gives the same result
+//! on every machine; whether an interface exists is asked where it is used.
+
+mod conflicts;
+mod hash_key;
+mod meaning;
+mod model;
+mod problem;
+mod section;
+mod suggest;
+mod values;
+mod written;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+pub use self::model::{
+    Check, Config, DirectTcp, Flows, MAX_WEIGHT, Node, OnDown, Pool, Redirect, Timing, XdpMode,
+};
+use self::problem::{Complaint, Findings};
+pub use self::problem::{Problem, Problems};
+
+/// Largest configuration file, in bytes.
+const MAX_SIZE: u64 = 4 << 20;
+
+/// Why a configuration file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The file is larger than any configuration.
+    #[error("{} is larger than {MAX_SIZE} bytes; is it a configuration file?", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no text.
+    #[error("{}:{line}: not UTF-8 text; is it a configuration file?", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// Line of the first byte that is no text, from 1.
+        line: usize,
+    },
+    /// The text is wrong.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the file cannot be read or is wrong.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let read = || {
+            let mut bytes = Vec::new();
+            File::open(path)?
+                .take(MAX_SIZE + 1)
+                .read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|source| ConfigError::Read {
+            path: path.into(),
+            source,
+        })?;
+        if bytes.len() as u64 > MAX_SIZE {
+            return Err(ConfigError::TooLarge { path: path.into() });
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            let good = &bytes[..error.valid_up_to()];
+            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+            ConfigError::NotText {
+                path: path.into(),
+                line,
+            }
+        })?;
+        Ok(Self::parse(&path.display().to_string(), text)?)
+    }
+
+    /// Reads a configuration; `name` is how reports call the text.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Problems> {
+        let mut findings = Findings::default();
+        let (root, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            for error in errors {
+                findings.add(
+                    error.span().unwrap_or_default(),
+                    Complaint::new(error.message()),
+                );
+            }
+            return Err(Problems::new(name, text, findings));
+        }
+        let written = written::read(root.get_ref(), &mut findings);
+        let config = meaning::mean(written, &mut findings);
+        if findings.0.is_empty() {
+            Ok(config)
+        } else {
+            Err(Problems::new(name, text, findings))
+        }
+    }
+}

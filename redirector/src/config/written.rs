@@ -1,0 +1,255 @@
+//! The configuration as written: the right keys and types, each with its place in the text.
+
+use std::ops::Range;
+
+use serde_spanned::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::Findings;
+use super::section::{Section, text, wrong_type};
+
+/// An example of each kind of value, for reports.
+const LIKE_ADDRESS: &str = "\"10.0.1.2\"";
+const LIKE_LISTEN: &str = "[\"10.0.0.1:1080\"]";
+const LIKE_DURATION: &str = "\"5s\"";
+const LIKE_POOL: &str = "\"socksservers\"";
+
+pub(super) struct Written {
+    pub(super) interfaces: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) xdp_mode: Option<Spanned<String>>,
+    pub(super) hash_key: Option<Spanned<String>>,
+    pub(super) health: Timing,
+    pub(super) flows: Flows,
+    pub(super) pools: Vec<Pool>,
+    pub(super) redirects: Vec<Redirect>,
+}
+
+#[derive(Default)]
+pub(super) struct Timing {
+    pub(super) interval: Option<Spanned<String>>,
+    pub(super) timeout: Option<Spanned<String>>,
+    pub(super) rise: Option<Spanned<i64>>,
+    pub(super) fall: Option<Spanned<i64>>,
+}
+
+#[derive(Default)]
+pub(super) struct Flows {
+    pub(super) max: Option<Spanned<i64>>,
+    pub(super) session_timeout: Option<Spanned<String>>,
+    pub(super) handshake_timeout: Option<Spanned<String>>,
+    pub(super) closing_timeout: Option<Spanned<String>>,
+}
+
+pub(super) struct Pool {
+    pub(super) name: Spanned<String>,
+    pub(super) nodes: Option<(Range<usize>, Vec<Node>)>,
+    pub(super) check: Option<Spanned<String>>,
+    pub(super) health: Timing,
+}
+
+pub(super) struct Node {
+    pub(super) address: Option<Spanned<String>>,
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) weight: Option<Spanned<i64>>,
+}
+
+pub(super) struct Redirect {
+    pub(super) name: Spanned<String>,
+    pub(super) listen: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) protocol: Option<Spanned<String>>,
+    pub(super) forward_to: Option<ForwardTo>,
+    pub(super) backup: Option<Spanned<String>>,
+    pub(super) udp_associate: Option<Spanned<String>>,
+    pub(super) direct_tcp: Option<Spanned<String>>,
+    pub(super) on_down: Option<Spanned<String>>,
+}
+
+pub(super) struct ForwardTo {
+    pub(super) pool: Option<Spanned<String>>,
+    pub(super) port: Option<Spanned<i64>>,
+    pub(super) mode: Option<Spanned<String>>,
+}
+
+/// Reads the whole file; unknown keys, missing keys and wrong types become findings.
+pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings) -> Written {
+    let mut section = Section::new("the file", 0..0, root);
+    section.require(
+        "interfaces",
+        "name the NICs of the relay: interfaces = [\"eth0\"]",
+        findings,
+    );
+    let written = Written {
+        interfaces: section.texts("interfaces", "[\"eth0\", \"eth1\"]", findings),
+        xdp_mode: section.text("xdp-mode", "\"auto\"", findings),
+        hash_key: section.text("hash-key", "\"0123456789abcdef0123456789abcdef\"", findings),
+        health: section
+            .section("health", "[health]", findings)
+            .map(|section| timing(section, findings))
+            .unwrap_or_default(),
+        flows: section
+            .section("flows", "[flows]", findings)
+            .map(|section| flows(section, findings))
+            .unwrap_or_default(),
+        pools: section
+            .sections("pool", findings)
+            .into_iter()
+            .map(|(name, section)| pool(name, section, findings))
+            .collect(),
+        redirects: section
+            .sections("redirect", findings)
+            .into_iter()
+            .map(|(name, section)| redirect(name, section, findings))
+            .collect(),
+    };
+    section.require(
+        "redirect",
+        "add a [redirect.NAME] with listen and forward-to",
+        findings,
+    );
+    section.later("http", "remove it", findings);
+    section.finish(findings);
+    written
+}
+
+fn timing(mut section: Section<'_>, findings: &mut Findings) -> Timing {
+    let timing = Timing {
+        interval: section.text("interval", LIKE_DURATION, findings),
+        timeout: section.text("timeout", LIKE_DURATION, findings),
+        rise: section.integer("rise", findings),
+        fall: section.integer("fall", findings),
+    };
+    section.finish(findings);
+    timing
+}
+
+fn flows(mut section: Section<'_>, findings: &mut Findings) -> Flows {
+    let flows = Flows {
+        max: section.integer("max", findings),
+        session_timeout: section.text("session-timeout", "\"24h\"", findings),
+        handshake_timeout: section.text("handshake-timeout", "\"60s\"", findings),
+        closing_timeout: section.text("closing-timeout", "\"90s\"", findings),
+    };
+    section.finish(findings);
+    flows
+}
+
+fn pool(name: Spanned<String>, mut section: Section<'_>, findings: &mut Findings) -> Pool {
+    section.require(
+        "nodes",
+        "list them: nodes = [\"10.0.1.2\", \"10.0.1.3\"]",
+        findings,
+    );
+    let health = format!("[pool.{}.health]", name.get_ref());
+    let pool = Pool {
+        nodes: section
+            .list("nodes", "[\"10.0.1.2\", \"10.0.1.3\"]", findings)
+            .map(|(at, nodes)| {
+                (
+                    at,
+                    nodes.iter().map(|value| node(value, findings)).collect(),
+                )
+            }),
+        check: check(&mut section, findings),
+        health: section
+            .section("health", health, findings)
+            .map(|section| timing(section, findings))
+            .unwrap_or_default(),
+        name,
+    };
+    section.finish(findings);
+    pool
+}
+
+/// A node is an address, or a table that has one.
+fn node(value: &Spanned<DeValue<'_>>, findings: &mut Findings) -> Node {
+    match value.get_ref() {
+        DeValue::Table(table) => {
+            let mut section = Section::new("a node", value.span(), table);
+            section.require(
+                "address",
+                "{ address = \"10.0.1.2\", weight = 2 }",
+                findings,
+            );
+            let node = Node {
+                address: section.text("address", LIKE_ADDRESS, findings),
+                name: section.text("name", "\"p2\"", findings),
+                weight: section.integer("weight", findings),
+            };
+            section.finish(findings);
+            node
+        }
+        DeValue::String(_) => Node {
+            address: text(value, "nodes", LIKE_ADDRESS, findings),
+            name: None,
+            weight: None,
+        },
+        DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_) => {
+            let expected = format!("addresses such as {LIKE_ADDRESS}, or tables that have one");
+            wrong_type(value, "nodes", &expected, findings);
+            Node {
+                address: None,
+                name: None,
+                weight: None,
+            }
+        }
+    }
+}
+
+/// A check is the name of its type, or a table with the type and its settings.
+fn check(section: &mut Section<'_>, findings: &mut Findings) -> Option<Spanned<String>> {
+    let value = section.value("check")?;
+    let DeValue::Table(table) = value.get_ref() else {
+        return text(value, "check", "\"tcp\"", findings);
+    };
+    let mut section = Section::new("a check", value.span(), table);
+    section.require("type", "{ type = \"tcp\" }", findings);
+    let kind = section.text("type", "\"tcp\"", findings)?;
+    // The settings of another type are for whoever reads that type.
+    if kind.get_ref() == "tcp" {
+        section.finish(findings);
+    }
+    Some(kind)
+}
+
+fn redirect(name: Spanned<String>, mut section: Section<'_>, findings: &mut Findings) -> Redirect {
+    section.require("listen", &format!("listen = {LIKE_LISTEN}"), findings);
+    let forward = format!("`forward-to` of [redirect.{}]", name.get_ref());
+    let redirect = Redirect {
+        listen: section.texts("listen", LIKE_LISTEN, findings),
+        protocol: section.text("protocol", "\"tcp\"", findings),
+        forward_to: section
+            .section("forward-to", forward, findings)
+            .map(|section| forward_to(section, findings)),
+        backup: section.text("backup", LIKE_POOL, findings),
+        udp_associate: section.text("udp-associate", "\"direct\"", findings),
+        direct_tcp: section.text("direct-tcp", "\"drop\"", findings),
+        on_down: section.text("on-down", "\"auto\"", findings),
+        name,
+    };
+    if !section.later(
+        "route-to",
+        "use forward-to, which translates the address",
+        findings,
+    ) {
+        let example = format!("forward-to = {{ pool = {LIKE_POOL}, port = 1080 }}");
+        section.require("forward-to", &example, findings);
+    }
+    section.finish(findings);
+    redirect
+}
+
+fn forward_to(mut section: Section<'_>, findings: &mut Findings) -> ForwardTo {
+    section.require("pool", "name a [pool.NAME] of this file", findings);
+    section.require("port", "give the port of the nodes: port = 1080", findings);
+    let forward = ForwardTo {
+        pool: section.text("pool", LIKE_POOL, findings),
+        port: section.integer("port", findings),
+        mode: section.text("mode", "\"source-hash\"", findings),
+    };
+    section.finish(findings);
+    forward
+}

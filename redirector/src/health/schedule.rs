@@ -1,0 +1,298 @@
+//! Runs the checks of all targets, each at its own pace.
+
+use std::collections::HashMap;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
+
+use super::{Outcome, probe};
+use crate::config::{Check, Timing};
+
+/// The first checks of all targets are spread over so long at most: a start should not wait.
+const FIRST_WITHIN: Duration = Duration::from_millis(50);
+
+/// What is checked: a node of a pool, on the port that clients are forwarded to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The pool's name.
+    pub pool: String,
+    /// The node's name.
+    pub node: String,
+    /// The node's address and the port.
+    pub address: SocketAddrV4,
+    /// How it is checked.
+    pub check: Check,
+}
+
+/// The result of one check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// What was checked.
+    pub target: Target,
+    /// What the check saw.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub took: Duration,
+    /// When it ended.
+    pub at: Instant,
+}
+
+/// A running check; ends with its owner.
+struct Running {
+    timing: watch::Sender<Timing>,
+    now: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Runs one task per target and sends what they see. Dropping it ends all checks.
+pub struct Scheduler {
+    running: HashMap<Target, Running>,
+    observations: mpsc::Sender<Observation>,
+}
+
+impl Scheduler {
+    /// A scheduler without targets. When the receiver falls behind, checks wait for it.
+    pub fn new(observations: mpsc::Sender<Observation>) -> Self {
+        Self {
+            running: HashMap::new(),
+            observations,
+        }
+    }
+
+    /// Makes these the targets: new ones are checked at once, those that stay go on undisturbed, with
+    /// their new timing, and those that are gone are checked no more. An observation of one of
+    /// those may still be on its way.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn set_targets(&mut self, targets: impl IntoIterator<Item = (Target, Timing)>) {
+        let mut before = std::mem::take(&mut self.running);
+        for (target, timing) in targets {
+            let running = before
+                .remove(&target)
+                .unwrap_or_else(|| self.start(target.clone(), timing));
+            running
+                .timing
+                .send_if_modified(|current| std::mem::replace(current, timing) != timing);
+            self.running.insert(target, running);
+        }
+    }
+
+    /// Checks a target now instead of at its next turn; after a check that is under way, once more.
+    /// Returns whether there is such a target.
+    pub fn probe_now(&self, target: &Target) -> bool {
+        let running = self.running.get(target);
+        if let Some(running) = running {
+            running.now.notify_one();
+        }
+        running.is_some()
+    }
+
+    /// Number of targets.
+    pub fn targets(&self) -> usize {
+        self.running.len()
+    }
+
+    fn start(&self, target: Target, timing: Timing) -> Running {
+        let (sender, timing) = watch::channel(timing);
+        let now = Arc::new(Notify::new());
+        let observations = self.observations.clone();
+        let task = tokio::spawn(run(target, timing, Arc::clone(&now), observations));
+        Running {
+            timing: sender,
+            now,
+            task,
+        }
+    }
+}
+
+async fn run(
+    target: Target,
+    mut timing: watch::Receiver<Timing>,
+    now: Arc<Notify>,
+    observations: mpsc::Sender<Observation>,
+) {
+    let phase = phase(&target);
+    let mut last = None;
+    let mut next = tokio::time::Instant::now() + FIRST_WITHIN.mul_f64(phase);
+    loop {
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = now.notified() => {}
+            changed = timing.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let interval = timing.borrow_and_update().interval;
+                next = last.map_or(next, |last: tokio::time::Instant| last + interval);
+                continue;
+            }
+        }
+        let current = *timing.borrow();
+        let start = tokio::time::Instant::now();
+        let (outcome, took) = match target.check {
+            Check::Tcp => probe::tcp(target.address, current.timeout).await,
+        };
+        let at = Instant::now();
+        let observation = Observation {
+            target: target.clone(),
+            outcome,
+            took,
+            at,
+        };
+        if observations.send(observation).await.is_err() {
+            return;
+        }
+        // The second check comes earlier by a target's own share of half an interval, so that from
+        // then on the targets take turns.
+        let early = if last.is_none() { phase / 2.0 } else { 0.0 };
+        next = start + current.interval.mul_f64(1.0 - early);
+        last = Some(start);
+    }
+}
+
+/// A target's own place within an interval, from 0 to below 1: the same in every run.
+fn phase(target: &Target) -> f64 {
+    let [a, b, c, d] = target.address.ip().octets();
+    let [high, low] = target.address.port().to_be_bytes();
+    // FNV-1a, then the golden ratio to spread neighbouring addresses.
+    let hash = [a, b, c, d, high, low]
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        });
+    f64::from(hash.wrapping_mul(0x9e37_79b9)) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    fn timing(interval: Duration) -> Timing {
+        Timing {
+            interval,
+            timeout: Duration::from_millis(20),
+            ..Timing::default()
+        }
+    }
+
+    async fn node() -> (TcpListener, Target) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let target = Target {
+            pool: "pool".to_owned(),
+            node: format!("node{port}"),
+            address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
+            check: Check::Tcp,
+        };
+        (listener, target)
+    }
+
+    async fn next(observations: &mut mpsc::Receiver<Observation>) -> Observation {
+        timeout(SOON, observations.recv())
+            .await
+            .expect("in time")
+            .expect("a sender")
+    }
+
+    #[tokio::test]
+    async fn a_target_is_checked_at_once_and_then_again_and_again() {
+        let (_listener, target) = node().await;
+        let (sender, mut observations) = mpsc::channel(8);
+        let mut scheduler = Scheduler::new(sender);
+        scheduler.set_targets([(target.clone(), timing(Duration::from_millis(30)))]);
+        for _ in 0..3 {
+            let seen = next(&mut observations).await;
+            assert_eq!(
+                (seen.target, seen.outcome),
+                (target.clone(), Outcome::Connected)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_target_that_stays_is_not_started_anew_and_one_that_is_gone_ends() {
+        let (_one, first) = node().await;
+        let (_two, second) = node().await;
+        let (sender, mut observations) = mpsc::channel(8);
+        let mut scheduler = Scheduler::new(sender);
+        let hour = timing(Duration::from_secs(3600));
+        scheduler.set_targets([(first.clone(), hour), (second.clone(), hour)]);
+        next(&mut observations).await;
+        next(&mut observations).await;
+        scheduler.set_targets([(first.clone(), hour)]);
+        assert_eq!(scheduler.targets(), 1);
+        let quiet = timeout(Duration::from_millis(150), observations.recv()).await;
+        assert!(
+            quiet.is_err(),
+            "a start would have checked at once: {quiet:?}"
+        );
+        assert!(!scheduler.probe_now(&second));
+        assert!(scheduler.probe_now(&first));
+        assert_eq!(next(&mut observations).await.target, first);
+    }
+
+    #[tokio::test]
+    async fn a_shorter_interval_counts_from_the_last_check() {
+        let (_listener, target) = node().await;
+        let (sender, mut observations) = mpsc::channel(8);
+        let mut scheduler = Scheduler::new(sender);
+        scheduler.set_targets([(target.clone(), timing(Duration::from_secs(3600)))]);
+        next(&mut observations).await;
+        scheduler.set_targets([(target.clone(), timing(Duration::from_millis(30)))]);
+        next(&mut observations).await;
+        next(&mut observations).await;
+    }
+
+    #[tokio::test]
+    async fn dropping_the_scheduler_ends_all_checks() {
+        let (_listener, target) = node().await;
+        let (sender, mut observations) = mpsc::channel(8);
+        let mut scheduler = Scheduler::new(sender);
+        scheduler.set_targets([(target, timing(Duration::from_millis(30)))]);
+        next(&mut observations).await;
+        drop(scheduler);
+        while timeout(SOON, observations.recv())
+            .await
+            .expect("the channel closes")
+            .is_some()
+        {}
+    }
+
+    #[test]
+    fn neighbouring_targets_have_different_phases() {
+        let mut phases: Vec<_> = (1..=16)
+            .map(|host| {
+                phase(&Target {
+                    pool: String::new(),
+                    node: String::new(),
+                    address: SocketAddrV4::new(Ipv4Addr::new(10, 0, 1, host), 1080),
+                    check: Check::Tcp,
+                })
+            })
+            .collect();
+        phases.sort_by(f64::total_cmp);
+        assert!(phases.iter().all(|phase| (0.0..1.0).contains(phase)));
+        assert!(
+            phases.windows(2).all(|pair| pair[1] - pair[0] > 1e-3),
+            "{phases:?}"
+        );
+    }
+}
