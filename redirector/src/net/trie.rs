@@ -247,11 +247,6 @@ fn flatten(view: &NetView, hops: &mut Hops<'_>) -> Vec<Span> {
                 group,
             )
         })
-        .filter(|(first, ..)| {
-            !RESERVED
-                .iter()
-                .any(|(low, high)| (low..=high).contains(&first) && *low != 0)
-        })
         .collect();
     groups.sort_unstable_by_key(|(first, length, table, _)| (*first, *length, *table));
     // The better of the tables comes first in each prefix: local.
