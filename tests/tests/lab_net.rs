@@ -157,7 +157,14 @@ async fn until(
     let newest = views.clone();
     match tokio::time::timeout(PATIENCE, views.wait_for(|view| condition(view))).await {
         Ok(view) => view.expect("the monitor lives").clone(),
-        Err(_) => panic!("no view in which {what}: {:#?}", newest.borrow()),
+        Err(_) => {
+            let view = newest.borrow();
+            let (links, neighbours) = (&view.links, &view.neighbours);
+            panic!(
+                "no view in which {what}: {links:?} {neighbours:?} {} routes",
+                view.routes.len()
+            )
+        }
     }
 }
 

@@ -40,7 +40,7 @@ const DUMP_ATTEMPTS: usize = 4;
 /// When a dump that was taken in spite of that is repeated.
 const DOUBT: Duration = Duration::from_secs(1);
 
-/// How long to wait before the sockets are opened anew.
+/// How long to wait between two attempts to open the sockets, and between two full readings after that.
 const REOPEN_DELAY: Duration = Duration::from_millis(500);
 
 /// Room for notifications, in bytes; the kernel grants at most `net.core.rmem_max`.
@@ -179,6 +179,10 @@ struct Follower {
     stale: Stale,
     /// The earliest time for the next publication.
     quiet_from: Option<Instant>,
+    /// Whether the kernel has dropped notifications.
+    overrun: bool,
+    /// When the sockets were last opened anew.
+    reopened: Option<Instant>,
 }
 
 /// Parts of the view that have to be read again.
@@ -213,11 +217,17 @@ impl Follower {
                             self.take(&notification.0);
                         }
                     }
-                    None => sockets = reopen(&mut self.stale, &mut self.read_at).await,
+                    None => {
+                        warn!("the netlink connection was closed; opening it anew");
+                        sockets = self.reopen().await;
+                    }
                 },
                 () = next_hop_change(next_hops) => self.expire(|stale| stale.routes = true),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 () = views.closed() => return,
+            }
+            if std::mem::take(&mut self.overrun) {
+                sockets = self.reopen().await;
             }
             let now = Instant::now();
             if self.publish_at.is_some_and(|at| at <= now) {
@@ -247,7 +257,7 @@ impl Follower {
             }
             NetlinkPayload::Overrun(_) => {
                 debug!("the kernel dropped notifications; reading its network state anew");
-                self.expire(|stale| stale.everything = true);
+                self.overrun = true;
             }
             // Acknowledgements and errors answer requests, and none is made on this socket.
             NetlinkPayload::Done(_) | NetlinkPayload::Error(_) | NetlinkPayload::Noop => {}
@@ -368,6 +378,29 @@ impl Follower {
         Ok(())
     }
 
+    /// Opens the sockets anew, however long it takes, and has everything read again.
+    ///
+    /// After an overrun too: the kernel goes on dropping notifications, without saying so once more,
+    /// until the old socket has been read empty. What a new one misses is in what is read afterwards.
+    async fn reopen(&mut self) -> Sockets {
+        let sockets = loop {
+            match Sockets::open() {
+                Ok(sockets) => break sockets,
+                Err(error) => warn!("{error}; trying again in {REOPEN_DELAY:?}"),
+            }
+            sleep(REOPEN_DELAY).await;
+        };
+        let now = Instant::now();
+        // A storm that overruns every new socket must not keep the agent reading all the time.
+        let at = self
+            .reopened
+            .map_or(now, |before| now.max(before + REOPEN_DELAY));
+        self.reopened = Some(now);
+        self.stale.everything = true;
+        self.read_at = Some(self.read_at.map_or(at, |before| before.max(at)));
+        sockets
+    }
+
     /// Has parts of the view read again after a while.
     fn doubt(&mut self, doubtful: Stale) {
         self.stale.everything |= doubtful.everything;
@@ -375,22 +408,6 @@ impl Follower {
         self.stale.rules |= doubtful.rules;
         if self.stale.any() && self.read_at.is_none() {
             self.read_at = Some(Instant::now() + DOUBT);
-        }
-    }
-}
-
-/// Opens the sockets anew, however long it takes, and has everything read again.
-async fn reopen(stale: &mut Stale, read_at: &mut Option<Instant>) -> Sockets {
-    warn!("the netlink connection was closed; opening it anew");
-    loop {
-        sleep(REOPEN_DELAY).await;
-        match Sockets::open() {
-            Ok(sockets) => {
-                stale.everything = true;
-                *read_at = Some(Instant::now());
-                return sockets;
-            }
-            Err(error) => warn!("{error}; trying again"),
         }
     }
 }

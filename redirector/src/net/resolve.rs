@@ -98,6 +98,14 @@ pub fn neighbour_of(
     destination: Ipv4Addr,
     allowed: &BTreeSet<u32>,
 ) -> Result<(u32, Ipv4Addr), Unresolved> {
+    if let Some(kind) = reserved(destination) {
+        let prefix = destination.into();
+        return Err(Unresolved::NotUnicast {
+            destination,
+            prefix,
+            kind,
+        });
+    }
     let route = view
         .routes
         .lookup(destination)
@@ -193,6 +201,17 @@ pub fn source_for(view: &NetView, destination: Ipv4Addr) -> Option<Ipv4Addr> {
         .find(|own| own.subnet.contains(&towards))
         .or_else(|| candidates()?.next())
         .map(|own| own.local)
+}
+
+/// The kind of an address that no route makes an ordinary one.
+fn reserved(address: Ipv4Addr) -> Option<RouteKind> {
+    if address.is_multicast() {
+        Some(RouteKind::Multicast)
+    } else if address.is_broadcast() {
+        Some(RouteKind::Broadcast)
+    } else {
+        address.is_unspecified().then_some(RouteKind::Local)
+    }
 }
 
 /// The interface of a unicast route that names exactly one gateway or network.
@@ -335,6 +354,22 @@ mod tests {
                 Err(Unresolved::NotUnicast { kind: found, .. }) if found == kind
             ));
         }
+    }
+
+    #[test]
+    fn a_default_route_does_not_make_hosts_of_broadcast_and_multicast_addresses() {
+        for address in [
+            Ipv4Addr::BROADCAST,
+            Ipv4Addr::UNSPECIFIED,
+            Ipv4Addr::new(224, 0, 0, 1),
+        ] {
+            let found = neighbour_of(&view(), address, &both());
+            assert!(
+                matches!(found, Err(Unresolved::NotUnicast { .. })),
+                "{address}"
+            );
+        }
+        assert!(neighbour_of(&view(), Ipv4Addr::new(223, 0, 0, 1), &both()).is_ok());
     }
 
     #[test]
