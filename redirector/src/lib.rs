@@ -18,4 +18,5 @@ pub mod config;
 pub mod datapath;
 pub mod engine;
 pub mod health;
+pub mod net;
 pub mod units;
