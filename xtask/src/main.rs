@@ -96,14 +96,14 @@ fn carry_out(task: Task) -> Result<bool> {
             } else {
                 &tiers
             };
-            return test::run(tiers, &arguments);
+            return Ok(test::run(tiers, &arguments));
         }
         Task::Bench {
             json,
             quick,
             arguments,
         } => run::bench(json.as_deref(), quick, &arguments)?,
-        Task::Tidy => return tidy::run(),
+        Task::Tidy => return Ok(tidy::run()),
     }
     Ok(true)
 }

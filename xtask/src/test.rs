@@ -94,7 +94,7 @@ impl fmt::Display for Outcome {
 /// Runs the tiers and prints the table and the summary; returns whether all is well.
 ///
 /// `arguments` go to the test programs.
-pub(crate) fn run(tiers: &[Tier], arguments: &[OsString]) -> Result<bool> {
+pub(crate) fn run(tiers: &[Tier], arguments: &[OsString]) -> bool {
     let mut outcomes = Vec::new();
     for &tier in tiers {
         eprintln!("\n== tier {}", tier.name());
@@ -121,7 +121,7 @@ pub(crate) fn run(tiers: &[Tier], arguments: &[OsString]) -> Result<bool> {
     let passed: u64 = outcomes.iter().map(Outcome::passed).sum();
     let failed: u64 = outcomes.iter().map(Outcome::failed).sum();
     println!("\n{passed} passed, {failed} failed");
-    Ok(failed == 0)
+    failed == 0
 }
 
 /// Runs one tier. The text says what is wrong beyond the tests that failed by name.
@@ -180,8 +180,7 @@ fn cargo_test(tier: Tier) -> Command {
 
 /// Runs a test command, showing what it writes and counting what it reports.
 fn counted(command: &mut Command) -> Result<(Tally, bool)> {
-    let started = || format!("could not run `{}`", command::line(command));
-    let message = started();
+    let message = format!("could not run `{}`", command::line(command));
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()

@@ -13,9 +13,11 @@ use crate::{
     workspace,
 };
 
+type Check = fn() -> Result<()>;
+
 /// Runs every check, also after one has failed; returns whether all passed.
-pub(crate) fn run() -> Result<bool> {
-    let checks: [(&str, fn() -> Result<()>); 4] = [
+pub(crate) fn run() -> bool {
+    let checks: [(&str, Check); 4] = [
         ("rules of the house", house_rules),
         ("format", format),
         ("lints", lints),
@@ -34,7 +36,7 @@ pub(crate) fn run() -> Result<bool> {
     } else {
         println!("not tidy: {}", failed.join(", "));
     }
-    Ok(failed.is_empty())
+    failed.is_empty()
 }
 
 fn house_rules() -> Result<()> {

@@ -98,9 +98,10 @@ fn distribution(rustc: &Path) -> Option<Compiler> {
 }
 
 fn is_core_library(file_name: &str) -> bool {
-    file_name
-        .strip_prefix("libcore-")
-        .is_some_and(|rest| rest.ends_with(".rlib"))
+    file_name.starts_with("libcore-")
+        && Path::new(file_name)
+            .extension()
+            .is_some_and(|extension| extension == "rlib")
 }
 
 fn rustup() -> Option<Rustup> {

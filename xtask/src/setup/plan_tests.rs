@@ -57,8 +57,8 @@ fn complete() -> Facts {
     }
 }
 
-fn rustup(nightly: bool, rust_src: bool) -> Option<Rustup> {
-    Some(Rustup { nightly, rust_src })
+fn rustup(nightly: bool, rust_src: bool) -> Rustup {
+    Rustup { nightly, rust_src }
 }
 
 fn step(facts: &Facts, need: Need) -> Step {
@@ -90,7 +90,7 @@ fn a_complete_machine_is_ready_for_both_needs() {
 #[test]
 fn the_distribution_is_preferred_to_a_ready_nightly() {
     let facts = Facts {
-        rustup: rustup(true, true),
+        rustup: Some(rustup(true, true)),
         ..complete()
     };
     assert_eq!(next(&facts, Need::Build), Ok(distribution()));
@@ -150,13 +150,13 @@ fn where_apt_has_no_compiler_rustup_is_asked_for_a_nightly() {
         (rustup(true, false), Step::AddRustSrc),
     ] {
         let facts = Facts {
-            rustup,
+            rustup: Some(rustup),
             ..without_pair.clone()
         };
         assert_eq!(step(&facts, Need::Build), expected);
     }
     let facts = Facts {
-        rustup: rustup(true, true),
+        rustup: Some(rustup(true, true)),
         ..without_pair
     };
     assert_eq!(
@@ -169,7 +169,7 @@ fn where_apt_has_no_compiler_rustup_is_asked_for_a_nightly() {
 fn a_user_without_root_gets_the_nightly_which_needs_none() {
     let facts = Facts {
         root: false,
-        rustup: rustup(false, false),
+        rustup: Some(rustup(false, false)),
         ..newcomer()
     };
     let Ok(Progress::Do { step, reason }) = next(&facts, Need::Build) else {
@@ -274,7 +274,7 @@ fn debians_rustup_is_not_removed_to_make_room_for_its_compiler() {
         },
     );
     facts.apt = Some(apt);
-    facts.rustup = rustup(false, false);
+    facts.rustup = Some(rustup(false, false));
     let Ok(Progress::Do { step, reason }) = next(&facts, Need::Build) else {
         panic!("expected a step");
     };
@@ -318,7 +318,7 @@ fn a_program_that_apt_does_not_know_is_an_error_after_fetching_the_lists() {
 fn nothing_is_installed_when_something_else_cannot_be() {
     let facts = Facts {
         root: false,
-        rustup: rustup(false, false),
+        rustup: Some(rustup(false, false)),
         ..newcomer()
     };
     let error = error(&facts, Need::Lab);

@@ -1,5 +1,7 @@
 //! The rules of the house, over names and texts.
 
+use std::path::Path;
+
 use super::source;
 
 /// The names that the root of the workspace may have.
@@ -65,7 +67,10 @@ pub(super) fn breaches_of_text(name: &str, text: &str) -> Vec<String> {
             }
         }
     }
-    if !name.ends_with(".rs") {
+    if Path::new(name)
+        .extension()
+        .is_none_or(|extension| extension != "rs")
+    {
         return breaches;
     }
     let lines = text.lines().count();
