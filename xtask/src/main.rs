@@ -1,1 +1,109 @@
-fn main() {}
+//! The tasks of this workspace: `cargo xtask build | run | test | bench | tidy`.
+#![forbid(unsafe_code)]
+
+mod build;
+mod command;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod user;
+mod workspace;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use setup::Need;
+use test::Tier;
+
+/// Builds, runs, tests and tidies the redirector. Every task first finds or installs what it needs.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Find or install what the other tasks need, and no more
+    Setup,
+    /// Build the eBPF program (target/bpf/redirector.o) and the agent (target/release/redirector)
+    Build,
+    /// Bring up the lab in network namespaces, or run the agent on this host with --config
+    Run {
+        /// Run the agent on this host with this file in place of the lab
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Arguments for the lab or the agent
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Run every tier of tests; the last line is `N passed, N failed`
+    Test {
+        /// Run this tier only; can be given more than once
+        #[arg(long = "tier", value_enum)]
+        tiers: Vec<Tier>,
+        /// Arguments for the test programs, such as part of a test's name
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Run the benches
+    Bench {
+        /// Also write the results to this file
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Fewer rounds: to see that it works, not to compare numbers
+        #[arg(long)]
+        quick: bool,
+        /// Arguments for the bench program
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Check format, lints and the rules of the house
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match carry_out(Arguments::parse().task) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns whether the task found everything in order.
+fn carry_out(task: Task) -> Result<bool> {
+    match task {
+        Task::Setup => setup::ready(Need::Lab).map(drop)?,
+        Task::Build => build::all(Need::Build)?,
+        Task::Run {
+            config: None,
+            arguments,
+        } => run::lab(&arguments)?,
+        Task::Run {
+            config: Some(config),
+            arguments,
+        } => run::agent(&config, &arguments)?,
+        Task::Test { tiers, arguments } => {
+            let tiers = if tiers.is_empty() {
+                &Tier::ALL[..]
+            } else {
+                &tiers
+            };
+            return Ok(test::run(tiers, &arguments));
+        }
+        Task::Bench {
+            json,
+            quick,
+            arguments,
+        } => run::bench(json.as_deref(), quick, &arguments)?,
+        Task::Tidy => return Ok(tidy::run()),
+    }
+    Ok(true)
+}

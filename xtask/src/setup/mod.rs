@@ -1,0 +1,56 @@
+//! Finds or installs what the eBPF program and the lab need, and says what it does.
+
+mod facts;
+mod install;
+mod linker;
+mod llvm;
+mod missing;
+mod packages;
+mod plan;
+mod version;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+pub(crate) use facts::BPF_TARGET;
+pub(crate) use plan::{Need, Toolchain};
+
+use facts::Facts;
+use plan::{Progress, Step};
+
+/// What builds the eBPF program.
+#[derive(Clone, Debug)]
+pub(crate) struct Tools {
+    /// The compiler.
+    pub(crate) toolchain: Toolchain,
+    /// The linker, built against the compiler's own LLVM.
+    pub(crate) linker: PathBuf,
+}
+
+/// Makes this machine ready for `need`.
+///
+/// # Errors
+/// If something is missing and could not be installed; the text has the commands that install it.
+pub(crate) fn ready(need: Need) -> Result<Tools> {
+    let toolchain = ready_toolchain(need)?;
+    let linker = linker::ready(&toolchain)?;
+    Ok(Tools { toolchain, linker })
+}
+
+fn ready_toolchain(need: Need) -> Result<Toolchain> {
+    let mut taken: Vec<Step> = Vec::new();
+    loop {
+        let facts = Facts::gather(taken.contains(&Step::RefreshPackageLists))?;
+        match plan::next(&facts, need)? {
+            Progress::Ready(toolchain) => return Ok(toolchain),
+            Progress::Do { step, reason } if taken.contains(&step) => {
+                bail!("{step:?} was carried out and changed nothing: {reason}")
+            }
+            Progress::Do { step, reason } => {
+                install::carry_out(&step, &reason)?;
+                taken.push(step);
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! `cargo xtask test`: every tier, with one count at the end.
+
+mod tally;
+
+use std::{
+    ffi::OsString,
+    fmt,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{build, command, setup::Need, user, workspace};
+use tally::Tally;
+
+/// A group of tests by what they need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Tier {
+    /// Pure logic; needs no root, no BPF toolchain and no network.
+    Host,
+    /// The eBPF program through `BPF_PROG_TEST_RUN`; needs root.
+    Kernel,
+    /// Network namespaces with real Dante nodes; needs root.
+    Lab,
+}
+
+impl Tier {
+    /// All tiers, cheapest first.
+    pub(crate) const ALL: [Self; 3] = [Self::Host, Self::Kernel, Self::Lab];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Kernel => "kernel",
+            Self::Lab => "lab",
+        }
+    }
+
+    fn needs_root(self) -> bool {
+        match self {
+            Self::Host => false,
+            Self::Kernel | Self::Lab => true,
+        }
+    }
+
+    fn need(self) -> Option<Need> {
+        match self {
+            Self::Host => None,
+            Self::Kernel => Some(Need::Build),
+            Self::Lab => Some(Need::Lab),
+        }
+    }
+}
+
+/// What became of a tier.
+struct Outcome {
+    tier: Tier,
+    tally: Tally,
+    /// Why the tier failed apart from any single test. Counts as one more failure.
+    broken: Option<String>,
+    time: Duration,
+}
+
+impl Outcome {
+    fn passed(&self) -> u64 {
+        self.tally.passed
+    }
+
+    fn failed(&self) -> u64 {
+        self.tally.failed + u64::from(self.broken.is_some())
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<8}{:>8}{:>8}{:>9}{:>8.1} s",
+            self.tier.name(),
+            self.passed(),
+            self.failed(),
+            self.tally.ignored,
+            self.time.as_secs_f32()
+        )?;
+        if let Some(broken) = &self.broken {
+            write!(f, "  {broken}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the tiers and prints the table and the summary; returns whether all is well.
+///
+/// `arguments` go to the test programs.
+pub(crate) fn run(tiers: &[Tier], arguments: &[OsString]) -> bool {
+    let mut outcomes = Vec::new();
+    for &tier in tiers {
+        eprintln!("\n== tier {}", tier.name());
+        let started = Instant::now();
+        let (tally, broken) = match run_tier(tier, arguments) {
+            Ok(counted) => counted,
+            Err(error) => (Tally::default(), Some(format!("{error:#}"))),
+        };
+        if let Some(broken) = &broken {
+            eprintln!("tier {} failed: {broken}", tier.name());
+        }
+        outcomes.push(Outcome {
+            tier,
+            tally,
+            // The table has room for the first line; the whole was printed above.
+            broken: broken.map(|text| text.lines().next().unwrap_or_default().to_owned()),
+            time: started.elapsed(),
+        });
+    }
+    println!("\ntier      passed  failed  ignored      time");
+    for outcome in &outcomes {
+        println!("{outcome}");
+    }
+    let passed: u64 = outcomes.iter().map(Outcome::passed).sum();
+    let failed: u64 = outcomes.iter().map(Outcome::failed).sum();
+    println!("\n{passed} passed, {failed} failed");
+    failed == 0
+}
+
+/// Runs one tier. The text says what is wrong beyond the tests that failed by name.
+fn run_tier(tier: Tier, arguments: &[OsString]) -> Result<(Tally, Option<String>)> {
+    if tier.needs_root() && !user::is_root()? {
+        let uid = user::effective_uid()?;
+        return Ok((
+            Tally::default(),
+            Some(format!(
+                "needs root to load eBPF programs, and this is uid {uid}: \
+                 sudo env \"PATH=$PATH\" cargo xtask test --tier {}",
+                tier.name()
+            )),
+        ));
+    }
+    if let Some(need) = tier.need() {
+        build::all(need)?;
+    }
+    let mut cargo = cargo_test(tier);
+    cargo.arg("--").args(arguments);
+    if tier.needs_root() {
+        // These tests share the kernel, and time matters to some of them.
+        cargo.arg("--test-threads=1");
+    }
+    let (tally, success) = counted(&mut cargo)?;
+    let broken = if success && tally.executed() == 0 {
+        Some("executed no test".to_owned())
+    } else if !success && tally.failed == 0 {
+        Some("did not build, or a test program died (see above)".to_owned())
+    } else {
+        None
+    };
+    Ok((tally, broken))
+}
+
+fn cargo_test(tier: Tier) -> Command {
+    let mut cargo = workspace::cargo();
+    if tier.needs_root() {
+        // As a runner, the variables reach the tests and not the compiler, for which a change of
+        // REDIRECTOR_BPF_OBJECT would mean another build of the agent.
+        cargo.arg("--config").arg(format!(
+            "target.'cfg(all())'.runner = ['env', 'REDIRECTOR_BPF_OBJECT={}', 'REDIRECTOR_BIN={}']",
+            workspace::bpf_object().display(),
+            workspace::agent().display()
+        ));
+    }
+    cargo.args(["test", "--no-fail-fast"]);
+    match tier {
+        Tier::Host => {}
+        Tier::Kernel | Tier::Lab => {
+            // The tests of a tier are integration tests behind its feature. The unit tests beside
+            // them were counted in the host tier.
+            cargo.args(["--package", "redirector-tests", "--test", "*"]);
+            cargo.args(["--features", tier.name()]);
+        }
+    }
+    cargo
+}
+
+/// Runs a test command, showing what it writes and counting what it reports.
+fn counted(command: &mut Command) -> Result<(Tally, bool)> {
+    let message = format!("could not run `{}`", command::line(command));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| message.clone())?;
+    let mut tally = Tally::default();
+    if let Some(stdout) = child.stdout.take() {
+        let mut terminal = std::io::stdout();
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.with_context(|| message.clone())?;
+            terminal.write_all(&line)?;
+            terminal.write_all(b"\n")?;
+            tally.add_line(&String::from_utf8_lossy(&line));
+        }
+    }
+    let status = child.wait().with_context(|| message.clone())?;
+    Ok((tally, status.success()))
+}
