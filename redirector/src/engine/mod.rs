@@ -2,20 +2,29 @@
 //!
 //! | file | decides |
 //! |---|---|
+//! | `relay.rs` | the state of the relay, and what it wants in the maps |
+//! | `backends.rs` | which node has which entry in the map of backends |
 //! | `rendezvous.rs` | which node each slot belongs to |
 //! | `slots.rs` | when a slot splits and when it settles |
 //! | `flows.rs` | which recorded flows are over, and what the others hold up |
 //! | `silence.rs` | whether a node that is down is dead |
+//! | `plan.rs` | the writes that bring the maps from what they hold to what they should |
 //!
 //! **Architecture invariant:** time is an argument (seconds of [`redirector_common::abi::Globals::epoch`], or
 //! an [`std::time::Instant`]), so that any history can be replayed in a test.
 
+mod backends;
 mod flows;
+mod plan;
+mod relay;
 mod rendezvous;
 mod silence;
 mod slots;
 
+pub use backends::{Backends, Entry, Listener};
 pub use flows::{Census, Timeouts, is_over};
+pub use plan::{State, Write, plan};
+pub use relay::{Checked, Found, RedirectState, Relay, RelayError, pools};
 pub use rendezvous::{Candidate, winners};
 pub use silence::{Silence, Traffic};
 pub use slots::{SlotBook, Swap};

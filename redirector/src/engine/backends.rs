@@ -1,0 +1,92 @@
+//! Which node has which entry in the map of backends.
+
+use std::{collections::BTreeMap, net::SocketAddrV4};
+
+use redirector_common::abi::{Backend, MAX_BACKENDS, NextHop};
+
+/// A node's socket as the data path knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Where the node listens.
+    pub address: SocketAddrV4,
+    /// Where its answers are restored to.
+    pub listener: Listener,
+    /// What is (to be) in the map.
+    pub backend: Backend,
+    /// It served clients before this agent started, and no check has said anything yet.
+    pub presumed_up: bool,
+}
+
+/// The listener of a redirect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// VIP and port.
+    pub address: SocketAddrV4,
+    /// Index of the redirect's slot table.
+    pub redirect: u16,
+    /// Number of the listener.
+    pub id: u16,
+}
+
+/// All nodes' sockets by id. An id stays with its socket as long as a slot or a flow may name it.
+#[derive(Clone, Debug, Default)]
+pub struct Backends {
+    entries: BTreeMap<u16, Entry>,
+}
+
+impl Backends {
+    /// Takes over an entry found in the kernel.
+    pub fn adopt(&mut self, id: u16, entry: Entry) {
+        self.entries.insert(id, entry);
+    }
+
+    /// The id of a socket, a new one if it has none; `None` when all ids are taken.
+    pub fn ensure(&mut self, address: SocketAddrV4, listener: Listener) -> Option<u16> {
+        if let Some(id) = self.id_of(address) {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.listener = listener;
+            }
+            return Some(id);
+        }
+        let limit = u16::try_from(MAX_BACKENDS).unwrap_or(u16::MAX);
+        let id = (1..limit).find(|id| !self.entries.contains_key(id))?;
+        let backend = Backend::new(address.ip().octets(), address.port());
+        self.entries.insert(id, Entry { address, listener, backend, presumed_up: false });
+        Some(id)
+    }
+
+    /// The id of a socket.
+    pub fn id_of(&self, address: SocketAddrV4) -> Option<u16> {
+        self.entries.iter().find(|(_, entry)| entry.address == address).map(|(id, _)| *id)
+    }
+
+    /// The entry of an id.
+    pub fn get(&self, id: u16) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, &Entry)> {
+        self.entries.iter().map(|(id, entry)| (*id, entry))
+    }
+
+    /// All of them, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u16, &mut Entry)> {
+        self.entries.iter_mut().map(|(id, entry)| (*id, entry))
+    }
+
+    /// Keeps those that `keep` says are still needed.
+    pub fn retain(&mut self, keep: impl Fn(u16, &Entry) -> bool) {
+        self.entries.retain(|id, entry| keep(*id, entry));
+    }
+}
+
+impl Entry {
+    /// Notes the way to the node. A way that is lost for the moment is kept: packets of established
+    /// connections have nowhere else to go.
+    pub fn reach_by(&mut self, hop: Option<NextHop>) {
+        if let Some(hop) = hop {
+            self.backend = self.backend.via(hop);
+        }
+    }
+}

@@ -1,0 +1,558 @@
+//! The state of the relay, and what it wants in the kernel's maps.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Instant,
+};
+
+use redirector_common::{
+    abi::{
+        BACKEND_DEAD, BACKEND_NEXT_HOP, Backend, ENDPOINT_LISTENER, ENDPOINT_NODE, Endpoint,
+        EndpointKey4, Flow, FlowKey4, MAX_REDIRECTS, NextHop, SlotTable,
+    },
+    hash,
+    wire::protocol,
+};
+use thiserror::Error;
+
+use super::{
+    backends::{Backends, Entry, Listener},
+    flows::{Census, Timeouts, is_over},
+    plan::State,
+    rendezvous::{Candidate, winners},
+    silence::{Silence, Traffic},
+    slots::SlotBook,
+};
+use crate::{
+    config::{Config, OnDown, Redirect},
+    health::{Change, Health, Observation, Target, Tracker},
+};
+
+/// A redirect at work.
+pub struct RedirectState {
+    /// Its name.
+    pub name: String,
+    /// Its listeners.
+    pub listeners: Vec<Listener>,
+    /// Its slots.
+    pub book: SlotBook,
+    /// Whether its clients go to the backup pool.
+    pub using_backup: bool,
+    /// Those that `book` was last computed for.
+    candidates: Vec<Candidate>,
+}
+
+/// What the checks say about a node's socket.
+pub struct Checked {
+    /// Rise and fall.
+    pub tracker: Tracker,
+    /// The last result.
+    pub last: Option<Observation>,
+}
+
+/// What an earlier agent has left in the kernel.
+#[derive(Default)]
+pub struct Found {
+    /// Listeners and nodes' sockets.
+    pub endpoints: BTreeMap<EndpointKey4, Endpoint>,
+    /// The backends that they name.
+    pub backends: BTreeMap<u16, Backend>,
+    /// Slot tables by redirect.
+    pub tables: BTreeMap<u16, Box<SlotTable>>,
+}
+
+/// Something that a running relay can't do.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum RelayError {
+    /// Another key would send every client elsewhere.
+    #[error(
+        "hash-key differs from the key in use; with it every client would move to another node. Keep \
+         the key, or stop the relay with `redirector stop --detach` and start it again"
+    )]
+    KeyChange,
+    /// More sockets than the map has room for.
+    #[error("there are more nodes than the data path has room for ({0})")]
+    TooManyBackends(u32),
+    /// More redirects than the map has room for.
+    #[error("there are more redirects than the data path has room for ({0})")]
+    TooManyRedirects(u32),
+}
+
+/// The state of the relay. Time comes in as an argument: `epoch` is the data path's clock in seconds.
+pub struct Relay {
+    config: Config,
+    key: [u64; 2],
+    timeouts: Timeouts,
+    redirects: BTreeMap<u16, RedirectState>,
+    backends: Backends,
+    checked: HashMap<Target, Checked>,
+    silences: BTreeMap<u16, Silence>,
+    silent: BTreeSet<u16>,
+}
+
+impl Relay {
+    /// The relay for a configuration. It goes on from what was `found` in the kernel; `fresh_key` is the
+    /// key of the client hash if neither the configuration nor the kernel has one.
+    ///
+    /// # Errors
+    ///
+    /// See [`RelayError`].
+    pub fn new(
+        config: Config,
+        fresh_key: [u64; 2],
+        found: Found,
+        epoch: u32,
+        at: Instant,
+    ) -> Result<Self, RelayError> {
+        let kept = found.tables.values().next().map(|table| table.key);
+        let key = match (kept, config.hash_key) {
+            (Some(kept), Some(key)) if kept != key => return Err(RelayError::KeyChange),
+            (Some(kept), _) => kept,
+            (None, key) => key.unwrap_or(fresh_key),
+        };
+        let mut relay = Self {
+            timeouts: timeouts(&config),
+            config: Config { redirects: Vec::new(), ..config.clone() },
+            key,
+            redirects: BTreeMap::new(),
+            backends: Backends::default(),
+            checked: HashMap::new(),
+            silences: BTreeMap::new(),
+            silent: BTreeSet::new(),
+        };
+        relay.adopt(found, &config, epoch);
+        relay.reconfigure(config, epoch, at)?;
+        Ok(relay)
+    }
+
+    /// Takes over redirects whose listeners are configured still, and all their backends.
+    fn adopt(&mut self, found: Found, config: &Config, epoch: u32) {
+        let mut listeners: BTreeMap<u16, Vec<Listener>> = BTreeMap::new();
+        for (key, endpoint) in &found.endpoints {
+            if endpoint.kind == ENDPOINT_LISTENER {
+                let listener =
+                    Listener { address: socket(key), redirect: endpoint.redirect, id: endpoint.listener };
+                listeners.entry(endpoint.redirect).or_default().push(listener);
+            }
+        }
+        for (index, table) in found.tables {
+            let listeners = listeners.remove(&index).unwrap_or_default();
+            let configured = config
+                .redirects
+                .iter()
+                .find(|redirect| listeners.iter().any(|l| redirect.listen.contains(&l.address)));
+            let Some(configured) = configured else { continue };
+            let book = SlotBook::adopt(table, epoch);
+            let owned = book.owned();
+            for (key, endpoint) in &found.endpoints {
+                let listener = listeners.iter().find(|listener| listener.id == endpoint.listener);
+                if let (ENDPOINT_NODE, true, Some(listener), Some(backend)) = (
+                    endpoint.kind,
+                    endpoint.redirect == index,
+                    listener,
+                    found.backends.get(&endpoint.backend),
+                ) {
+                    let entry = Entry {
+                        address: socket(key),
+                        listener: *listener,
+                        backend: Backend { flags: backend.flags & BACKEND_NEXT_HOP, ..*backend },
+                        presumed_up: owned.contains_key(&endpoint.backend),
+                    };
+                    self.backends.adopt(endpoint.backend, entry);
+                }
+            }
+            let state = RedirectState {
+                name: configured.name.clone(),
+                listeners,
+                book,
+                using_backup: false,
+                candidates: Vec::new(),
+            };
+            self.redirects.insert(index, state);
+        }
+    }
+
+    /// Takes another configuration. Health, slots and flows are kept.
+    ///
+    /// # Errors
+    ///
+    /// See [`RelayError`]; nothing has changed then.
+    pub fn reconfigure(&mut self, config: Config, epoch: u32, at: Instant) -> Result<(), RelayError> {
+        if config.hash_key.is_some_and(|key| key != self.key) {
+            return Err(RelayError::KeyChange);
+        }
+        if config.redirects.len() > MAX_REDIRECTS as usize {
+            return Err(RelayError::TooManyRedirects(MAX_REDIRECTS));
+        }
+        let mut backends = self.backends.clone();
+        let mut plans = Vec::new();
+        let mut taken: BTreeSet<u16> = self.redirects.keys().copied().collect();
+        let mut next_listener: u16 = self
+            .redirects
+            .values()
+            .flat_map(|state| state.listeners.iter().map(|listener| listener.id))
+            .max()
+            .unwrap_or(0);
+        for redirect in &config.redirects {
+            let known = self.redirects.iter().find(|(_, state)| state.name == redirect.name);
+            let index = match known {
+                Some((index, _)) => *index,
+                None => (0..u16::MAX)
+                    .find(|index| !taken.contains(index))
+                    .ok_or(RelayError::TooManyRedirects(MAX_REDIRECTS))?,
+            };
+            taken.insert(index);
+            let old = known.map(|(_, state)| &state.listeners[..]).unwrap_or_default();
+            let listeners: Vec<Listener> = redirect
+                .listen
+                .iter()
+                .map(|address| {
+                    let same = old.iter().find(|listener| listener.address == *address);
+                    let id = same.map_or_else(
+                        || {
+                            next_listener = next_listener.wrapping_add(1).max(1);
+                            next_listener
+                        },
+                        |listener| listener.id,
+                    );
+                    Listener { address: *address, redirect: index, id }
+                })
+                .collect();
+            for pool in pools(redirect) {
+                for node in &config.pools[pool].nodes {
+                    let address = SocketAddrV4::new(node.address, redirect.port);
+                    backends
+                        .ensure(address, listeners[0])
+                        .ok_or(RelayError::TooManyBackends(redirector_common::abi::MAX_BACKENDS))?;
+                }
+            }
+            plans.push((index, redirect.name.clone(), listeners));
+        }
+        self.backends = backends;
+        self.redirects.retain(|index, _| plans.iter().any(|(kept, ..)| kept == index));
+        for (index, name, listeners) in plans {
+            let state = self.redirects.entry(index).or_insert_with(|| RedirectState {
+                name,
+                listeners: Vec::new(),
+                book: SlotBook::new(self.key),
+                using_backup: false,
+                candidates: Vec::new(),
+            });
+            state.listeners = listeners;
+        }
+        self.timeouts = timeouts(&config);
+        self.config = config;
+        let targets = self.targets();
+        self.checked.retain(|target, _| targets.iter().any(|(kept, _)| kept == target));
+        for (target, timing) in targets {
+            self.checked
+                .entry(target)
+                .and_modify(|checked| checked.tracker.set_thresholds(timing.into()))
+                .or_insert_with(|| Checked { tracker: Tracker::new(timing.into(), at), last: None });
+        }
+        self.retarget(epoch);
+        Ok(())
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The key of the client hash.
+    pub fn key(&self) -> [u64; 2] {
+        self.key
+    }
+
+    /// The redirects by index.
+    pub fn redirects(&self) -> &BTreeMap<u16, RedirectState> {
+        &self.redirects
+    }
+
+    /// The nodes' sockets.
+    pub fn backends(&self) -> &Backends {
+        &self.backends
+    }
+
+    /// What the checks say about a socket.
+    pub fn checked(&self, target: &Target) -> Option<&Checked> {
+        self.checked.get(target)
+    }
+
+    /// What is to be checked, and how often.
+    pub fn targets(&self) -> Vec<(Target, crate::config::Timing)> {
+        let mut targets = Vec::new();
+        for redirect in &self.config.redirects {
+            for pool in pools(redirect) {
+                for node in &self.config.pools[pool].nodes {
+                    let target = self.target(pool, &node.name, node.address, redirect.port);
+                    targets.push((target, self.config.pools[pool].timing));
+                }
+            }
+        }
+        targets
+    }
+
+    /// The check of a node of a pool at a port.
+    pub fn target(&self, pool: usize, node: &str, address: Ipv4Addr, port: u16) -> Target {
+        Target {
+            pool: self.config.pools[pool].name.clone(),
+            node: node.to_owned(),
+            address: SocketAddrV4::new(address, port),
+            check: self.config.pools[pool].check,
+        }
+    }
+
+    /// Takes the result of a check; gives the change of health, if it is one.
+    pub fn observe(&mut self, observation: Observation, epoch: u32) -> Option<Change> {
+        let checked = self.checked.get_mut(&observation.target)?;
+        let change = checked.tracker.observe(observation.outcome.is_success(), observation.at);
+        for (_, entry) in self.backends.iter_mut() {
+            if entry.address == observation.target.address {
+                entry.presumed_up = false;
+            }
+        }
+        checked.last = Some(observation);
+        self.retarget(epoch);
+        change
+    }
+
+    /// Takes the ways to the nodes.
+    pub fn reach(&mut self, hop: impl Fn(Ipv4Addr) -> Option<NextHop>, epoch: u32) {
+        for (_, entry) in self.backends.iter_mut() {
+            entry.reach_by(hop(*entry.address.ip()));
+        }
+        self.retarget(epoch);
+    }
+
+    /// Takes the data path's counters: which nodes are silent while they are spoken to. Gives those whose
+    /// silence began.
+    pub fn listen(&mut self, traffic: impl Fn(u16) -> Traffic, at: Instant) -> Vec<u16> {
+        let ids: Vec<u16> = self.backends.iter().map(|(id, _)| id).collect();
+        let mut fell_silent = Vec::new();
+        for id in ids {
+            let now = traffic(id);
+            let silence = self.silences.entry(id).or_insert_with(|| Silence::new(now));
+            if !silence.observe(now, at) {
+                self.silent.remove(&id);
+            } else if self.silent.insert(id) {
+                fell_silent.push(id);
+            }
+        }
+        self.mark_dead();
+        fell_silent
+    }
+
+    /// Whether a node is silent while it is spoken to.
+    pub fn is_silent(&self, id: u16) -> bool {
+        self.silent.contains(&id)
+    }
+
+    /// Down is not dead: what becomes of a down node's connections is for `on-down` to say.
+    fn mark_dead(&mut self) {
+        let mut dead = BTreeSet::new();
+        for (redirect, pool, node) in self.members() {
+            let address = SocketAddrV4::new(node.1, redirect.port);
+            let target = self.target(pool, &node.0, node.1, redirect.port);
+            let down = self.checked.get(&target).is_some_and(|c| c.tracker.health() == Health::Down);
+            let Some(id) = self.backends.id_of(address) else { continue };
+            let is_dead = down
+                && match redirect.on_down {
+                    OnDown::Auto => self.silent.contains(&id),
+                    OnDown::Keep => false,
+                    OnDown::Reset => true,
+                };
+            if is_dead {
+                dead.insert(id);
+            }
+        }
+        let members: BTreeSet<SocketAddrV4> = self
+            .members()
+            .map(|(redirect, _, node)| SocketAddrV4::new(node.1, redirect.port))
+            .collect();
+        for (id, entry) in self.backends.iter_mut() {
+            // A node that was taken out of its pool is not checked any more; silence is all there is.
+            let is_dead = dead.contains(&id)
+                || (!members.contains(&entry.address) && self.silent.contains(&id));
+            entry.backend.flags = entry.backend.flags & !BACKEND_DEAD
+                | if is_dead { BACKEND_DEAD } else { 0 };
+        }
+    }
+
+    /// Every node of every pool of every redirect: name and address.
+    fn members(&self) -> impl Iterator<Item = (&Redirect, usize, (String, Ipv4Addr))> {
+        self.config.redirects.iter().flat_map(move |redirect| {
+            pools(redirect).flat_map(move |pool| {
+                let nodes = self.config.pools[pool].nodes.iter();
+                nodes.map(move |node| (redirect, pool, (node.name.clone(), node.address)))
+            })
+        })
+    }
+
+    /// Computes the slots anew where the nodes that may take clients have changed.
+    fn retarget(&mut self, epoch: u32) {
+        self.mark_dead();
+        let mut targets = Vec::new();
+        for (index, state) in &self.redirects {
+            let Some(redirect) = self.config.redirects.iter().find(|r| r.name == state.name) else {
+                continue;
+            };
+            let main = self.candidates(redirect, redirect.pool);
+            let backup = match redirect.backup {
+                Some(backup) if main.is_empty() => self.candidates(redirect, backup),
+                _ => Vec::new(),
+            };
+            let using_backup = main.is_empty() && !backup.is_empty();
+            let candidates = if using_backup { backup } else { main };
+            targets.push((*index, candidates, using_backup));
+        }
+        for (index, candidates, using_backup) in targets {
+            let Some(state) = self.redirects.get_mut(&index) else { continue };
+            state.using_backup = using_backup;
+            if state.candidates != candidates || state.book.table().generation == 0 {
+                state.book.retarget(&winners(self.key, &candidates), epoch);
+                state.candidates = candidates;
+            }
+        }
+    }
+
+    /// The nodes of a pool that may take clients: seen up (or serving, before the first check) and
+    /// reachable.
+    fn candidates(&self, redirect: &Redirect, pool: usize) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        for node in &self.config.pools[pool].nodes {
+            let address = SocketAddrV4::new(node.address, redirect.port);
+            let target = self.target(pool, &node.name, node.address, redirect.port);
+            let health =
+                self.checked.get(&target).map_or(Health::Unknown, |checked| checked.tracker.health());
+            let Some((backend, entry)) =
+                self.backends.id_of(address).and_then(|id| Some((id, self.backends.get(id)?)))
+            else {
+                continue;
+            };
+            let may = match health {
+                Health::Up => true,
+                Health::Unknown => entry.presumed_up,
+                Health::Down => false,
+            };
+            if may && entry.backend.flags & BACKEND_NEXT_HOP != 0 {
+                let address = node.address.octets();
+                candidates.push(Candidate { backend, address, weight: node.weight });
+            }
+        }
+        candidates
+    }
+
+    /// The round over recorded flows: settles slots, forgets backends that nothing names any more. Gives the
+    /// flows to be forgotten, which may be done once the new tables are in place.
+    pub fn round(&mut self, flows: &[(FlowKey4, Flow)], epoch: u32) -> Vec<FlowKey4> {
+        let mut redirect_of = HashMap::new();
+        for (index, state) in &self.redirects {
+            for listener in &state.listeners {
+                redirect_of.insert(listener.id, *index);
+            }
+        }
+        let mut forgotten = Vec::new();
+        let mut live: BTreeMap<u16, Vec<&(FlowKey4, Flow)>> = BTreeMap::new();
+        let mut named: BTreeSet<u16> = BTreeSet::new();
+        for entry in flows {
+            let (key, flow) = entry;
+            match redirect_of.get(&u16::from_ne_bytes(key.listener)) {
+                Some(index) if !is_over(flow, &self.timeouts, epoch) => {
+                    live.entry(*index).or_default().push(entry);
+                    named.insert(flow.backend);
+                }
+                _ => forgotten.push(*key),
+            }
+        }
+        for (index, state) in &mut self.redirects {
+            if state.book.table().split_slots == 0 {
+                continue;
+            }
+            let flows = live.get(index).map(Vec::as_slice).unwrap_or_default();
+            let census = Census::take(&state.book, flows.iter().map(|(key, flow)| (key, flow)));
+            state.book.settle(&census, &self.timeouts, epoch);
+        }
+        for (index, flows) in live {
+            let book = &self.redirects[&index].book;
+            let settled = flows
+                .into_iter()
+                .filter(|(key, _)| !book[hash::slot_of(book.key(), key.client)].is_split());
+            forgotten.extend(settled.map(|(key, _)| *key));
+        }
+        self.forget_backends(&named);
+        forgotten
+    }
+
+    /// Backends that no pool, no slot and no recorded flow names have nothing left to do.
+    fn forget_backends(&mut self, named: &BTreeSet<u16>) {
+        let members: BTreeSet<SocketAddrV4> = self
+            .members()
+            .map(|(redirect, _, node)| SocketAddrV4::new(node.1, redirect.port))
+            .collect();
+        let redirects = &self.redirects;
+        self.backends.retain(|id, entry| {
+            members.contains(&entry.address)
+                || named.contains(&id)
+                || redirects.values().any(|state| state.book.names(id))
+        });
+        let backends = &self.backends;
+        self.silences.retain(|id, _| backends.get(*id).is_some());
+        self.silent.retain(|id| backends.get(*id).is_some());
+    }
+
+    /// What the maps should hold.
+    pub fn desired(&self) -> State {
+        let mut state = State::default();
+        for (index, redirect) in &self.redirects {
+            state.tables.insert(*index, redirect.book.table().generation);
+            for listener in &redirect.listeners {
+                let (ip, port) = (listener.address.ip().octets(), listener.address.port());
+                let endpoint = Endpoint::listener(ip, port, *index, listener.id);
+                state.endpoints.insert(key_of(listener.address), endpoint);
+            }
+        }
+        for (id, entry) in self.backends.iter() {
+            state.backends.insert(id, entry.backend);
+            let listener = entry.listener;
+            let (ip, port) = (listener.address.ip().octets(), listener.address.port());
+            let endpoint =
+                Endpoint::node(&entry.backend, id, ip, port, listener.redirect, listener.id);
+            state.endpoints.insert(key_of(entry.address), endpoint);
+        }
+        state
+    }
+
+    /// The table of a redirect.
+    pub fn table(&self, index: u16) -> Option<&SlotTable> {
+        self.redirects.get(&index).map(|state| state.book.table())
+    }
+}
+
+/// The main pool, then the backup.
+pub fn pools(redirect: &Redirect) -> impl Iterator<Item = usize> + use<> {
+    std::iter::once(redirect.pool).chain(redirect.backup)
+}
+
+fn timeouts(config: &Config) -> Timeouts {
+    let seconds = |duration: std::time::Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    Timeouts {
+        session: seconds(config.flows.session_timeout),
+        handshake: seconds(config.flows.handshake_timeout),
+        closing: seconds(config.flows.closing_timeout),
+    }
+}
+
+fn socket(key: &EndpointKey4) -> SocketAddrV4 {
+    SocketAddrV4::new(key.address.into(), u16::from_be_bytes(key.port))
+}
+
+fn key_of(address: SocketAddrV4) -> EndpointKey4 {
+    EndpointKey4 {
+        address: address.ip().octets(),
+        port: address.port().to_be_bytes(),
+        protocol: protocol::TCP,
+        reserved: 0,
+    }
+}
