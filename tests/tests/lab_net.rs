@@ -155,17 +155,16 @@ async fn until(
     condition: impl Fn(&NetView) -> bool,
 ) -> Arc<NetView> {
     let newest = views.clone();
-    match tokio::time::timeout(PATIENCE, views.wait_for(|view| condition(view))).await {
-        Ok(view) => view.expect("the monitor lives").clone(),
-        Err(_) => {
-            let view = newest.borrow();
-            let (links, neighbours) = (&view.links, &view.neighbours);
-            panic!(
-                "no view in which {what}: {links:?} {neighbours:?} {} routes",
-                view.routes.len()
-            )
-        }
-    }
+    let found = tokio::time::timeout(PATIENCE, views.wait_for(|view| condition(view))).await;
+    let Ok(found) = found else {
+        let view = newest.borrow();
+        let (links, neighbours) = (&view.links, &view.neighbours);
+        panic!(
+            "no view in which {what}: {links:?} {neighbours:?} {} routes",
+            view.routes.len()
+        )
+    };
+    found.expect("the monitor lives").clone()
 }
 
 fn index(view: &NetView, name: &str) -> u32 {
@@ -333,8 +332,7 @@ fn the_trie_agrees_with_the_kernel() {
     }
     let view = lab.inside(async {
         let monitor = Monitor::start().await.unwrap();
-        let view = monitor.views().borrow().clone();
-        view
+        Arc::clone(&monitor.views().borrow())
     });
     let trie = ReturnTrie::build(&view, &allowed(&view));
     let mut seen = [0; 3];
@@ -469,16 +467,11 @@ fn a_solicited_neighbour_is_resolved_and_kept_until_it_is_let_go() {
 #[test]
 fn a_flood_of_changes_that_overruns_the_socket_is_caught_up_with() {
     let lab = Lab::new();
-    let flood: String = (0..60_000_u32)
-        .map(|n| {
-            format!(
-                "route add 20.{}.{}.{}/32 via 10.0.1.2\n",
-                n >> 16,
-                n >> 8 & 255,
-                n & 255
-            )
-        })
-        .collect();
+    let flood = (0..60_000_u32).fold(String::new(), |mut flood, n| {
+        let [_, high, middle, low] = n.to_be_bytes();
+        flood += &format!("route add 20.{high}.{middle}.{low}/32 via 10.0.1.2\n");
+        flood
+    });
     let routes = lab.inside(async {
         let monitor = Monitor::start().await.unwrap();
         let mut views = monitor.views();
