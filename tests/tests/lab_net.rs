@@ -155,17 +155,16 @@ async fn until(
     condition: impl Fn(&NetView) -> bool,
 ) -> Arc<NetView> {
     let newest = views.clone();
-    match tokio::time::timeout(PATIENCE, views.wait_for(|view| condition(view))).await {
-        Ok(view) => view.expect("the monitor lives").clone(),
-        Err(_) => {
-            let view = newest.borrow();
-            let (links, neighbours) = (&view.links, &view.neighbours);
-            panic!(
-                "no view in which {what}: {links:?} {neighbours:?} {} routes",
-                view.routes.len()
-            )
-        }
-    }
+    let found = tokio::time::timeout(PATIENCE, views.wait_for(|view| condition(view))).await;
+    let Ok(found) = found else {
+        let view = newest.borrow();
+        let (links, neighbours) = (&view.links, &view.neighbours);
+        panic!(
+            "no view in which {what}: {links:?} {neighbours:?} {} routes",
+            view.routes.len()
+        )
+    };
+    found.expect("the monitor lives").clone()
 }
 
 fn index(view: &NetView, name: &str) -> u32 {
@@ -271,6 +270,7 @@ fn routes_that_vanish_without_a_message_vanish_from_the_view() {
     lab.ip("addr add 10.0.9.1/32 dev lo");
     lab.ip("route add 192.0.2.0/24 via 10.0.1.2 src 10.0.9.1");
     lab.ip("route add 198.51.100.0/24 via 10.0.1.2");
+    lab.ip("route add 192.88.99.0/24 nexthop via 10.0.1.2 nexthop via 10.0.1.3");
     lab.ip("nexthop add id 5 via 10.0.1.2 dev eth0");
     lab.ip("route add 203.0.113.0/24 nhid 5");
     let has = |view: &NetView, prefix: &str| {
@@ -294,10 +294,14 @@ fn routes_that_vanish_without_a_message_vanish_from_the_view() {
             !has(view, "192.0.2.0/24")
         })
         .await;
-        assert!(has(&views.borrow(), "198.51.100.0/24"));
+        assert!(has(&views.borrow(), "198.51.100.0/24") && has(&views.borrow(), "192.88.99.0/24"));
         lab.ip("link set eth0 down");
         until(&mut views, "its interface is down", |view| {
             !has(view, "198.51.100.0/24")
+        })
+        .await;
+        until(&mut views, "so are all its next hops", |view| {
+            !has(view, "192.88.99.0/24")
         })
         .await;
         let eth0 = index(&views.borrow(), "eth0");
@@ -333,8 +337,7 @@ fn the_trie_agrees_with_the_kernel() {
     }
     let view = lab.inside(async {
         let monitor = Monitor::start().await.unwrap();
-        let view = monitor.views().borrow().clone();
-        view
+        Arc::clone(&monitor.views().borrow())
     });
     let trie = ReturnTrie::build(&view, &allowed(&view));
     let mut seen = [0; 3];
@@ -469,16 +472,11 @@ fn a_solicited_neighbour_is_resolved_and_kept_until_it_is_let_go() {
 #[test]
 fn a_flood_of_changes_that_overruns_the_socket_is_caught_up_with() {
     let lab = Lab::new();
-    let flood: String = (0..60_000_u32)
-        .map(|n| {
-            format!(
-                "route add 20.{}.{}.{}/32 via 10.0.1.2\n",
-                n >> 16,
-                n >> 8 & 255,
-                n & 255
-            )
-        })
-        .collect();
+    let line = |n: u32| {
+        let [_, high, middle, low] = n.to_be_bytes();
+        format!("route add 20.{high}.{middle}.{low}/32 via 10.0.1.2\n")
+    };
+    let flood = (0..60_000).map(line).collect::<Vec<_>>().concat();
     let routes = lab.inside(async {
         let monitor = Monitor::start().await.unwrap();
         let mut views = monitor.views();

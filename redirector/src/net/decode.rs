@@ -1,5 +1,10 @@
 //! Turns the kernel's netlink messages into [`Event`]s.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kernel's attributes are many and grow; only a few matter here"
+)]
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
@@ -67,7 +72,6 @@ pub fn decode(message: &RouteNetlinkMessage, flags: u16, dumped: bool) -> Decode
             return Decoded::RulesStale;
         }
         // Every other kind of message is one that was not subscribed to.
-        #[allow(clippy::wildcard_enum_match_arm)]
         _ => None,
     };
     event.map_or(Decoded::Ignored, Decoded::Event)
@@ -96,10 +100,8 @@ fn default_rule(rule: &RuleMessage) -> Option<(u32, u32)> {
         match attribute {
             RuleAttribute::Priority(value) => priority = *value,
             RuleAttribute::Table(value) => table = *value,
-            RuleAttribute::Protocol(_) => {}
-            RuleAttribute::SuppressPrefixLen(u32::MAX) => {}
+            RuleAttribute::Protocol(_) | RuleAttribute::SuppressPrefixLen(u32::MAX) => {}
             // Any other attribute is a condition.
-            #[allow(clippy::wildcard_enum_match_arm)]
             _ => return None,
         }
     }
@@ -131,12 +133,10 @@ fn decode_link(message: &LinkMessage) -> Option<(u32, Link)> {
                 link.kind = infos.iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind.to_string()),
                     // Details of the kind, or of the master's.
-                    #[allow(clippy::wildcard_enum_match_arm)]
                     _ => None,
                 });
             }
             // Statistics, queues, offloads, ...
-            #[allow(clippy::wildcard_enum_match_arm)]
             _ => {}
         }
     }
@@ -153,7 +153,6 @@ fn decode_address(message: &AddressMessage) -> Option<(u32, Address)> {
             AddressAttribute::Local(IpAddr::V4(address)) => local = Some(*address),
             AddressAttribute::Address(IpAddr::V4(address)) => peer = Some(*address),
             // Labels, lifetimes, ...
-            #[allow(clippy::wildcard_enum_match_arm)]
             _ => {}
         }
     }
@@ -217,7 +216,6 @@ fn decode_route(message: &RouteMessage) -> Option<Route> {
                 mark(&mut route, Special::MtuLimited);
             }
             // Realms, cache statistics, ...
-            #[allow(clippy::wildcard_enum_match_arm)]
             _ => {}
         }
     }
@@ -262,7 +260,6 @@ fn decode_kind(kind: RouteType) -> Option<RouteKind> {
         RouteType::Prohibit => RouteKind::Prohibit,
         RouteType::Throw => RouteKind::Throw,
         // The kernel installs no routes of other types.
-        #[allow(clippy::wildcard_enum_match_arm)]
         _ => return None,
     })
 }
@@ -290,7 +287,6 @@ fn decode_neighbour(message: &NeighbourMessage) -> Option<(u32, Ipv4Addr, Neighb
                 neighbour.managed = flags.contains(NeighbourExtFlags::Managed);
             }
             // Statistics and attributes of bridges.
-            #[allow(clippy::wildcard_enum_match_arm)]
             _ => {}
         }
     }
@@ -308,7 +304,6 @@ fn decode_state(state: KernelState) -> NeighbourState {
         KernelState::Noarp => NeighbourState::NoArp,
         KernelState::Permanent => NeighbourState::Permanent,
         // A state that is not known must not be taken for a valid one.
-        #[allow(clippy::wildcard_enum_match_arm)]
         _ => NeighbourState::None,
     }
 }

@@ -209,19 +209,18 @@ impl Follower {
                 ..
             } = &mut sockets;
             tokio::select! {
-                notification = notifications.next() => match notification {
-                    Some(notification) => {
+                notification = notifications.next() => {
+                    if let Some(notification) = notification {
                         self.take(&notification.0);
                         // Whatever is there already belongs to the same burst.
                         while let Ok(notification) = notifications.try_recv() {
                             self.take(&notification.0);
                         }
-                    }
-                    None => {
+                    } else {
                         warn!("the netlink connection was closed; opening it anew");
                         sockets = self.reopen().await;
                     }
-                },
+                }
                 () = next_hop_change(next_hops) => self.expire(|stale| stale.routes = true),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 () = views.closed() => return,
@@ -471,13 +470,11 @@ async fn read_rules(handle: &rtnetlink::Handle) -> Result<bool, MonitorError> {
     let rules: Vec<RuleMessage> = dump
         .messages
         .into_iter()
-        .filter_map(|message| match message {
-            RouteNetlinkMessage::NewRule(rule) if rule.header.family == AddressFamily::Inet => {
-                Some(rule)
+        .filter_map(|message| {
+            if let RouteNetlinkMessage::NewRule(rule) = message {
+                return Some(rule).filter(|rule| rule.header.family == AddressFamily::Inet);
             }
-            // A dump of rules holds nothing else.
-            #[allow(clippy::wildcard_enum_match_arm)]
-            _ => None,
+            None
         })
         .collect();
     Ok(decode::are_special(&rules) || !dump.certain)

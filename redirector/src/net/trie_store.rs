@@ -7,7 +7,7 @@
 //! when it returns the indices that only the old trie used are free. [`Limits`](super::trie::Limits)
 //! keep a trie within half of the maps; hence the next one always has room.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, btree_map::Entry};
 
 use redirector_common::abi::{
     MAX_HOPS, MAX_TRIE_NODES, NextHop, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL,
@@ -15,7 +15,7 @@ use redirector_common::abi::{
 };
 use thiserror::Error;
 
-use super::trie::ReturnTrie;
+use super::trie::{ReturnTrie, empty_root};
 
 /// What is in the maps and reachable from the root in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,9 +71,7 @@ impl TrieStore {
     /// The store for a root that is all [`TRIE_ASK_KERNEL`], such as one just created. Where an unknown
     /// root may be in use, put an empty one in place first.
     pub fn new() -> Self {
-        let root = Box::new(TrieRoot {
-            entries: [TRIE_ASK_KERNEL; 1 << 16],
-        });
+        let root = empty_root();
         Self {
             root,
             nodes: BTreeMap::new(),
@@ -130,11 +128,9 @@ impl TrieStore {
                 Refers::Nothing => {}
                 Refers::Child(index) => children.push(index),
                 Refers::Hop(index) => {
-                    if !self.hops.contains_key(&index) {
-                        let hop = read_hop(index)
-                            .filter(|_| u32::from(index) < MAX_HOPS)
-                            .ok_or(BrokenTrie::Hop(index))?;
-                        self.hops.insert(index, hop);
+                    if let Entry::Vacant(vacant) = self.hops.entry(index) {
+                        let hop = read_hop(index).filter(|_| u32::from(index) < MAX_HOPS);
+                        vacant.insert(hop.ok_or(BrokenTrie::Hop(index))?);
                     }
                 }
             }

@@ -233,13 +233,11 @@ impl NetView {
 
     fn set_address(&mut self, ifindex: u32, address: Address) -> Effect {
         let list = self.addresses.entry(ifindex).or_default();
-        match list.iter_mut().find(|other| same_address(other, &address)) {
-            Some(known) => changed(std::mem::replace(known, address) != address),
-            None => {
-                list.push(address);
-                Effect::Changed
-            }
+        if let Some(known) = list.iter_mut().find(|other| same_address(other, &address)) {
+            return changed(std::mem::replace(known, address) != address);
         }
+        list.push(address);
+        Effect::Changed
     }
 
     fn remove_address(&mut self, ifindex: u32, address: &Address) -> Effect {
