@@ -306,8 +306,9 @@ impl Relay {
 
     /// Takes the result of a check; gives the change of health, if it is one.
     pub fn observe(&mut self, observation: Observation, epoch: u32) -> Option<Change> {
+        let success = observation.outcome.success()?;
         let checked = self.checked.get_mut(&observation.target)?;
-        let change = checked.tracker.observe(observation.outcome.is_success(), observation.at);
+        let change = checked.tracker.observe(success, observation.at);
         for (_, entry) in self.backends.iter_mut() {
             if entry.address == observation.target.address {
                 entry.presumed_up = false;

@@ -1,0 +1,94 @@
+//! Desired state → the kernel's maps. The only writer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use redirector_common::abi::TRIE_ASK_KERNEL;
+
+use crate::{
+    datapath::Maps,
+    engine::{Found, Relay, State, Write, plan},
+    net::{NetView, ReturnTrie, TrieStore},
+};
+
+/// The maps, and what is known to be in them.
+pub(super) struct Applied {
+    pub(super) maps: Maps,
+    held: State,
+    trie: TrieStore,
+    tx_ports: BTreeSet<u32>,
+}
+
+impl Applied {
+    /// Reads what an earlier agent has left.
+    pub(super) fn find(maps: &mut Maps) -> anyhow::Result<Found> {
+        let endpoints = maps.endpoints()?;
+        let mut found = Found { endpoints, ..Found::default() };
+        for endpoint in found.endpoints.values() {
+            if endpoint.backend != 0 {
+                found.backends.insert(endpoint.backend, maps.backend(endpoint.backend)?);
+            }
+            if let Some(table) = maps.slot_table(endpoint.redirect)? {
+                found.tables.insert(endpoint.redirect, table);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Starts writing to `maps`, which hold what was `found`.
+    pub(super) fn new(mut maps: Maps, found: &Found) -> anyhow::Result<Self> {
+        // An earlier agent's trie may be half written. Until ours is in place the kernel is asked.
+        let mut root: Box<redirector_common::abi::TrieRoot> = bytemuck::zeroed_box();
+        root.entries.fill(TRIE_ASK_KERNEL);
+        maps.set_return_root(&root)?;
+        let tables = found.tables.iter().map(|(index, table)| (*index, table.generation));
+        let held = State {
+            endpoints: found.endpoints.clone(),
+            backends: found.backends.clone(),
+            tables: tables.collect::<BTreeMap<_, _>>(),
+        };
+        Ok(Self { maps, held, trie: TrieStore::new(), tx_ports: BTreeSet::new() })
+    }
+
+    /// Writes what differs from what the relay wants. What fails is tried again at the next call.
+    pub(super) fn apply(&mut self, relay: &Relay) -> anyhow::Result<()> {
+        for write in plan(&self.held, &relay.desired()) {
+            match &write {
+                Write::Backend(id, backend) => self.maps.set_backend(*id, backend)?,
+                Write::Table(index, _) => {
+                    let table = relay.table(*index).context("a redirect without a table")?;
+                    self.maps.set_slot_table(*index, table)?;
+                }
+                Write::Ports(filter) => self.maps.set_port_filter(filter)?,
+                Write::Endpoint(key, endpoint) => self.maps.set_endpoint(key, endpoint)?,
+                Write::RemoveEndpoint(key) => self.maps.remove_endpoint(key)?,
+                Write::ClearBackend(id) => {
+                    self.maps.set_backend(*id, &redirector_common::abi::Backend::default())?;
+                }
+            }
+            self.held.note(&write);
+        }
+        Ok(())
+    }
+
+    /// Mirrors the return routes.
+    pub(super) fn route(&mut self, view: &NetView, allowed: &BTreeSet<u32>) -> anyhow::Result<()> {
+        for ifindex in allowed {
+            if self.tx_ports.insert(*ifindex) {
+                self.maps.add_tx_port(*ifindex)?;
+            }
+        }
+        let update = self.trie.plan(&ReturnTrie::build(view, allowed));
+        for (index, node) in &update.node_writes {
+            self.maps.set_return_node(*index, node)?;
+        }
+        for (index, hop) in &update.hop_writes {
+            self.maps.set_return_hop(*index, hop)?;
+        }
+        if let Some(root) = &update.root {
+            self.maps.set_return_root(root)?;
+        }
+        self.trie.commit(update);
+        Ok(())
+    }
+}
