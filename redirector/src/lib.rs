@@ -2,5 +2,6 @@
 //! state, and that becomes map updates.
 
 pub mod config;
+pub mod control;
 pub mod health;
 pub mod units;
