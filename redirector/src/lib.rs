@@ -14,9 +14,12 @@
 //! * [`engine`] reads no clock, no kernel and no network; it can replay any history in a test.
 //! * What clients, nodes and operators send is bounded and never trusted to be well-formed.
 
+pub mod agent;
 pub mod config;
+pub mod control;
 pub mod datapath;
 pub mod engine;
 pub mod health;
 pub mod net;
+pub mod show;
 pub mod units;

@@ -1,1 +1,35 @@
-fn main() {}
+//! `redirector`: runs the agent, and asks a running one.
+
+mod cli;
+mod commands;
+mod logging;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let Cli { command, log } = Cli::parse();
+    logging::start(log);
+    let result = match command {
+        Command::Run(options) => commands::run(options),
+        Command::CheckConfig { file } => commands::check_config(&file),
+        Command::Show(options) => commands::show(&options),
+        Command::Explain {
+            client,
+            json,
+            socket,
+        } => commands::explain(client, json, &socket.path),
+        Command::Reload { socket } => commands::reload(&socket.path),
+        Command::Stop { detach, socket } => commands::stop(detach, &socket.path),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("redirector: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -8,7 +8,7 @@ use redirector_common::abi::TRIE_ASK_KERNEL;
 use crate::{
     datapath::Maps,
     engine::{Found, Relay, State, Write, plan},
-    net::{NetView, ReturnTrie, TrieStore},
+    net::{trie::ReturnTrie, trie_store::TrieStore, view::NetView},
 };
 
 /// The maps, and what is known to be in them.
@@ -23,10 +23,15 @@ impl Applied {
     /// Reads what an earlier agent has left.
     pub(super) fn find(maps: &mut Maps) -> anyhow::Result<Found> {
         let endpoints = maps.endpoints()?;
-        let mut found = Found { endpoints, ..Found::default() };
+        let mut found = Found {
+            endpoints,
+            ..Found::default()
+        };
         for endpoint in found.endpoints.values() {
             if endpoint.backend != 0 {
-                found.backends.insert(endpoint.backend, maps.backend(endpoint.backend)?);
+                found
+                    .backends
+                    .insert(endpoint.backend, maps.backend(endpoint.backend)?);
             }
             if let Some(table) = maps.slot_table(endpoint.redirect)? {
                 found.tables.insert(endpoint.redirect, table);
@@ -41,13 +46,21 @@ impl Applied {
         let mut root: Box<redirector_common::abi::TrieRoot> = bytemuck::zeroed_box();
         root.entries.fill(TRIE_ASK_KERNEL);
         maps.set_return_root(&root)?;
-        let tables = found.tables.iter().map(|(index, table)| (*index, table.generation));
+        let tables = found
+            .tables
+            .iter()
+            .map(|(index, table)| (*index, table.generation));
         let held = State {
             endpoints: found.endpoints.clone(),
             backends: found.backends.clone(),
             tables: tables.collect::<BTreeMap<_, _>>(),
         };
-        Ok(Self { maps, held, trie: TrieStore::new(), tx_ports: BTreeSet::new() })
+        Ok(Self {
+            maps,
+            held,
+            trie: TrieStore::new(),
+            tx_ports: BTreeSet::new(),
+        })
     }
 
     /// Writes what differs from what the relay wants. What fails is tried again at the next call.
@@ -63,7 +76,8 @@ impl Applied {
                 Write::Endpoint(key, endpoint) => self.maps.set_endpoint(key, endpoint)?,
                 Write::RemoveEndpoint(key) => self.maps.remove_endpoint(key)?,
                 Write::ClearBackend(id) => {
-                    self.maps.set_backend(*id, &redirector_common::abi::Backend::default())?;
+                    self.maps
+                        .set_backend(*id, &redirector_common::abi::Backend::default())?;
                 }
             }
             self.held.note(&write);

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use crate::{
     config::XdpMode,
     datapath::{Attached, Datapath, Mode, attach, detach},
-    net::NetView,
+    net::view::NetView,
 };
 
 /// The program on one interface.
@@ -37,7 +37,10 @@ pub(super) fn find(view: &NetView, interfaces: &[String]) -> anyhow::Result<Vec<
             present.join(", ")
         );
     }
-    let find = |name: &String| view.link_by_name(name).map(|(ifindex, _)| (name.clone(), ifindex));
+    let find = |name: &String| {
+        view.link_by_name(name)
+            .map(|(ifindex, _)| (name.clone(), ifindex))
+    };
     Ok(interfaces.iter().filter_map(find).collect())
 }
 
@@ -52,7 +55,10 @@ pub(super) fn attach_to(
     let program = datapath.program()?;
     let mut attach_in = |mode| attach(program, interface, mode, pin_directory);
     let (mode, attached) = match wanted {
-        XdpMode::Native => (Mode::Native, attach_in(Mode::Native).with_context(|| refused(interface))?),
+        XdpMode::Native => (
+            Mode::Native,
+            attach_in(Mode::Native).with_context(|| refused(interface))?,
+        ),
         XdpMode::Generic => (Mode::Generic, attach_in(Mode::Generic)?),
         XdpMode::Auto => match attach_in(Mode::Native) {
             Ok(attached) => (Mode::Native, attached),
@@ -66,14 +72,22 @@ pub(super) fn attach_to(
         },
     };
     // A link of an earlier agent in the other mode would go on running beside ours.
-    let other = if mode == Mode::Native { Mode::Generic } else { Mode::Native };
+    let other = if mode == Mode::Native {
+        Mode::Generic
+    } else {
+        Mode::Native
+    };
     detach(interface, other, pin_directory)?;
     let how = match attached {
         Attached::New => "attached",
         Attached::Adopted => "exchanged the running program for ours",
     };
     log::info!("{interface}: {how} in {} mode", mode.name());
-    Ok(Attachment { interface: interface.to_owned(), ifindex, mode })
+    Ok(Attachment {
+        interface: interface.to_owned(),
+        ifindex,
+        mode,
+    })
 }
 
 fn refused(interface: &str) -> String {

@@ -17,6 +17,7 @@ impl Clock {
     /// What it shows.
     pub(super) fn epoch(&self, at: Instant) -> u32 {
         let elapsed = at.saturating_duration_since(self.start).as_secs();
-        self.base.saturating_add(u32::try_from(elapsed).unwrap_or(u32::MAX))
+        self.base
+            .saturating_add(u32::try_from(elapsed).unwrap_or(u32::MAX))
     }
 }

@@ -72,8 +72,7 @@ pub enum LoadError {
 /// The loaded program and its maps.
 pub struct Datapath {
     ebpf: Ebpf,
-    /// The maps.
-    pub maps: Maps,
+    maps: Option<Maps>,
     /// Whether the maps were found pinned: another agent's run goes on in them.
     pub adopted: bool,
 }
@@ -126,7 +125,7 @@ pub fn load(
             let maps = Maps::take(&mut ebpf)?;
             Ok(Datapath {
                 ebpf,
-                maps,
+                maps: Some(maps),
                 adopted,
             })
         });
@@ -184,6 +183,17 @@ impl Datapath {
     /// The object has no such program; [`load`] has already looked.
     pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
         program(&mut self.ebpf)
+    }
+
+    /// The maps, to be written by whoever takes them.
+    ///
+    /// # Errors
+    ///
+    /// They have been taken already.
+    pub fn take_maps(&mut self) -> anyhow::Result<Maps> {
+        self.maps
+            .take()
+            .ok_or_else(|| anyhow::anyhow!("the maps have been taken already"))
     }
 
     /// Reads the program's log lines into the `log` crate.

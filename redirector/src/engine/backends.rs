@@ -51,13 +51,24 @@ impl Backends {
         let limit = u16::try_from(MAX_BACKENDS).unwrap_or(u16::MAX);
         let id = (1..limit).find(|id| !self.entries.contains_key(id))?;
         let backend = Backend::new(address.ip().octets(), address.port());
-        self.entries.insert(id, Entry { address, listener, backend, presumed_up: false });
+        self.entries.insert(
+            id,
+            Entry {
+                address,
+                listener,
+                backend,
+                presumed_up: false,
+            },
+        );
         Some(id)
     }
 
     /// The id of a socket.
     pub fn id_of(&self, address: SocketAddrV4) -> Option<u16> {
-        self.entries.iter().find(|(_, entry)| entry.address == address).map(|(id, _)| *id)
+        self.entries
+            .iter()
+            .find(|(_, entry)| entry.address == address)
+            .map(|(id, _)| *id)
     }
 
     /// The entry of an id.

@@ -62,18 +62,31 @@ pub fn plan(held: &State, desired: &State) -> Vec<Write> {
         .iter()
         .filter(|(key, endpoint)| held.endpoints.get(key) != Some(endpoint))
         .partition(|(_, endpoint)| endpoint.kind == ENDPOINT_LISTENER);
-    writes.extend(nodes.into_iter().chain(listeners).map(|(key, endpoint)| Write::Endpoint(*key, *endpoint)));
+    writes.extend(
+        nodes
+            .into_iter()
+            .chain(listeners)
+            .map(|(key, endpoint)| Write::Endpoint(*key, *endpoint)),
+    );
 
     let (listeners, nodes): (Vec<_>, Vec<_>) = held
         .endpoints
         .iter()
         .filter(|(key, _)| !desired.endpoints.contains_key(key))
         .partition(|(_, endpoint)| endpoint.kind == ENDPOINT_LISTENER);
-    writes.extend(listeners.into_iter().chain(nodes).map(|(key, _)| Write::RemoveEndpoint(*key)));
+    writes.extend(
+        listeners
+            .into_iter()
+            .chain(nodes)
+            .map(|(key, _)| Write::RemoveEndpoint(*key)),
+    );
     if both != after {
         writes.push(Write::Ports(after));
     }
-    let gone = held.backends.keys().filter(|id| !desired.backends.contains_key(id));
+    let gone = held
+        .backends
+        .keys()
+        .filter(|id| !desired.backends.contains_key(id));
     writes.extend(gone.map(|id| Write::ClearBackend(*id)));
     writes
 }
@@ -130,7 +143,9 @@ mod tests {
     fn state(nodes: &[u8]) -> State {
         let mut state = State::default();
         state.tables.insert(0, u32::try_from(nodes.len()).unwrap());
-        state.endpoints.insert(key(1, 1080), Endpoint::listener([10, 0, 0, 1], 1080, 0, 1));
+        state
+            .endpoints
+            .insert(key(1, 1080), Endpoint::listener([10, 0, 0, 1], 1080, 0, 1));
         for node in nodes {
             let backend = Backend::new([10, 0, 0, *node], 1081);
             let id = u16::from(*node);
@@ -156,8 +171,14 @@ mod tests {
         let backend = position(&writes, |w| matches!(w, Write::Backend(2, _)));
         let table = position(&writes, |w| matches!(w, Write::Table(0, 1)));
         let ports = position(&writes, |w| matches!(w, Write::Ports(_)));
-        let node = position(&writes, |w| matches!(w, Write::Endpoint(k, _) if *k == key(2, 1081)));
-        let listener = position(&writes, |w| matches!(w, Write::Endpoint(k, _) if *k == key(1, 1080)));
+        let node = position(
+            &writes,
+            |w| matches!(w, Write::Endpoint(k, _) if *k == key(2, 1081)),
+        );
+        let listener = position(
+            &writes,
+            |w| matches!(w, Write::Endpoint(k, _) if *k == key(1, 1080)),
+        );
         assert!(backend < table && table < node && ports < node && node < listener);
         assert_eq!(writes.len(), 5);
     }
@@ -166,7 +187,10 @@ mod tests {
     fn a_node_is_taken_away_after_the_table_that_no_longer_names_it() {
         let writes = plan(&state(&[2, 3]), &state(&[2]));
         let table = position(&writes, |w| matches!(w, Write::Table(0, 1)));
-        let node = position(&writes, |w| matches!(w, Write::RemoveEndpoint(k) if *k == key(3, 1081)));
+        let node = position(
+            &writes,
+            |w| matches!(w, Write::RemoveEndpoint(k) if *k == key(3, 1081)),
+        );
         let backend = position(&writes, |w| matches!(w, Write::ClearBackend(3)));
         assert!(table < node && node < backend);
         assert_eq!(writes.len(), 3);
@@ -181,7 +205,9 @@ mod tests {
         let filters: Vec<_> = writes
             .iter()
             .filter_map(|w| match w {
-                Write::Ports(filter) => Some([1080_usize, 1081, 2080].map(|p| filter.words[p / 64] >> (p % 64) & 1)),
+                Write::Ports(filter) => {
+                    Some([1080_usize, 1081, 2080].map(|p| filter.words[p / 64] >> (p % 64) & 1))
+                }
                 _ => None,
             })
             .collect();

@@ -113,7 +113,10 @@ impl Relay {
         };
         let mut relay = Self {
             timeouts: timeouts(&config),
-            config: Config { redirects: Vec::new(), ..config.clone() },
+            config: Config {
+                redirects: Vec::new(),
+                ..config.clone()
+            },
             key,
             redirects: BTreeMap::new(),
             backends: Backends::default(),
@@ -131,22 +134,33 @@ impl Relay {
         let mut listeners: BTreeMap<u16, Vec<Listener>> = BTreeMap::new();
         for (key, endpoint) in &found.endpoints {
             if endpoint.kind == ENDPOINT_LISTENER {
-                let listener =
-                    Listener { address: socket(key), redirect: endpoint.redirect, id: endpoint.listener };
-                listeners.entry(endpoint.redirect).or_default().push(listener);
+                let listener = Listener {
+                    address: socket(key),
+                    redirect: endpoint.redirect,
+                    id: endpoint.listener,
+                };
+                listeners
+                    .entry(endpoint.redirect)
+                    .or_default()
+                    .push(listener);
             }
         }
         for (index, table) in found.tables {
             let listeners = listeners.remove(&index).unwrap_or_default();
-            let configured = config
-                .redirects
-                .iter()
-                .find(|redirect| listeners.iter().any(|l| redirect.listen.contains(&l.address)));
-            let Some(configured) = configured else { continue };
+            let configured = config.redirects.iter().find(|redirect| {
+                listeners
+                    .iter()
+                    .any(|l| redirect.listen.contains(&l.address))
+            });
+            let Some(configured) = configured else {
+                continue;
+            };
             let book = SlotBook::adopt(table, epoch);
             let owned = book.owned();
             for (key, endpoint) in &found.endpoints {
-                let listener = listeners.iter().find(|listener| listener.id == endpoint.listener);
+                let listener = listeners
+                    .iter()
+                    .find(|listener| listener.id == endpoint.listener);
                 if let (ENDPOINT_NODE, true, Some(listener), Some(backend)) = (
                     endpoint.kind,
                     endpoint.redirect == index,
@@ -156,7 +170,10 @@ impl Relay {
                     let entry = Entry {
                         address: socket(key),
                         listener: *listener,
-                        backend: Backend { flags: backend.flags & BACKEND_NEXT_HOP, ..*backend },
+                        backend: Backend {
+                            flags: backend.flags & BACKEND_NEXT_HOP,
+                            ..*backend
+                        },
                         presumed_up: owned.contains_key(&endpoint.backend),
                     };
                     self.backends.adopt(endpoint.backend, entry);
@@ -178,7 +195,12 @@ impl Relay {
     /// # Errors
     ///
     /// See [`RelayError`]; nothing has changed then.
-    pub fn reconfigure(&mut self, config: Config, epoch: u32, at: Instant) -> Result<(), RelayError> {
+    pub fn reconfigure(
+        &mut self,
+        config: Config,
+        epoch: u32,
+        at: Instant,
+    ) -> Result<(), RelayError> {
         if config.hash_key.is_some_and(|key| key != self.key) {
             return Err(RelayError::KeyChange);
         }
@@ -195,7 +217,10 @@ impl Relay {
             .max()
             .unwrap_or(0);
         for redirect in &config.redirects {
-            let known = self.redirects.iter().find(|(_, state)| state.name == redirect.name);
+            let known = self
+                .redirects
+                .iter()
+                .find(|(_, state)| state.name == redirect.name);
             let index = match known {
                 Some((index, _)) => *index,
                 None => (0..u16::MAX)
@@ -203,7 +228,9 @@ impl Relay {
                     .ok_or(RelayError::TooManyRedirects(MAX_REDIRECTS))?,
             };
             taken.insert(index);
-            let old = known.map(|(_, state)| &state.listeners[..]).unwrap_or_default();
+            let old = known
+                .map(|(_, state)| &state.listeners[..])
+                .unwrap_or_default();
             let listeners: Vec<Listener> = redirect
                 .listen
                 .iter()
@@ -216,7 +243,11 @@ impl Relay {
                         },
                         |listener| listener.id,
                     );
-                    Listener { address: *address, redirect: index, id }
+                    Listener {
+                        address: *address,
+                        redirect: index,
+                        id,
+                    }
                 })
                 .collect();
             for pool in pools(redirect) {
@@ -224,32 +255,42 @@ impl Relay {
                     let address = SocketAddrV4::new(node.address, redirect.port);
                     backends
                         .ensure(address, listeners[0])
-                        .ok_or(RelayError::TooManyBackends(redirector_common::abi::MAX_BACKENDS))?;
+                        .ok_or(RelayError::TooManyBackends(
+                            redirector_common::abi::MAX_BACKENDS,
+                        ))?;
                 }
             }
             plans.push((index, redirect.name.clone(), listeners));
         }
         self.backends = backends;
-        self.redirects.retain(|index, _| plans.iter().any(|(kept, ..)| kept == index));
+        self.redirects
+            .retain(|index, _| plans.iter().any(|(kept, ..)| kept == index));
         for (index, name, listeners) in plans {
-            let state = self.redirects.entry(index).or_insert_with(|| RedirectState {
-                name,
-                listeners: Vec::new(),
-                book: SlotBook::new(self.key),
-                using_backup: false,
-                candidates: Vec::new(),
-            });
+            let state = self
+                .redirects
+                .entry(index)
+                .or_insert_with(|| RedirectState {
+                    name,
+                    listeners: Vec::new(),
+                    book: SlotBook::new(self.key),
+                    using_backup: false,
+                    candidates: Vec::new(),
+                });
             state.listeners = listeners;
         }
         self.timeouts = timeouts(&config);
         self.config = config;
         let targets = self.targets();
-        self.checked.retain(|target, _| targets.iter().any(|(kept, _)| kept == target));
+        self.checked
+            .retain(|target, _| targets.iter().any(|(kept, _)| kept == target));
         for (target, timing) in targets {
             self.checked
                 .entry(target)
                 .and_modify(|checked| checked.tracker.set_thresholds(timing.into()))
-                .or_insert_with(|| Checked { tracker: Tracker::new(timing.into(), at), last: None });
+                .or_insert_with(|| Checked {
+                    tracker: Tracker::new(timing.into(), at),
+                    last: None,
+                });
         }
         self.retarget(epoch);
         Ok(())
@@ -356,8 +397,13 @@ impl Relay {
         for (redirect, pool, node) in self.members() {
             let address = SocketAddrV4::new(node.1, redirect.port);
             let target = self.target(pool, &node.0, node.1, redirect.port);
-            let down = self.checked.get(&target).is_some_and(|c| c.tracker.health() == Health::Down);
-            let Some(id) = self.backends.id_of(address) else { continue };
+            let down = self
+                .checked
+                .get(&target)
+                .is_some_and(|c| c.tracker.health() == Health::Down);
+            let Some(id) = self.backends.id_of(address) else {
+                continue;
+            };
             let is_dead = down
                 && match redirect.on_down {
                     OnDown::Auto => self.silent.contains(&id),
@@ -376,8 +422,8 @@ impl Relay {
             // A node that was taken out of its pool is not checked any more; silence is all there is.
             let is_dead = dead.contains(&id)
                 || (!members.contains(&entry.address) && self.silent.contains(&id));
-            entry.backend.flags = entry.backend.flags & !BACKEND_DEAD
-                | if is_dead { BACKEND_DEAD } else { 0 };
+            entry.backend.flags =
+                entry.backend.flags & !BACKEND_DEAD | if is_dead { BACKEND_DEAD } else { 0 };
         }
     }
 
@@ -409,7 +455,9 @@ impl Relay {
             targets.push((*index, candidates, using_backup));
         }
         for (index, candidates, using_backup) in targets {
-            let Some(state) = self.redirects.get_mut(&index) else { continue };
+            let Some(state) = self.redirects.get_mut(&index) else {
+                continue;
+            };
             state.using_backup = using_backup;
             if state.candidates != candidates || state.book.table().generation == 0 {
                 state.book.retarget(&winners(self.key, &candidates), epoch);
@@ -425,10 +473,14 @@ impl Relay {
         for node in &self.config.pools[pool].nodes {
             let address = SocketAddrV4::new(node.address, redirect.port);
             let target = self.target(pool, &node.name, node.address, redirect.port);
-            let health =
-                self.checked.get(&target).map_or(Health::Unknown, |checked| checked.tracker.health());
-            let Some((backend, entry)) =
-                self.backends.id_of(address).and_then(|id| Some((id, self.backends.get(id)?)))
+            let health = self
+                .checked
+                .get(&target)
+                .map_or(Health::Unknown, |checked| checked.tracker.health());
+            let Some((backend, entry)) = self
+                .backends
+                .id_of(address)
+                .and_then(|id| Some((id, self.backends.get(id)?)))
             else {
                 continue;
             };
@@ -439,7 +491,11 @@ impl Relay {
             };
             if may && entry.backend.flags & BACKEND_NEXT_HOP != 0 {
                 let address = node.address.octets();
-                candidates.push(Candidate { backend, address, weight: node.weight });
+                candidates.push(Candidate {
+                    backend,
+                    address,
+                    weight: node.weight,
+                });
             }
         }
         candidates
@@ -507,7 +563,9 @@ impl Relay {
     pub fn desired(&self) -> State {
         let mut state = State::default();
         for (index, redirect) in &self.redirects {
-            state.tables.insert(*index, redirect.book.table().generation);
+            state
+                .tables
+                .insert(*index, redirect.book.table().generation);
             for listener in &redirect.listeners {
                 let (ip, port) = (listener.address.ip().octets(), listener.address.port());
                 let endpoint = Endpoint::listener(ip, port, *index, listener.id);
@@ -537,7 +595,8 @@ pub fn pools(redirect: &Redirect) -> impl Iterator<Item = usize> + use<> {
 }
 
 fn timeouts(config: &Config) -> Timeouts {
-    let seconds = |duration: std::time::Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    let seconds =
+        |duration: std::time::Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     Timeouts {
         session: seconds(config.flows.session_timeout),
         handshake: seconds(config.flows.handshake_timeout),

@@ -14,7 +14,7 @@ use aya::{
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
 use nix::sched::{CloneFlags, unshare};
-use redirector::datapath::{Datapath, Object, load};
+use redirector::datapath::{Datapath, Maps, Object, load};
 use redirector_common::{
     abi::{FLOW_FIN_NODE, Flow, FlowKey4, NextHop, SLOT_SPLIT, SLOTS, Slot, SlotTable},
     bench::{CLIENT_IS_DESTINATION, CLIENT_IS_SOURCE, Template},
@@ -257,6 +257,7 @@ fn tables(world: World, node_ifindex: u32, client_ifindex: u32) -> HostTables {
 /// The loaded programs.
 struct Bench {
     datapath: Datapath,
+    maps: Maps,
     measuring: Ebpf,
     client_ifindex: u32,
     node_ifindex: u32,
@@ -279,10 +280,12 @@ impl Bench {
             .with_context(|| format!("cannot load {}", bench_object.display()))?;
         let client_ifindex = nix::net::if_::if_nametoindex("clients")?;
         let node_ifindex = nix::net::if_::if_nametoindex("nodes")?;
-        datapath.maps.add_tx_port(client_ifindex)?;
-        datapath.maps.add_tx_port(node_ifindex)?;
+        let mut maps = datapath.take_maps()?;
+        maps.add_tx_port(client_ifindex)?;
+        maps.add_tx_port(node_ifindex)?;
         let mut bench = Self {
             datapath,
+            maps,
             measuring,
             client_ifindex,
             node_ifindex,
@@ -370,7 +373,7 @@ pub fn measure(
             if world != Some(case.world) {
                 world = Some(case.world);
                 let tables = tables(case.world, bench.node_ifindex, bench.client_ifindex);
-                fixture::fill(&mut bench.datapath.maps, &tables)?;
+                fixture::fill(&mut bench.maps, &tables)?;
             }
             let frame = case.packet.build();
             let template = Template {
@@ -386,9 +389,9 @@ pub fn measure(
             let control = nanos(bench.run("restore", &frame, packets)?);
             bench.template(&template)?;
             bench.aim(&redirector_fd)?;
-            let before = bench.datapath.maps.counters()?;
+            let before = bench.maps.counters()?;
             let whole = nanos(bench.run("restore", &frame, packets)?);
-            let after = bench.datapath.maps.counters()?;
+            let after = bench.maps.counters()?;
             let index = case.verdict.index();
             let counted = after.packets[index] - before.packets[index];
             ensure!(

@@ -1,0 +1,460 @@
+//! The running agent: one task that owns the state, hears everybody, and alone writes the maps.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | the loop |
+//! | `start.rs` | everything that must be right before something is attached |
+//! | `apply.rs` | desired state → maps |
+//! | `attachment.rs` | which interfaces the program is on, and how |
+//! | `status.rs` | what `show` and `explain` are told |
+//! | `clock.rs` | the data path's clock |
+
+mod apply;
+mod attachment;
+mod clock;
+mod start;
+mod status;
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::Context as _;
+use aya_log::EbpfLogger;
+use redirector_common::abi::Globals;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+use self::{apply::Applied, attachment::Attachment, clock::Clock};
+use crate::{
+    config::Config,
+    control::{Call, Request, Response, Server},
+    datapath::{Datapath, detach, unpin},
+    engine::{Relay, Traffic},
+    health::{Health, Observation, Scheduler, log_line::ChangeLine},
+    net::{
+        monitor::Monitor,
+        resolve::{neighbour_of, resolve},
+        solicit::Solicitor,
+        view::NetView,
+    },
+};
+
+/// How often counters are looked at and the clock is moved.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How often recorded flows are gone through, unless the session timeout is very short.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// Lines that the data path may log per CPU and second.
+const LOG_BURST: u32 = 10;
+
+/// What `redirector run` is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Where links and maps are pinned.
+    pub pin_dir: PathBuf,
+    /// The data path's object file, in place of the embedded one.
+    pub bpf_object: Option<PathBuf>,
+    /// Leave the data path forwarding when a signal ends the agent.
+    pub stay_attached: bool,
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+///
+/// Whatever keeps it from running. Nothing is attached then that was not before.
+pub fn run(options: RunOptions) -> anyhow::Result<()> {
+    // One thread: sockets and interfaces are those of the network namespace it was started in.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let signals = Signals::new().context("cannot listen to signals")?;
+        let mut agent = start::start(options).await?;
+        let end = agent.serve(signals).await;
+        agent.end(end).await
+    })
+}
+
+/// How an agent ends.
+enum End {
+    /// The data path goes on forwarding.
+    Leave,
+    /// Nothing stays behind.
+    Detach,
+}
+
+/// The agent at work.
+struct Agent {
+    options: RunOptions,
+    relay: Relay,
+    applied: Applied,
+    datapath: Datapath,
+    attachments: Vec<Attachment>,
+    clock: Clock,
+    scheduler: Scheduler,
+    solicitor: Solicitor,
+    views: watch::Receiver<Arc<NetView>>,
+    observations: mpsc::Receiver<Observation>,
+    calls: mpsc::Receiver<Call>,
+    server: Server,
+    started: SystemTime,
+    /// Counts the configurations applied.
+    generation: u64,
+    last_round: Instant,
+    log: EbpfLogger<&'static dyn log::Log>,
+    _monitor: Monitor,
+    _lock: start::PinLock,
+}
+
+impl Agent {
+    async fn serve(&mut self, mut signals: Signals) -> End {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(observation) = self.observations.recv() => self.observe(observation),
+                Ok(()) = self.views.changed() => self.follow_network().await,
+                _ = ticks.tick() => self.tick().await,
+                Some(call) = self.calls.recv() => {
+                    let (response, end) = self.answer(call.request).await;
+                    // The client may have gone away; what it asked for is done all the same.
+                    let _ = call.reply.send(response);
+                    if let Some(end) = end {
+                        return end;
+                    }
+                }
+                signal = signals.next() => match signal {
+                    Heeded::Reload => match self.reload().await {
+                        Ok(message) => log::info!("SIGHUP: {message}"),
+                        Err(error) => log::error!("SIGHUP: {error:#}"),
+                    },
+                    Heeded::End(name) => {
+                        log::info!("{name}: stopping");
+                        return if self.options.stay_attached { End::Leave } else { End::Detach };
+                    }
+                },
+            }
+        }
+    }
+
+    async fn end(mut self, end: End) -> anyhow::Result<()> {
+        match end {
+            End::Leave => {
+                log::info!("the data path goes on forwarding; start the agent again to adopt it");
+            }
+            End::Detach => {
+                for (ifindex, address) in self.neighbours() {
+                    // The interface may be gone, and its neighbours with it.
+                    if let Err(error) = self.solicitor.unmanage(ifindex, address).await {
+                        log::debug!("{error}");
+                    }
+                }
+                for attachment in &self.attachments {
+                    detach(
+                        &attachment.interface,
+                        attachment.mode,
+                        &self.options.pin_dir,
+                    )?;
+                }
+                unpin(&self.options.pin_dir);
+                log::info!("detached; nothing is left behind");
+            }
+        }
+        self.observations.close();
+        self.server.shutdown().await;
+        Ok(())
+    }
+
+    fn epoch(&self) -> u32 {
+        self.clock.epoch(Instant::now())
+    }
+
+    fn allowed(&self) -> BTreeSet<u32> {
+        self.attachments
+            .iter()
+            .map(|attachment| attachment.ifindex)
+            .collect()
+    }
+
+    /// Brings the maps up to date; what fails is tried again at the next tick.
+    fn apply(&mut self) {
+        if let Err(error) = self.applied.apply(&self.relay) {
+            log::error!("{error:#}; trying again");
+        }
+    }
+
+    fn observe(&mut self, observation: Observation) {
+        let epoch = self.epoch();
+        let (target, outcome, took) = (
+            observation.target.clone(),
+            observation.outcome,
+            observation.took,
+        );
+        let change = self.relay.observe(observation, epoch);
+        if let Some(change) = change {
+            let checked = self.relay.checked(&target);
+            let line = ChangeLine {
+                node: &target.node,
+                address: target.address,
+                pool: &target.pool,
+                check: target.check,
+                outcome,
+                took,
+                change,
+                availability: checked
+                    .and_then(|checked| checked.tracker.availability())
+                    .unwrap_or_default(),
+            };
+            if change.to == Health::Down {
+                log::warn!("{line}");
+            } else {
+                log::info!("{line}");
+            }
+        }
+        self.apply();
+    }
+
+    /// The neighbours by which the nodes are reached.
+    fn neighbours(&self) -> BTreeSet<(u32, std::net::Ipv4Addr)> {
+        let view = self.views.borrow();
+        let allowed = self.allowed();
+        self.relay
+            .backends()
+            .iter()
+            .filter_map(|(_, entry)| neighbour_of(&view, *entry.address.ip(), &allowed).ok())
+            .collect()
+    }
+
+    async fn follow_network(&mut self) {
+        let view = Arc::clone(&self.views.borrow_and_update());
+        let allowed = self.allowed();
+        self.relay.reach(
+            |address| resolve(&view, address, &allowed).ok(),
+            self.epoch(),
+        );
+        if let Err(error) = self.applied.route(&view, &allowed) {
+            log::error!("{error:#}; the kernel is asked for the ways to clients meanwhile");
+        }
+        self.apply();
+        self.keep_neighbours(&view).await;
+    }
+
+    /// Has the kernel keep the nodes' (or gateways') link-layer addresses fresh.
+    async fn keep_neighbours(&self, view: &NetView) {
+        for (ifindex, address) in self.neighbours() {
+            let managed = view
+                .neighbours
+                .get(&(ifindex, address))
+                .is_some_and(|neighbour| neighbour.managed);
+            if !managed && let Err(error) = self.solicitor.keep(ifindex, address).await {
+                log::debug!("{error}");
+            }
+        }
+    }
+
+    async fn tick(&mut self) {
+        let now = Instant::now();
+        let globals = Globals {
+            epoch: self.epoch(),
+            log_burst: LOG_BURST,
+        };
+        if let Err(error) = self.applied.maps.set_globals(&globals) {
+            log::error!("{error}");
+        }
+        self.listen(now);
+        self.log.flush();
+        match self.applied.maps.take_wanted() {
+            Ok(wanted) => {
+                for (address, ifindex) in wanted {
+                    if let Err(error) = self.solicitor.solicit(ifindex, address.into()).await {
+                        log::debug!("{error}");
+                    }
+                }
+            }
+            Err(error) => log::error!("{error}"),
+        }
+        let session = self.relay.config().flows.session_timeout;
+        if now.duration_since(self.last_round) >= ROUND.min(session / 4).max(TICK) {
+            self.last_round = now;
+            self.round();
+        }
+        self.apply();
+    }
+
+    /// Looks whether nodes that are spoken to answer.
+    fn listen(&mut self, now: Instant) {
+        let maps = &self.applied.maps;
+        let traffic = |id| {
+            maps.backend_stats(id).map_or_else(
+                |error| {
+                    log::error!("{error}");
+                    Traffic::default()
+                },
+                |stats| Traffic {
+                    sent: stats.forward_packets,
+                    heard: stats.reply_packets,
+                },
+            )
+        };
+        for id in self.relay.listen(traffic, now) {
+            if let Some(entry) = self.relay.backends().get(id) {
+                log::warn!("node {} does not answer clients any more", entry.address);
+            }
+        }
+    }
+
+    /// Goes through the recorded flows.
+    fn round(&mut self) {
+        let epoch = self.epoch();
+        let flows = match self.applied.maps.flows() {
+            Ok(flows) => flows,
+            Err(error) => return log::error!("{error}"),
+        };
+        let forgotten = self.relay.round(&flows, epoch);
+        if let Err(error) = self.applied.apply(&self.relay) {
+            // The tables in place may still need these flows.
+            return log::error!("{error:#}; trying again");
+        }
+        for key in forgotten {
+            if let Err(error) = self.applied.maps.remove_flow(&key) {
+                return log::error!("{error}");
+            }
+        }
+    }
+
+    /// Answers a request; says whether the agent is to end.
+    async fn answer(&mut self, request: Request) -> (Response, Option<End>) {
+        let failed = |error: anyhow::Error| Response::Error {
+            message: format!("{error:#}"),
+        };
+        match request {
+            Request::Ping => {
+                let version = env!("CARGO_PKG_VERSION").to_owned();
+                (
+                    Response::Pong {
+                        version,
+                        pid: std::process::id(),
+                    },
+                    None,
+                )
+            }
+            Request::Status => (
+                self.status()
+                    .map_or_else(failed, |s| Response::Status(Box::new(s))),
+                None,
+            ),
+            Request::Explain { client } => {
+                let explanation = self.explain(client);
+                (
+                    explanation.map_or_else(failed, |e| Response::Explanation(Box::new(e))),
+                    None,
+                )
+            }
+            Request::Reload => {
+                let done = self.reload().await;
+                (
+                    done.map_or_else(failed, |message| Response::Done { message }),
+                    None,
+                )
+            }
+            Request::Stop { detach } => {
+                let (message, end) = if detach {
+                    ("stopped and detached; nothing is left behind", End::Detach)
+                } else {
+                    ("stopped; the data path goes on forwarding", End::Leave)
+                };
+                (
+                    Response::Done {
+                        message: message.to_owned(),
+                    },
+                    Some(end),
+                )
+            }
+        }
+    }
+
+    /// Reads the configuration file again. A wrong one changes nothing.
+    async fn reload(&mut self) -> anyhow::Result<String> {
+        let config = Config::load(&self.options.config)?;
+        let current = self.relay.config();
+        if config.flows.max != current.flows.max {
+            log::warn!("flows.max takes effect after `redirector stop --detach` and a new start");
+        }
+        if config.interfaces != current.interfaces || config.xdp_mode != current.xdp_mode {
+            let view = Arc::clone(&self.views.borrow());
+            self.reattach(&view, &config)?;
+        }
+        self.relay
+            .reconfigure(config, self.epoch(), Instant::now())?;
+        self.generation += 1;
+        self.scheduler.set_targets(self.relay.targets());
+        self.follow_network().await;
+        Ok(format!("{} is in force", self.options.config.display()))
+    }
+
+    /// Attaches to what `config` names, then leaves the rest.
+    fn reattach(&mut self, view: &NetView, config: &Config) -> anyhow::Result<()> {
+        let mut attachments = Vec::new();
+        for (interface, ifindex) in attachment::find(view, &config.interfaces)? {
+            attachments.push(attachment::attach_to(
+                &mut self.datapath,
+                &interface,
+                ifindex,
+                config.xdp_mode,
+                &self.options.pin_dir,
+            )?);
+        }
+        let kept =
+            |old: &&Attachment| !attachments.iter().any(|new| new.interface == old.interface);
+        for old in self.attachments.iter().filter(kept) {
+            detach(&old.interface, old.mode, &self.options.pin_dir)?;
+            log::info!("{}: detached", old.interface);
+        }
+        self.attachments = attachments;
+        Ok(())
+    }
+}
+
+/// The signals that an agent heeds.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Heeded {
+        tokio::select! {
+            _ = self.terminate.recv() => Heeded::End("SIGTERM"),
+            _ = self.interrupt.recv() => Heeded::End("SIGINT"),
+            _ = self.hangup.recv() => Heeded::Reload,
+        }
+    }
+}
+
+/// What a signal asks for.
+enum Heeded {
+    Reload,
+    End(&'static str),
+}

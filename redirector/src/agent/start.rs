@@ -1,0 +1,237 @@
+//! Everything that must be right before something is attached.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    net::Ipv4Addr,
+    path::Path,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use anyhow::{Context as _, bail};
+use nix::fcntl::{Flock, FlockArg};
+use redirector_common::abi::Globals;
+use tokio::sync::mpsc;
+
+use super::{
+    Agent, LOG_BURST, RunOptions,
+    apply::Applied,
+    attachment::{self, Attachment},
+    clock::Clock,
+};
+use crate::{
+    config::Config,
+    control::Server,
+    datapath::{Datapath, Maps, Object, detach, load, unpin},
+    engine::Relay,
+    health::Scheduler,
+    net::{monitor::Monitor, resolve::resolve, solicit::Solicitor, view::NetView},
+};
+
+/// Room for results of checks, and for requests, that the loop has not come to yet.
+const QUEUE: usize = 1024;
+
+/// Held by the one agent that may write to the maps below a pin directory.
+pub(super) struct PinLock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
+    let config = Config::load(&options.config)?;
+    let object = Object::find(options.bpf_object.as_deref())?;
+    let monitor = Monitor::start().await?;
+    let mut views = monitor.views();
+    let view = Arc::clone(&views.borrow_and_update());
+    let interfaces = attachment::find(&view, &config.interfaces)?;
+    refuse_own_nodes(&view, &config)?;
+    warn_of_the_host(&view, &config);
+
+    let mut datapath = load(&object, config.flows.max, Some(&options.pin_dir))?;
+    let lock = lock(&options.pin_dir)?;
+    let (call_sender, calls) = mpsc::channel(QUEUE);
+    let prepared = Server::start(&options.socket, call_sender)
+        .map_err(anyhow::Error::from)
+        .and_then(|server| {
+            let prepared = Prepared::new(&mut datapath, config, &view, &interfaces, &options)?;
+            Ok((server, prepared))
+        })
+        .inspect_err(|_| {
+            if !datapath.adopted {
+                unpin(&options.pin_dir);
+            }
+        });
+    let (
+        server,
+        Prepared {
+            relay,
+            mut applied,
+            clock,
+            attachments,
+        },
+    ) = prepared?;
+    let allowed = attachments
+        .iter()
+        .map(|attachment| attachment.ifindex)
+        .collect();
+    applied.route(&view, &allowed)?;
+
+    let log = datapath
+        .logger()
+        .context("cannot read the data path's log")?;
+    let (sender, observations) = mpsc::channel(QUEUE);
+    let mut scheduler = Scheduler::new(sender);
+    scheduler.set_targets(relay.targets());
+    let solicitor = Solicitor::open(views.clone())?;
+    let agent = Agent {
+        options,
+        relay,
+        applied,
+        datapath,
+        attachments,
+        clock,
+        scheduler,
+        solicitor,
+        views,
+        observations,
+        calls,
+        server,
+        started: SystemTime::now(),
+        generation: 1,
+        last_round: Instant::now(),
+        _monitor: monitor,
+        log,
+        _lock: lock,
+    };
+    agent.keep_neighbours(&view).await;
+    log::info!("running");
+    Ok(agent)
+}
+
+/// Maps filled and program attached.
+struct Prepared {
+    relay: Relay,
+    applied: Applied,
+    clock: Clock,
+    attachments: Vec<Attachment>,
+}
+
+impl Prepared {
+    /// Tables first, then the program that reads them. Where an interface refuses, those before it are
+    /// left again.
+    fn new(
+        datapath: &mut Datapath,
+        config: Config,
+        view: &NetView,
+        interfaces: &[(String, u32)],
+        options: &RunOptions,
+    ) -> anyhow::Result<Self> {
+        let adopted = datapath.adopted;
+        let mut maps: Maps = datapath.take_maps()?;
+        let found = Applied::find(&mut maps)?;
+        let now = Instant::now();
+        let clock = Clock::new(maps.globals()?.epoch, now);
+        let epoch = clock.epoch(now);
+        maps.set_globals(&Globals {
+            epoch,
+            log_burst: LOG_BURST,
+        })?;
+        let mut applied = Applied::new(maps, &found)?;
+        if adopted {
+            log::info!(
+                "adopting what runs: {} nodes' entries, {} redirects",
+                found.backends.len(),
+                found.tables.len()
+            );
+        }
+        let xdp_mode = config.xdp_mode;
+        let mut relay = Relay::new(config, random_key()?, found, epoch, now)?;
+        let allowed = interfaces.iter().map(|(_, ifindex)| *ifindex).collect();
+        relay.reach(
+            |address: Ipv4Addr| resolve(view, address, &allowed).ok(),
+            epoch,
+        );
+        applied.apply(&relay)?;
+
+        let mut attachments: Vec<Attachment> = Vec::new();
+        for (interface, ifindex) in interfaces {
+            match attachment::attach_to(datapath, interface, *ifindex, xdp_mode, &options.pin_dir) {
+                Ok(attachment) => attachments.push(attachment),
+                Err(error) => {
+                    for attachment in attachments.iter().filter(|_| !adopted) {
+                        detach(&attachment.interface, attachment.mode, &options.pin_dir)?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Self {
+            relay,
+            applied,
+            clock,
+            attachments,
+        })
+    }
+}
+
+/// A node's address that is the relay's own would make its packets loop or vanish.
+fn refuse_own_nodes(view: &NetView, config: &Config) -> anyhow::Result<()> {
+    for pool in &config.pools {
+        for node in &pool.nodes {
+            if view.is_own(node.address) {
+                bail!(
+                    "node {} of pool {} has the address {}, which is this relay's own; a node is another \
+                     host",
+                    node.name,
+                    pool.name,
+                    node.address
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Says what on this host will keep clients from being served.
+fn warn_of_the_host(view: &NetView, config: &Config) {
+    for redirect in &config.redirects {
+        for listen in &redirect.listen {
+            if !view.is_own(*listen.ip()) {
+                log::warn!(
+                    "redirect {}: {} is not an address of this host; nobody answers ARP for it here, so \
+                     clients must be routed here",
+                    redirect.name,
+                    listen.ip()
+                );
+            }
+        }
+    }
+    let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward");
+    if forwarding.is_ok_and(|value| value.trim() == "0") {
+        log::warn!(
+            "IPv4 forwarding is off; set it with `sysctl -w net.ipv4.ip_forward=1`, or the first answers to \
+             clients whose link-layer address the agent does not know yet are lost"
+        );
+    }
+}
+
+/// Locks the pin directory against a second agent.
+fn lock(pin_directory: &Path) -> anyhow::Result<PinLock> {
+    let shown = pin_directory.display();
+    let directory = File::open(pin_directory).with_context(|| format!("cannot open {shown}"))?;
+    match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(PinLock(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
+            "another agent uses the maps in {shown}; stop it with `redirector stop`, or choose another \
+             place with --pin-dir"
+        ),
+        Err((_, error)) => Err(error).with_context(|| format!("cannot lock {shown}")),
+    }
+}
+
+/// A key that nobody knows. It is kept with the pinned tables.
+fn random_key() -> anyhow::Result<[u64; 2]> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(bytemuck::cast(bytes))
+}

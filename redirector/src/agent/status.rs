@@ -1,0 +1,277 @@
+//! What `show` and `explain` are told.
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use redirector_common::{
+    abi::{BACKEND_DEAD, BACKEND_NEXT_HOP, BackendStats, SLOTS},
+    hash,
+    verdict::{Event, Verdict},
+};
+
+use super::Agent;
+use crate::{
+    config::Redirect,
+    control::status::{
+        CheckStatus, CounterStatus, Explanation, FlowsStatus, InterfaceStatus, NextHopStatus,
+        NodeStatus, OperatorState, PoolStatus, RecordedFlow, RedirectExplanation,
+        RedirectState as Shown, RedirectStatus, Status, Traffic,
+    },
+    engine::RedirectState,
+    health::Health,
+    net::resolve::neighbour_of,
+};
+
+impl Agent {
+    /// Everything at one moment.
+    pub(super) fn status(&self) -> anyhow::Result<Status> {
+        let mut redirects = Vec::new();
+        for redirect in &self.relay.config().redirects {
+            let state = self
+                .relay
+                .redirects()
+                .iter()
+                .find(|(_, state)| state.name == redirect.name);
+            if let Some((index, state)) = state {
+                redirects.push(self.redirect_status(*index, redirect, state)?);
+            }
+        }
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: unix(self.started),
+            at: unix(SystemTime::now()),
+            generation: self.generation,
+            interfaces: self
+                .attachments
+                .iter()
+                .map(|attachment| InterfaceStatus {
+                    interface: attachment.interface.clone(),
+                    ifindex: attachment.ifindex,
+                    mode: attachment.mode.name().to_owned(),
+                })
+                .collect(),
+            redirects,
+            counters: self.counters()?,
+            flows: FlowsStatus {
+                recorded: self.applied.maps.flows()?.len() as u64,
+                max: u64::from(self.relay.config().flows.max),
+            },
+        })
+    }
+
+    fn redirect_status(
+        &self,
+        index: u16,
+        redirect: &Redirect,
+        state: &RedirectState,
+    ) -> anyhow::Result<RedirectStatus> {
+        let owned = state.book.owned();
+        let pool = |pool| self.pool_status(pool, redirect, &owned);
+        let served = owned.keys().any(|backend| *backend != 0);
+        let table = state.book.table();
+        Ok(RedirectStatus {
+            id: u32::from(index),
+            name: redirect.name.clone(),
+            listen: redirect.listen.clone(),
+            state: match (served, state.using_backup) {
+                (false, _) => Shown::Down,
+                (true, true) => Shown::ActiveBackup,
+                (true, false) => Shown::Active,
+            },
+            pool: pool(redirect.pool)?,
+            backup: redirect.backup.map(pool).transpose()?,
+            slots: u32::try_from(SLOTS)?,
+            split_slots: table.split_slots,
+            generation: table.generation,
+        })
+    }
+
+    fn pool_status(
+        &self,
+        index: usize,
+        redirect: &Redirect,
+        owned: &std::collections::BTreeMap<u16, u32>,
+    ) -> anyhow::Result<PoolStatus> {
+        let pool = &self.relay.config().pools[index];
+        let mut nodes = Vec::new();
+        for node in &pool.nodes {
+            let address = SocketAddrV4::new(node.address, redirect.port);
+            let id = self.relay.backends().id_of(address).unwrap_or(0);
+            let target = self
+                .relay
+                .target(index, &node.name, node.address, redirect.port);
+            let checked = self.relay.checked(&target);
+            let tracker = checked.map(|checked| &checked.tracker);
+            let last = checked.and_then(|checked| checked.last.as_ref());
+            nodes.push(NodeStatus {
+                id: u32::from(id),
+                name: node.name.clone(),
+                address,
+                weight: node.weight,
+                health: tracker.map_or(Health::Unknown, |tracker| tracker.health()),
+                operator: OperatorState::Enabled,
+                since: tracker.map_or(0, |tracker| unix(wall_clock(tracker.since()))),
+                availability: tracker.and_then(|tracker| tracker.availability()),
+                last_check: last.map(|last| CheckStatus {
+                    check: last.target.check.name().to_owned(),
+                    outcome: last.outcome.to_string(),
+                    took_us: u64::try_from(last.took.as_micros()).unwrap_or(u64::MAX),
+                    at: unix(wall_clock(last.at)),
+                }),
+                slots: owned.get(&id).copied().filter(|_| id != 0).unwrap_or(0),
+                next_hop: self.next_hop(id),
+                traffic: traffic(&self.applied.maps.backend_stats(id)?),
+            });
+        }
+        Ok(PoolStatus {
+            name: pool.name.clone(),
+            port: redirect.port,
+            nodes,
+        })
+    }
+
+    fn next_hop(&self, id: u16) -> Option<NextHopStatus> {
+        let entry = self.relay.backends().get(id)?;
+        let backend = &entry.backend;
+        if backend.flags & BACKEND_NEXT_HOP == 0 {
+            return None;
+        }
+        let view = self.views.borrow();
+        let neighbour = neighbour_of(&view, *entry.address.ip(), &self.allowed());
+        let mac = backend
+            .hop
+            .destination
+            .map(|byte| format!("{byte:02x}"))
+            .join(":");
+        Some(NextHopStatus {
+            interface: view.link_name(backend.hop.ifindex),
+            neighbour: neighbour.map_or(*entry.address.ip(), |(_, address)| address),
+            mac,
+        })
+    }
+
+    fn counters(&self) -> anyhow::Result<Vec<CounterStatus>> {
+        let counters = self.applied.maps.counters()?;
+        let verdicts = Verdict::ALL
+            .iter()
+            .map(|v| (v.index(), v.name(), v.meaning()));
+        let events = Event::ALL
+            .iter()
+            .map(|e| (e.index(), e.name(), e.meaning()));
+        let status = verdicts
+            .chain(events)
+            .map(|(index, name, meaning)| CounterStatus {
+                name: name.to_owned(),
+                meaning: meaning.to_owned(),
+                packets: counters.packets[index],
+            });
+        Ok(status.collect())
+    }
+
+    /// Where a client goes, and why.
+    pub(super) fn explain(&mut self, client: Ipv4Addr) -> anyhow::Result<Explanation> {
+        let flows = self.applied.maps.flows()?;
+        let epoch = self.epoch();
+        let mut redirects = Vec::new();
+        let indices: Vec<u16> = self.relay.redirects().keys().copied().collect();
+        for index in indices {
+            let live = self.applied.maps.slot_table(index)?;
+            let Some(state) = self.relay.redirects().get(&index) else {
+                continue;
+            };
+            let number = hash::slot_of(self.relay.key(), client.octets());
+            // The kernel's own table, not what ought to be in it.
+            let slot = live.map_or_else(|| state.book[number], |t| t.slots[usize::from(number)]);
+            let recorded = flows
+                .iter()
+                .filter(|(key, _)| {
+                    let listener = u16::from_ne_bytes(key.listener);
+                    key.client == client.octets()
+                        && state.listeners.iter().any(|known| known.id == listener)
+                })
+                .map(|(key, flow)| RecordedFlow {
+                    port: u16::from_be_bytes(key.port),
+                    node: self.name_of(flow.backend).unwrap_or_default(),
+                    idle: epoch.saturating_sub(flow.seen),
+                })
+                .collect();
+            redirects.push(RedirectExplanation {
+                redirect: state.name.clone(),
+                slot: u32::from(number),
+                now: self.name_of(slot.now),
+                was: self.name_of(slot.unrecorded()),
+                split: slot.is_split(),
+                recorded,
+                reason: self.reason(slot.now, slot.unrecorded(), slot.is_split()),
+            });
+        }
+        Ok(Explanation { client, redirects })
+    }
+
+    fn reason(&self, now: u16, was: u16, split: bool) -> String {
+        let name = |id| self.name_of(id).unwrap_or_else(|| "no node".to_owned());
+        if now == 0 {
+            return "no node can take new connections".to_owned();
+        }
+        if !split {
+            return format!("the slot is settled: every packet goes to {}", name(now));
+        }
+        let dead = self
+            .relay
+            .backends()
+            .get(was)
+            .is_some_and(|entry| entry.backend.flags & BACKEND_DEAD != 0);
+        let old = if dead {
+            format!(
+                "{} is dead, so its connections are reset by {}",
+                name(was),
+                name(now)
+            )
+        } else {
+            format!("connections that are not recorded stay on {}", name(was))
+        };
+        format!(
+            "the slot is split: new connections go to {}, {old}",
+            name(now)
+        )
+    }
+
+    /// A backend's node: its name in the configuration, or its address if it was taken out.
+    fn name_of(&self, id: u16) -> Option<String> {
+        let entry = self.relay.backends().get(id)?;
+        let config = self.relay.config();
+        let configured = config
+            .redirects
+            .iter()
+            .filter(|redirect| redirect.port == entry.address.port())
+            .flat_map(crate::engine::pools)
+            .flat_map(|pool| &config.pools[pool].nodes)
+            .find(|node| node.address == *entry.address.ip());
+        Some(configured.map_or_else(|| entry.address.to_string(), |node| node.name.clone()))
+    }
+}
+
+fn traffic(stats: &BackendStats) -> Traffic {
+    Traffic {
+        forward_packets: stats.forward_packets,
+        forward_bytes: stats.forward_bytes,
+        reply_packets: stats.reply_packets,
+        reply_bytes: stats.reply_bytes,
+        syns: stats.syns,
+        syn_acks: stats.syn_acks,
+    }
+}
+
+/// Seconds since 1970.
+fn unix(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// The wall clock's reading at an instant of the past.
+fn wall_clock(at: Instant) -> SystemTime {
+    SystemTime::now() - at.elapsed()
+}

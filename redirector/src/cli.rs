@@ -1,0 +1,115 @@
+//! The words of the command line.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Layer-3 redirector for Dante SOCKS servers
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// How much to log on standard error; `RUST_LOG` refines it
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Brief)]
+    pub(crate) log: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogLevel {
+    /// What an operator acts on
+    Brief,
+    /// What a developer wonders about as well
+    Verbose,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the agent: attach the data path and keep it current until told to stop
+    Run(Run),
+    /// Say whether a configuration file is right, and everything that is wrong with it
+    CheckConfig {
+        /// The configuration file
+        file: PathBuf,
+    },
+    /// Show the state of the running agent
+    Show(Show),
+    /// Say where a client goes, and why
+    Explain {
+        /// The client's IPv4 address
+        #[arg(long)]
+        client: Ipv4Addr,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Let the agent read its configuration file again; a wrong one changes nothing
+    Reload {
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Stop the agent; the data path goes on forwarding unless --detach is given
+    Stop {
+        /// Take the data path off the interfaces too and leave nothing behind
+        #[arg(long)]
+        detach: bool,
+        #[command(flatten)]
+        socket: Socket,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The configuration file
+    #[arg(long)]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) socket: Socket,
+    /// Where links and maps are pinned; on a BPF file system
+    #[arg(long, default_value = "/sys/fs/bpf/redirector")]
+    pub(crate) pin_dir: PathBuf,
+    /// Object file of the data path, in place of the one in this program
+    #[arg(long, env = "REDIRECTOR_BPF_OBJECT")]
+    pub(crate) bpf_object: Option<PathBuf>,
+    /// Leave the data path forwarding when SIGTERM or SIGINT ends the agent, so that the next one can
+    /// adopt it
+    #[arg(long)]
+    pub(crate) stay_attached: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// What to show
+    #[arg(value_enum)]
+    pub(crate) what: What,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show counters that have counted nothing too
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) socket: Socket,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum What {
+    /// Redirects with their pools and nodes
+    Summary,
+    /// Nodes with their health, traffic and next hops
+    Nodes,
+    /// Redirects with their addresses and tables
+    Redirects,
+    /// What became of packets
+    Counters,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Socket {
+    /// The agent's control socket
+    #[arg(long = "socket", default_value = "/run/redirector/control.sock")]
+    pub(crate) path: PathBuf,
+}

@@ -1,0 +1,122 @@
+//! What each command does.
+
+use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use redirector::agent::{self, RunOptions};
+use redirector::config::Config;
+use redirector::control::{Client, Request, Response, Status};
+use redirector::show;
+use redirector::units::Counted;
+
+use crate::cli::{Run, Show, What};
+
+/// How long a stopped agent may take to be gone.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(options: Run) -> anyhow::Result<()> {
+    let Run {
+        config,
+        socket,
+        pin_dir,
+        bpf_object,
+        stay_attached,
+    } = options;
+    agent::run(RunOptions {
+        config,
+        socket: socket.path,
+        pin_dir,
+        bpf_object,
+        stay_attached,
+    })
+}
+
+pub(crate) fn check_config(file: &Path) -> anyhow::Result<()> {
+    let config = Config::load(file)?;
+    let nodes = config.pools.iter().map(|pool| pool.nodes.len()).sum();
+    print(&format!(
+        "{}: ok ({}, {}, {})\n",
+        file.display(),
+        Counted(config.redirects.len(), "redirect"),
+        Counted(config.pools.len(), "pool"),
+        Counted(nodes, "node"),
+    ))
+}
+
+pub(crate) fn show(options: &Show) -> anyhow::Result<()> {
+    let status = match call(&options.socket.path, &Request::Status)? {
+        Response::Status(status) => status,
+        other => return unexpected(&other),
+    };
+    let json = |value: fn(&Status) -> serde_json::Value| format!("{:#}\n", value(&status));
+    print(&match (options.what, options.json) {
+        (What::Summary, false) => show::summary(&status),
+        (What::Summary, true) => json(show::summary_json),
+        (What::Nodes, false) => show::nodes(&status),
+        (What::Nodes, true) => json(show::nodes_json),
+        (What::Redirects, false) => show::redirects(&status),
+        (What::Redirects, true) => json(show::redirects_json),
+        (What::Counters, false) => show::counters(&status, options.all),
+        (What::Counters, true) => json(show::counters_json),
+    })
+}
+
+pub(crate) fn explain(client: Ipv4Addr, json: bool, socket: &Path) -> anyhow::Result<()> {
+    match call(socket, &Request::Explain { client })? {
+        Response::Explanation(explanation) if json => print(&format!(
+            "{}\n",
+            serde_json::to_string_pretty(&explanation)?
+        )),
+        Response::Explanation(explanation) => print(&show::explanation(&explanation)),
+        other => unexpected(&other),
+    }
+}
+
+pub(crate) fn reload(socket: &Path) -> anyhow::Result<()> {
+    done(&call(socket, &Request::Reload)?)
+}
+
+/// Returns when the agent is gone, so that another one can be started at once.
+pub(crate) fn stop(detach: bool, socket: &Path) -> anyhow::Result<()> {
+    let response = call(socket, &Request::Stop { detach })?;
+    if !Client::wait_until_gone(socket, STOP_TIMEOUT) {
+        bail!(
+            "the agent on {} has agreed to stop but still listens after {STOP_TIMEOUT:?}; see its log",
+            socket.display()
+        );
+    }
+    done(&response)
+}
+
+/// Asks the agent; its refusal is an error.
+fn call(socket: &Path, request: &Request) -> anyhow::Result<Response> {
+    match Client::connect(socket)?.call(request)? {
+        Response::Error { message } => bail!("{message}"),
+        response => Ok(response),
+    }
+}
+
+fn done(response: &Response) -> anyhow::Result<()> {
+    match response {
+        Response::Done { message } if message.is_empty() => Ok(()),
+        Response::Done { message } => print(&format!("{message}\n")),
+        other => unexpected(other),
+    }
+}
+
+fn unexpected(response: &Response) -> anyhow::Result<()> {
+    bail!("the agent answered something else than what was asked: {response:?}")
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

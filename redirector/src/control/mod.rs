@@ -1,0 +1,19 @@
+//! The control socket: how the command line speaks with a running agent.
+//!
+//! A client sends a [`Request`] as one line of JSON and reads one line with the [`Response`]; it may
+//! send the next one on the same connection. The [`Server`] bounds what a client can cost: length of a
+//! line, time, and number of connections. It decides nothing; each request goes as a [`Call`] to the
+//! agent's loop.
+
+pub mod client;
+pub mod protocol;
+pub mod server;
+pub mod status;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::client::{Client, ClientError};
+pub use self::protocol::{Request, Response};
+pub use self::server::{Call, Server, ServerError};
+pub use self::status::{Explanation, Status};

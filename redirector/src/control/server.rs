@@ -1,0 +1,289 @@
+//! The agent's side of the control socket.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+use super::protocol::{Request, Response};
+
+/// Longest request, in bytes, the line's end included.
+const MAX_REQUEST: usize = 4096;
+/// Most connections at a time; the next ones wait.
+const MAX_CONNECTIONS: usize = 32;
+/// How long a client may take to send a request or to read an answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the agent may take to answer.
+const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Who may speak with the agent: its user and group.
+const MODE: u32 = 0o660;
+
+/// A request on its way to the agent's loop.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked.
+    pub request: Request,
+    /// Takes the answer. Dropping it answers that the agent is stopping.
+    pub reply: oneshot::Sender<Response>,
+}
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Another agent answers there.
+    #[error(
+        "another agent is listening on {}; stop it with `redirector stop`, or choose another \
+         socket with --socket", .0.display()
+    )]
+    Taken(PathBuf),
+    /// Something that is no socket is in the way.
+    #[error("{} exists and is no socket; remove it or choose another one with --socket", .0.display())]
+    NotASocket(PathBuf),
+    /// The operating system refuses.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+/// Listens on the control socket; dropping it removes the socket.
+pub struct Server {
+    path: PathBuf,
+    inode: (u64, u64),
+    stop: watch::Sender<bool>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Listens at `path` and sends every request to `calls`. A socket that a killed agent left there
+    /// is replaced; the directory is made if it is missing.
+    ///
+    /// # Errors
+    /// [`ServerError`]
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(path: &Path, calls: mpsc::Sender<Call>) -> Result<Self, ServerError> {
+        let (listener, inode) = bind(path)?;
+        let (stop, stopped) = watch::channel(false);
+        let accepting = Some(tokio::spawn(accept(listener, calls, stopped)));
+        Ok(Self {
+            path: path.to_owned(),
+            inode,
+            stop,
+            accepting,
+        })
+    }
+
+    /// Takes no more requests, waits a moment for answers that are on their way, and removes the
+    /// socket. To be called after the last [`Call`] was answered and before the process ends.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        if let Some(accepting) = self.accepting.take() {
+            // A client that does not read its answer must not keep the agent from ending.
+            let abort = accepting.abort_handle();
+            if timeout(Duration::from_secs(1), accepting).await.is_err() {
+                abort.abort();
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(accepting) = &self.accepting {
+            accepting.abort();
+        }
+        // Another agent may have taken the path over.
+        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+fn bind(path: &Path) -> Result<(UnixListener, (u64, u64)), ServerError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| ServerError::Io {
+            action,
+            path,
+            source,
+        }
+    };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
+    // Two agents that start at once must not both take the socket for stale.
+    let handle = fs::File::open(directory).map_err(failed("open the directory", directory))?;
+    let _lock = Flock::lock(handle, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| failed("lock the directory", directory)(errno.into()))?;
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ServerError::NotASocket(path.to_owned()));
+        }
+        Ok(_) => match BlockingStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(source) => return Err(failed("find out who listens on", path)(source)),
+            Ok(_) => return Err(ServerError::Taken(path.to_owned())),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(failed("look at", path)(source)),
+    }
+    // Made under another name, so that it never can be reached with other rights than MODE.
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let draft = directory.join(name);
+    let _ = fs::remove_file(&draft);
+    let listener = UnixListener::bind(&draft).map_err(failed("listen on", path))?;
+    let placed = fs::set_permissions(&draft, fs::Permissions::from_mode(MODE))
+        .and_then(|()| inode(&draft))
+        .and_then(|inode| fs::rename(&draft, path).map(|()| inode));
+    match placed {
+        Ok(inode) => Ok((listener, inode)),
+        Err(source) => {
+            let _ = fs::remove_file(&draft);
+            Err(failed("put in place", path)(source))
+        }
+    }
+}
+
+async fn accept(
+    listener: UnixListener,
+    calls: mpsc::Sender<Call>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match stream {
+            Ok((stream, _)) => {
+                let (calls, stop) = (calls.clone(), stop.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    if let Err(error) = serve(stream, &calls, stop).await {
+                        log::debug!("a client of the control socket went away: {error}");
+                    }
+                });
+            }
+            Err(error) => {
+                log::warn!("the control socket cannot accept a client: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve(
+    mut stream: UnixStream,
+    calls: &mpsc::Sender<Call>,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let (reader, mut writer) = stream.split();
+    let mut reader = BufReader::new(reader);
+    loop {
+        let line = tokio::select! {
+            line = timeout(CLIENT_TIMEOUT, read_line(&mut reader)) => line,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let (response, last) = match line {
+            Ok(line) => match line? {
+                Line::End => return Ok(()),
+                Line::TooLong => (
+                    error(format!("the request is longer than {MAX_REQUEST} bytes")),
+                    true,
+                ),
+                Line::Text(text) => (answer(&text, calls).await, false),
+            },
+            Err(_) => (error(format!("no request within {CLIENT_TIMEOUT:?}")), true),
+        };
+        let mut text = serde_json::to_vec(&response)?;
+        text.push(b'\n');
+        timeout(CLIENT_TIMEOUT, writer.write_all(&text)).await??;
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+enum Line {
+    Text(Vec<u8>),
+    TooLong,
+    End,
+}
+
+async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Line> {
+    let mut line = Vec::new();
+    reader
+        .take(MAX_REQUEST as u64)
+        .read_until(b'\n', &mut line)
+        .await?;
+    Ok(match line.last() {
+        None => Line::End,
+        Some(b'\n') => Line::Text(line),
+        Some(_) if line.len() >= MAX_REQUEST => Line::TooLong,
+        // The client ended within a line; it may have meant something else.
+        Some(_) => Line::End,
+    })
+}
+
+async fn answer(line: &[u8], calls: &mpsc::Sender<Call>) -> Response {
+    let request = match serde_json::from_slice(line) {
+        Ok(request) => request,
+        Err(problem) => {
+            return error(format!(
+                "the request was not understood ({problem}); are agent and command of one version?"
+            ));
+        }
+    };
+    let (reply, response) = oneshot::channel();
+    if calls.send(Call { request, reply }).await.is_err() {
+        return error("the agent is stopping");
+    }
+    match timeout(AGENT_TIMEOUT, response).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => error("the agent is stopping"),
+        Err(_) => error(format!(
+            "the agent did not answer within {AGENT_TIMEOUT:?}; see its log"
+        )),
+    }
+}
+
+fn error(message: impl Into<String>) -> Response {
+    Response::Error {
+        message: message.into(),
+    }
+}

@@ -1,0 +1,288 @@
+//! What an agent tells about itself. These structures are also the `--json` output.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use serde::{Deserialize, Serialize};
+
+use crate::health::Health;
+
+/// The state of an agent at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the agent.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started, seconds since 1970.
+    pub started: u64,
+    /// When this was taken, seconds since 1970.
+    pub at: u64,
+    /// Counts the configurations that it has applied, from 1.
+    pub generation: u64,
+    /// The interfaces that the data path is attached to.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// The redirects, with their pools and nodes.
+    pub redirects: Vec<RedirectStatus>,
+    /// Every counter of the data path, in the order of the documentation.
+    pub counters: Vec<CounterStatus>,
+    /// The table of recorded connections.
+    pub flows: FlowsStatus,
+}
+
+impl Status {
+    /// Every node that is reached, main pool before backup pool.
+    pub fn nodes(&self) -> impl Iterator<Item = (&RedirectStatus, &PoolStatus, &NodeStatus)> {
+        self.redirects.iter().flat_map(|redirect| {
+            redirect
+                .pools()
+                .flat_map(move |pool| pool.nodes.iter().map(move |node| (redirect, pool, node)))
+        })
+    }
+}
+
+/// An interface that the data path is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub interface: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+/// A redirect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RedirectStatus {
+    /// Index of its slot table.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Where clients connect to.
+    pub listen: Vec<SocketAddrV4>,
+    /// What it does now.
+    pub state: RedirectState,
+    /// The main pool.
+    pub pool: PoolStatus,
+    /// The pool that stands in for it.
+    pub backup: Option<PoolStatus>,
+    /// Slots of its table.
+    pub slots: u32,
+    /// How many of them are split: their connections may live on several nodes.
+    pub split_slots: u32,
+    /// Counts the tables that it has had.
+    pub generation: u32,
+}
+
+impl RedirectStatus {
+    /// The main pool, then the backup.
+    pub fn pools(&self) -> impl Iterator<Item = &PoolStatus> {
+        std::iter::once(&self.pool).chain(&self.backup)
+    }
+}
+
+/// What a redirect does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RedirectState {
+    /// New connections go to the main pool.
+    #[serde(rename = "active")]
+    Active,
+    /// New connections go to the backup pool.
+    #[serde(rename = "active (using backup table)")]
+    ActiveBackup,
+    /// No node can take a connection.
+    #[serde(rename = "down")]
+    Down,
+    /// The operator has switched it off.
+    #[serde(rename = "disabled")]
+    Disabled,
+}
+
+impl fmt::Display for RedirectState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Active => "active",
+            Self::ActiveBackup => "active (using backup table)",
+            Self::Down => "down",
+            Self::Disabled => "disabled",
+        })
+    }
+}
+
+/// A pool as one redirect uses it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// Port of its nodes.
+    pub port: u16,
+    /// Its nodes.
+    pub nodes: Vec<NodeStatus>,
+}
+
+impl PoolStatus {
+    /// Number of nodes that can take new connections.
+    pub fn available(&self) -> usize {
+        self.nodes.iter().filter(|node| node.is_available()).count()
+    }
+}
+
+/// A node as one redirect reaches it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Number of its backend in the data path; 0 when it has none.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Its address and port.
+    pub address: SocketAddrV4,
+    /// Its weight.
+    pub weight: u32,
+    /// What the checks say.
+    pub health: Health,
+    /// What the operator says.
+    pub operator: OperatorState,
+    /// When its health last changed, seconds since 1970.
+    pub since: u64,
+    /// Share of checks that left it up, in percent; none before the first check.
+    pub availability: Option<f64>,
+    /// The last check; none before the first one.
+    pub last_check: Option<CheckStatus>,
+    /// Slots whose new connections it gets.
+    pub slots: u32,
+    /// How packets reach it; none while that is not known.
+    pub next_hop: Option<NextHopStatus>,
+    /// What it was sent and has answered.
+    pub traffic: Traffic,
+}
+
+impl NodeStatus {
+    /// Whether it can take new connections.
+    pub fn is_available(&self) -> bool {
+        self.health == Health::Up && self.operator == OperatorState::Enabled
+    }
+}
+
+/// What the operator wants of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperatorState {
+    /// Clients, as its health allows.
+    #[default]
+    Enabled,
+    /// No new connections; established ones stay.
+    Draining,
+    /// Nothing.
+    Disabled,
+}
+
+impl fmt::Display for OperatorState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Enabled => "enabled",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        })
+    }
+}
+
+/// What a check saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// Kind of the check.
+    pub check: String,
+    /// What it saw, for people.
+    pub outcome: String,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+    /// When it ended, seconds since 1970.
+    pub at: u64,
+}
+
+/// How packets reach a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHopStatus {
+    /// The interface.
+    pub interface: String,
+    /// Address of the neighbour: the node itself, or a gateway.
+    pub neighbour: Ipv4Addr,
+    /// Link-layer address of the neighbour, as `02:00:00:00:00:01`.
+    pub mac: String,
+}
+
+/// What a node was sent and has answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets sent to it.
+    pub forward_packets: u64,
+    /// Bytes sent to it.
+    pub forward_bytes: u64,
+    /// Packets that it answered.
+    pub reply_packets: u64,
+    /// Bytes that it answered.
+    pub reply_bytes: u64,
+    /// Attempts to connect.
+    pub syns: u64,
+    /// Attempts that it accepted.
+    pub syn_acks: u64,
+}
+
+/// A counter of the data path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterStatus {
+    /// Its name.
+    pub name: String,
+    /// What it counts, in one sentence.
+    pub meaning: String,
+    /// Packets.
+    pub packets: u64,
+}
+
+/// The table of recorded connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowsStatus {
+    /// Connections that are recorded now.
+    pub recorded: u64,
+    /// Most that can be.
+    pub max: u64,
+}
+
+/// Where a client goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The client.
+    pub client: Ipv4Addr,
+    /// Where each redirect sends it.
+    pub redirects: Vec<RedirectExplanation>,
+}
+
+/// Where one redirect sends a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedirectExplanation {
+    /// The redirect.
+    pub redirect: String,
+    /// The client's slot in its table.
+    pub slot: u32,
+    /// Name of the node that new connections go to; none when there is no node.
+    pub now: Option<String>,
+    /// Name of the node that connections that are not recorded live on.
+    pub was: Option<String>,
+    /// The slot's connections may live on several nodes.
+    pub split: bool,
+    /// The client's recorded connections.
+    pub recorded: Vec<RecordedFlow>,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+/// A recorded connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedFlow {
+    /// The client's port.
+    pub port: u16,
+    /// Name of the node that it lives on.
+    pub node: String,
+    /// Seconds since a packet of it was seen.
+    pub idle: u32,
+}

@@ -1,0 +1,263 @@
+//! What `show` and `explain` print: pure functions from a snapshot to text or JSON.
+
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use self::table::{Align, Table};
+use crate::control::{Explanation, Status};
+use crate::units::{Counted, bytes, rough, took};
+
+/// What stands where there is nothing to say.
+const NONE: &str = "-";
+
+/// Redirects with their pools and nodes, in the columns of relayctl(8).
+pub fn summary(status: &Status) -> String {
+    let mut table = Table::new(&[
+        ("Id", Align::Left),
+        ("Type", Align::Left),
+        ("Name", Align::Left),
+        ("Avlblty", Align::Right),
+        ("Status", Align::Left),
+    ]);
+    for redirect in &status.redirects {
+        let id = redirect.id.to_string();
+        table.row([
+            &id,
+            "redirect",
+            &redirect.name,
+            "",
+            &redirect.state.to_string(),
+        ]);
+        for pool in redirect.pools() {
+            let state = match pool.available() {
+                0 => "empty".to_owned(),
+                count => format!("active ({})", Counted(count, "node")),
+            };
+            let name = format!("{}:{}", pool.name, pool.port);
+            table.row([&id, "pool", &name, "", &state]);
+            for node in &pool.nodes {
+                let state = match node.operator {
+                    crate::control::status::OperatorState::Enabled => node.health.to_string(),
+                    operator => operator.to_string(),
+                };
+                let availability = percent(node.availability);
+                table.row([
+                    &node.id.to_string(),
+                    "node",
+                    &node.name,
+                    &availability,
+                    &state,
+                ]);
+            }
+        }
+    }
+    table.to_string()
+}
+
+/// One line for each node that is reached.
+pub fn nodes(status: &Status) -> String {
+    let mut table = Table::new(&[
+        ("Id", Align::Left),
+        ("Pool", Align::Left),
+        ("Name", Align::Left),
+        ("Address", Align::Left),
+        ("Weight", Align::Right),
+        ("Health", Align::Left),
+        ("Operator", Align::Left),
+        ("For", Align::Right),
+        ("Avlblty", Align::Right),
+        ("Slots", Align::Right),
+        ("Sent", Align::Right),
+        ("Answered", Align::Right),
+        ("SYN", Align::Right),
+        ("SYN-ACK", Align::Right),
+        ("Next hop", Align::Left),
+        ("Last check", Align::Left),
+    ]);
+    for (_, pool, node) in status.nodes() {
+        let hop = node.next_hop.as_ref().map_or_else(
+            || "unknown".to_owned(),
+            |hop| format!("{} at {} on {}", hop.neighbour, hop.mac, hop.interface),
+        );
+        let check = node.last_check.as_ref().map_or_else(
+            || NONE.to_owned(),
+            |check| {
+                let took = took(Duration::from_micros(check.took_us));
+                format!("{} ({took}, {})", check.check, check.outcome)
+            },
+        );
+        table.row([
+            &node.id.to_string(),
+            &pool.name,
+            &node.name,
+            &node.address.to_string(),
+            &node.weight.to_string(),
+            &node.health.to_string(),
+            &node.operator.to_string(),
+            &rough(Duration::from_secs(status.at.saturating_sub(node.since))),
+            &percent(node.availability),
+            &node.slots.to_string(),
+            &bytes(node.traffic.forward_bytes),
+            &bytes(node.traffic.reply_bytes),
+            &node.traffic.syns.to_string(),
+            &node.traffic.syn_acks.to_string(),
+            &hop,
+            &check,
+        ]);
+    }
+    table.to_string()
+}
+
+/// One line for each redirect, and the agent's own state.
+pub fn redirects(status: &Status) -> String {
+    let mut table = Table::new(&[
+        ("Id", Align::Left),
+        ("Name", Align::Left),
+        ("Listen", Align::Left),
+        ("Pool", Align::Left),
+        ("Backup", Align::Left),
+        ("Status", Align::Left),
+        ("Nodes", Align::Right),
+        ("Split slots", Align::Right),
+        ("Tables", Align::Right),
+    ]);
+    for redirect in &status.redirects {
+        let listen: Vec<_> = redirect.listen.iter().map(ToString::to_string).collect();
+        let available: usize = redirect
+            .pools()
+            .map(super::control::status::PoolStatus::available)
+            .sum();
+        let all: usize = redirect.pools().map(|pool| pool.nodes.len()).sum();
+        table.row([
+            &redirect.id.to_string(),
+            &redirect.name,
+            &listen.join(","),
+            &format!("{}:{}", redirect.pool.name, redirect.pool.port),
+            redirect.backup.as_ref().map_or(NONE, |pool| &pool.name),
+            &redirect.state.to_string(),
+            &format!("{available}/{all}"),
+            &format!("{}/{}", redirect.split_slots, redirect.slots),
+            &redirect.generation.to_string(),
+        ]);
+    }
+    let mut text = table.to_string();
+    let interfaces: Vec<_> = status
+        .interfaces
+        .iter()
+        .map(|interface| format!("{} ({})", interface.interface, interface.mode))
+        .collect();
+    let _ = write!(
+        text,
+        "\nagent {} (pid {}) running for {}, configuration {}, attached to {}, {} of {} flows recorded\n",
+        status.version,
+        status.pid,
+        rough(Duration::from_secs(
+            status.at.saturating_sub(status.started)
+        )),
+        status.generation,
+        if interfaces.is_empty() {
+            "nothing".to_owned()
+        } else {
+            interfaces.join(", ")
+        },
+        status.flows.recorded,
+        status.flows.max,
+    );
+    text
+}
+
+/// The counters of the data path: those that have counted something, or `all` of them.
+pub fn counters(status: &Status, all: bool) -> String {
+    let mut table = Table::new(&[
+        ("Counter", Align::Left),
+        ("Packets", Align::Right),
+        ("Meaning", Align::Left),
+    ]);
+    let mut counted = false;
+    for counter in status
+        .counters
+        .iter()
+        .filter(|counter| all || counter.packets > 0)
+    {
+        table.row([
+            &counter.name,
+            &counter.packets.to_string(),
+            &counter.meaning,
+        ]);
+        counted = true;
+    }
+    if !counted {
+        return "no packets counted yet; --all shows every counter\n".to_owned();
+    }
+    table.to_string()
+}
+
+/// Everything, for machines.
+pub fn summary_json(status: &Status) -> Value {
+    json!(status)
+}
+
+/// The nodes, each with its redirect and pool.
+pub fn nodes_json(status: &Status) -> Value {
+    let nodes = status.nodes().map(|(redirect, pool, node)| {
+        let mut value = json!(node);
+        value["redirect"] = json!(redirect.name);
+        value["pool"] = json!(pool.name);
+        value
+    });
+    nodes.collect()
+}
+
+/// The redirects with their pools and nodes.
+pub fn redirects_json(status: &Status) -> Value {
+    json!(status.redirects)
+}
+
+/// Every counter.
+pub fn counters_json(status: &Status) -> Value {
+    json!(status.counters)
+}
+
+/// Where a client goes and why.
+pub fn explanation(explanation: &Explanation) -> String {
+    let mut text = String::new();
+    if explanation.redirects.is_empty() {
+        let _ = writeln!(text, "client {}: there is no redirect", explanation.client);
+    }
+    for redirect in &explanation.redirects {
+        let now = redirect.now.as_deref().unwrap_or("no node");
+        let _ = writeln!(
+            text,
+            "client {}, redirect {}, slot {}: new connections go to {now}",
+            explanation.client, redirect.redirect, redirect.slot
+        );
+        let _ = writeln!(text, "  why: {}", redirect.reason);
+        if redirect.split {
+            let was = redirect.was.as_deref().unwrap_or("no node");
+            let _ = writeln!(
+                text,
+                "  split: connections that are not recorded live on {was}"
+            );
+        }
+        for flow in &redirect.recorded {
+            let idle = rough(Duration::from_secs(flow.idle.into()));
+            let _ = writeln!(
+                text,
+                "  recorded: the connection from port {} lives on {} (idle {idle})",
+                flow.port, flow.node
+            );
+        }
+    }
+    text
+}
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.2}%"))
+}

@@ -1,0 +1,202 @@
+use super::*;
+use crate::control::status::{
+    CheckStatus, CounterStatus, FlowsStatus, InterfaceStatus, NextHopStatus, NodeStatus,
+    OperatorState, PoolStatus, RecordedFlow, RedirectExplanation, RedirectState, RedirectStatus,
+    Traffic,
+};
+use crate::health::Health;
+
+fn node(id: u32, name: &str, health: Health) -> NodeStatus {
+    NodeStatus {
+        id,
+        name: name.to_owned(),
+        address: format!("10.0.1.{id}:1080").parse().unwrap(),
+        weight: id,
+        health,
+        operator: OperatorState::Enabled,
+        since: 1_000_000,
+        availability: (health != Health::Unknown).then_some(99.318),
+        last_check: (health != Health::Unknown).then(|| CheckStatus {
+            check: "tcp".to_owned(),
+            outcome: "tcp connect ok".to_owned(),
+            took_us: 3200,
+            at: 1_000_000,
+        }),
+        slots: 100 * id,
+        next_hop: (health == Health::Up).then(|| NextHopStatus {
+            interface: "eth1".to_owned(),
+            neighbour: [10, 0, 1, 2].into(),
+            mac: "02:00:00:00:00:01".to_owned(),
+        }),
+        traffic: Traffic {
+            forward_packets: 10,
+            forward_bytes: 2048,
+            reply_packets: 9,
+            reply_bytes: 900,
+            syns: 2,
+            syn_acks: 1,
+        },
+    }
+}
+
+fn status() -> Status {
+    let pool = |name: &str, nodes| PoolStatus {
+        name: name.to_owned(),
+        port: 1080,
+        nodes,
+    };
+    let counter = |name: &str, packets| CounterStatus {
+        name: name.to_owned(),
+        meaning: format!("Meaning of {name}."),
+        packets,
+    };
+    let mut drained = node(4, "10.0.1.4", Health::Up);
+    drained.operator = OperatorState::Draining;
+    Status {
+        version: "0.1.0".to_owned(),
+        pid: 4711,
+        started: 1_000_000 - 60,
+        at: 1_012_000,
+        generation: 3,
+        interfaces: vec![InterfaceStatus {
+            interface: "eth0".to_owned(),
+            ifindex: 2,
+            mode: "native".to_owned(),
+        }],
+        redirects: vec![RedirectStatus {
+            id: 0,
+            name: "socksbalance".to_owned(),
+            listen: vec!["10.0.0.1:1080".parse().unwrap()],
+            state: RedirectState::Active,
+            pool: pool(
+                "socksservers",
+                vec![
+                    node(2, "10.0.1.2", Health::Up),
+                    node(3, "p2", Health::Down),
+                    drained,
+                ],
+            ),
+            backup: Some(pool("standby", vec![node(9, "10.0.1.9", Health::Unknown)])),
+            slots: 65536,
+            split_slots: 12,
+            generation: 5,
+        }],
+        counters: vec![counter("forward-settled", 12), counter("reply", 0)],
+        flows: FlowsStatus {
+            recorded: 7,
+            max: 262_144,
+        },
+    }
+}
+
+#[test]
+fn the_summary_looks_like_relayctl() {
+    assert_eq!(
+        summary(&status()),
+        "\
+Id  Type      Name               Avlblty  Status
+0   redirect  socksbalance                active
+0   pool      socksservers:1080           active (1 node)
+2   node      10.0.1.2            99.32%  up
+3   node      p2                  99.32%  down
+4   node      10.0.1.4            99.32%  draining
+0   pool      standby:1080                empty
+9   node      10.0.1.9                 -  unknown
+"
+    );
+}
+
+#[test]
+fn nodes_have_a_line_each() {
+    assert_eq!(
+        nodes(&status()),
+        "\
+Id  Pool          Name      Address        Weight  Health   Operator     For  Avlblty  Slots     Sent  Answered  SYN  SYN-ACK  Next hop                               Last check
+2   socksservers  10.0.1.2  10.0.1.2:1080       2  up       enabled   3h 20m   99.32%    200  2.0 KiB     900 B    2        1  10.0.1.2 at 02:00:00:00:00:01 on eth1  tcp (3ms, tcp connect ok)
+3   socksservers  p2        10.0.1.3:1080       3  down     enabled   3h 20m   99.32%    300  2.0 KiB     900 B    2        1  unknown                                tcp (3ms, tcp connect ok)
+4   socksservers  10.0.1.4  10.0.1.4:1080       4  up       draining  3h 20m   99.32%    400  2.0 KiB     900 B    2        1  10.0.1.2 at 02:00:00:00:00:01 on eth1  tcp (3ms, tcp connect ok)
+9   standby       10.0.1.9  10.0.1.9:1080       9  unknown  enabled   3h 20m        -    900  2.0 KiB     900 B    2        1  unknown                                -
+"
+    );
+}
+
+#[test]
+fn redirects_have_a_line_each_and_the_agent_one() {
+    assert_eq!(
+        redirects(&status()),
+        "\
+Id  Name          Listen         Pool               Backup   Status  Nodes  Split slots  Tables
+0   socksbalance  10.0.0.1:1080  socksservers:1080  standby  active    1/4     12/65536       5
+
+agent 0.1.0 (pid 4711) running for 3h 21m, configuration 3, attached to eth0 (native), 7 of 262144 flows recorded
+"
+    );
+}
+
+#[test]
+fn counters_that_counted_nothing_are_shown_on_demand() {
+    assert_eq!(
+        counters(&status(), false),
+        "\
+Counter          Packets  Meaning
+forward-settled       12  Meaning of forward-settled.
+"
+    );
+    assert_eq!(counters(&status(), true).lines().count(), 3);
+    let mut silent = status();
+    silent.counters.remove(0);
+    assert!(counters(&silent, false).starts_with("no packets counted yet"));
+}
+
+#[test]
+fn an_explanation_says_where_and_why() {
+    let mut redirect = RedirectExplanation {
+        redirect: "socksbalance".to_owned(),
+        slot: 77,
+        now: Some("p2".to_owned()),
+        was: Some("10.0.1.2".to_owned()),
+        split: true,
+        recorded: vec![RecordedFlow {
+            port: 40000,
+            node: "p2".to_owned(),
+            idle: 61,
+        }],
+        reason: "p2 has the highest score of the nodes that are up".to_owned(),
+    };
+    let explain = |redirect: &RedirectExplanation| {
+        explanation(&Explanation {
+            client: [192, 0, 2, 7].into(),
+            redirects: vec![redirect.clone()],
+        })
+    };
+    assert_eq!(
+        explain(&redirect),
+        "\
+client 192.0.2.7, redirect socksbalance, slot 77: new connections go to p2
+  why: p2 has the highest score of the nodes that are up
+  split: connections that are not recorded live on 10.0.1.2
+  recorded: the connection from port 40000 lives on p2 (idle 1m 1s)
+"
+    );
+    redirect.split = false;
+    redirect.now = None;
+    redirect.recorded.clear();
+    let text = explain(&redirect);
+    assert!(
+        text.contains("go to no node") && !text.contains("split"),
+        "{text}"
+    );
+}
+
+#[test]
+fn json_reads_back_as_the_same_status() {
+    let status = status();
+    let text = summary_json(&status).to_string();
+    assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
+    let nodes = nodes_json(&status);
+    assert_eq!(nodes.as_array().map(Vec::len), Some(4));
+    assert_eq!(nodes[3]["pool"], "standby");
+    assert_eq!(nodes[1]["health"], "down");
+    assert_eq!(redirects_json(&status)[0]["state"], "active");
+    assert_eq!(counters_json(&status)[0]["packets"], 12);
+}
