@@ -20,6 +20,7 @@ pub struct RunOptions {
 /// # Errors
 /// Whatever keeps it from running.
 pub fn run(options: RunOptions) -> anyhow::Result<()> {
-    crate::config::Config::load(&options.config)?;
+    let RunOptions { config, .. } = options;
+    crate::config::Config::load(config)?;
     anyhow::bail!("this build has no data path")
 }
