@@ -47,9 +47,9 @@ pub(crate) fn check_config(file: &Path) -> anyhow::Result<()> {
 }
 
 pub(crate) fn show(options: &Show) -> anyhow::Result<()> {
-    let status = match call(&options.socket.path, &Request::Status)? {
-        Response::Status(status) => status,
-        other => return unexpected(&other),
+    let response = call(&options.socket.path, &Request::Status)?;
+    let Response::Status(status) = response else {
+        return unexpected(&response);
     };
     let json = |value: fn(&Status) -> serde_json::Value| format!("{:#}\n", value(&status));
     print(&match (options.what, options.json) {
@@ -65,13 +65,17 @@ pub(crate) fn show(options: &Show) -> anyhow::Result<()> {
 }
 
 pub(crate) fn explain(client: Ipv4Addr, json: bool, socket: &Path) -> anyhow::Result<()> {
-    match call(socket, &Request::Explain { client })? {
-        Response::Explanation(explanation) if json => print(&format!(
+    let response = call(socket, &Request::Explain { client })?;
+    let Response::Explanation(explanation) = response else {
+        return unexpected(&response);
+    };
+    if json {
+        print(&format!(
             "{}\n",
             serde_json::to_string_pretty(&explanation)?
-        )),
-        Response::Explanation(explanation) => print(&show::explanation(&explanation)),
-        other => unexpected(&other),
+        ))
+    } else {
+        print(&show::explanation(&explanation))
     }
 }
 
@@ -93,17 +97,21 @@ pub(crate) fn stop(detach: bool, socket: &Path) -> anyhow::Result<()> {
 
 /// Asks the agent; its refusal is an error.
 fn call(socket: &Path, request: &Request) -> anyhow::Result<Response> {
-    match Client::connect(socket)?.call(request)? {
-        Response::Error { message } => bail!("{message}"),
-        response => Ok(response),
+    let response = Client::connect(socket)?.call(request)?;
+    if let Response::Error { message } = response {
+        bail!("{message}");
     }
+    Ok(response)
 }
 
 fn done(response: &Response) -> anyhow::Result<()> {
-    match response {
-        Response::Done { message } if message.is_empty() => Ok(()),
-        Response::Done { message } => print(&format!("{message}\n")),
-        other => unexpected(other),
+    let Response::Done { message } = response else {
+        return unexpected(response);
+    };
+    if message.is_empty() {
+        Ok(())
+    } else {
+        print(&format!("{message}\n"))
     }
 }
 

@@ -88,8 +88,9 @@ impl Config {
             return Err(ConfigError::TooLarge { path: path.into() });
         }
         let text = std::str::from_utf8(&bytes).map_err(|error| {
-            let good = &bytes[..error.valid_up_to()];
-            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+            let line = bytes[..error.valid_up_to()]
+                .split(|byte| *byte == b'\n')
+                .count();
             ConfigError::NotText {
                 path: path.into(),
                 line,

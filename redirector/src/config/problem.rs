@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use crate::units::Counted;
 
-/// Most problems that a report shows; whoever has more of them wants to read the first ones.
-const SHOWN: usize = 50;
+/// Most problems that are kept; whoever has more of them wants to read the first ones.
+const KEPT: usize = 100;
 
 /// Most characters of a source line that a report shows.
 const EXCERPT: usize = 120;
@@ -86,6 +86,7 @@ pub struct Problem {
 pub struct Problems {
     name: String,
     list: Vec<Problem>,
+    all: usize,
 }
 
 impl Problems {
@@ -93,6 +94,8 @@ impl Problems {
         findings
             .0
             .sort_by_key(|finding| (finding.at.start, finding.at.end));
+        let all = findings.0.len();
+        findings.0.truncate(KEPT);
         let starts: Vec<usize> = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(at, _)| at + 1))
             .collect();
@@ -104,10 +107,11 @@ impl Problems {
         Self {
             name: name.to_owned(),
             list,
+            all,
         }
     }
 
-    /// The problems, in the order of the text.
+    /// The first hundred problems, in the order of the text.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()
     }
@@ -115,7 +119,7 @@ impl Problems {
     /// How many there are; at least one.
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.all
     }
 }
 
@@ -183,7 +187,7 @@ fn excerpt(source: &str, before: usize, width: usize) -> (String, String) {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in self.list.iter().take(SHOWN) {
+        for problem in &self.list {
             let Problem {
                 line,
                 column,
@@ -202,15 +206,10 @@ impl fmt::Display for Problems {
             }
             writeln!(f)?;
         }
-        if let Some(hidden) = self
-            .list
-            .len()
-            .checked_sub(SHOWN)
-            .filter(|hidden| *hidden > 0)
-        {
+        if let Some(hidden @ 1..) = self.all.checked_sub(self.list.len()) {
             writeln!(f, "... and {} after these\n", Counted(hidden, "problem"))?;
         }
-        write!(f, "{}: {}", self.name, Counted(self.list.len(), "problem"))
+        write!(f, "{}: {}", self.name, Counted(self.all, "problem"))
     }
 }
 

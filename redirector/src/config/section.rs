@@ -97,10 +97,21 @@ impl<'t> Section<'t> {
         findings: &mut Findings,
     ) -> Option<Spanned<Vec<Spanned<String>>>> {
         let (at, list) = self.list(key, like, findings)?;
-        let texts = list
+        let texts: Vec<_> = list
             .iter()
-            .filter_map(|item| text(item, key, like, findings))
+            .filter_map(|item| {
+                let DeValue::String(text) = item.get_ref() else {
+                    let expected = format!("a list of strings such as {like}");
+                    wrong_type(item, key, &expected, findings);
+                    return None;
+                };
+                Some(Spanned::new(item.span(), text.to_string()))
+            })
             .collect();
+        // What was written has been reported; it must not be called empty as well.
+        if texts.is_empty() && !list.is_empty() {
+            return None;
+        }
         Some(Spanned::new(at, texts))
     }
 
@@ -200,6 +211,6 @@ pub(super) fn wrong_type(
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     };
-    let complaint = Complaint::new(format!("`{key}` must be {expected}, not {found}"));
+    let complaint = Complaint::new(format!("`{key}` must be {expected}; this is {found}"));
     findings.add(value.span(), complaint);
 }

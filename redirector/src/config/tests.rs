@@ -165,7 +165,7 @@ test.toml:2:1: unknown key `xdp-mod` in the file
   | ^^^^^^^
   = did you mean `xdp-mode`?
 
-test.toml:4:12: `interval` must be a string such as "5s", not a whole number
+test.toml:4:12: `interval` must be a string such as "5s"; this is a whole number
   |
 4 | interval = 5
   |            ^
@@ -228,6 +228,7 @@ fn an_empty_file_lacks_what_every_relay_needs() {
     assert!(report.contains("`redirect` is missing"), "{report}");
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 #[test]
 fn wrong_single_values_are_reported_where_they_stand() {
     for (from, to, message, help) in [
@@ -243,7 +244,7 @@ fn wrong_single_values_are_reported_where_they_stand() {
             "cannot be the name of an interface",
             "ip link",
         ),
-        ("\"eth1\"", "7", "must be a string", ""),
+        ("\"eth1\"", "7", "must be a list of strings", ""),
         (
             "\"native\"",
             "\"navite\"",
@@ -296,7 +297,7 @@ fn wrong_single_values_are_reported_where_they_stand() {
         (
             "weight = 2",
             "weight = 1.5",
-            "not a number with a point",
+            "this is a number with a point",
             "",
         ),
         ("\"p2\"", "\"p 2\"", "cannot be a name", "letters"),
@@ -473,6 +474,24 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(error.contains("directory"), "{error}");
     let error = Config::load("/dev/zero").unwrap_err();
     assert!(matches!(error, ConfigError::TooLarge { .. }), "{error}");
+}
+
+#[test]
+fn a_huge_heap_of_mistakes_is_counted_and_its_beginning_shown() {
+    let nested = format!("interfaces = {}", "[".repeat(100_000));
+    let one_line = format!("interfaces = [{}]", "1,".repeat(50_000));
+    let lines = "=\n".repeat(50_000);
+    for text in [nested, one_line, lines] {
+        let problems = problems(&text);
+        assert!(problems.iter().count() <= 100);
+        assert!(problems.to_string().len() < 100_000);
+    }
+    let report = problems(&format!("interfaces = [{}]", "1,".repeat(150))).to_string();
+    assert!(
+        report.contains("... and 51 problems after these"),
+        "{report}"
+    );
+    assert!(report.ends_with("151 problems"), "{report}");
 }
 
 fn parse_and_report(text: &str) {

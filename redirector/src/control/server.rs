@@ -252,11 +252,10 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Line>
         .read_until(b'\n', &mut line)
         .await?;
     Ok(match line.last() {
-        None => Line::End,
         Some(b'\n') => Line::Text(line),
         Some(_) if line.len() >= MAX_REQUEST => Line::TooLong,
-        // The client ended within a line; it may have meant something else.
-        Some(_) => Line::End,
+        // A client that ended within a line may have meant something else.
+        None | Some(_) => Line::End,
     })
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use self::table::{Align, Table};
+use crate::control::status::{OperatorState, PoolStatus};
 use crate::control::{Explanation, Status};
 use crate::units::{Counted, bytes, rough, took};
 
@@ -44,8 +45,8 @@ pub fn summary(status: &Status) -> String {
             table.row([&id, "pool", &name, "", &state]);
             for node in &pool.nodes {
                 let state = match node.operator {
-                    crate::control::status::OperatorState::Enabled => node.health.to_string(),
-                    operator => operator.to_string(),
+                    OperatorState::Enabled => node.health.to_string(),
+                    OperatorState::Draining | OperatorState::Disabled => node.operator.to_string(),
                 };
                 let availability = percent(node.availability);
                 table.row([
@@ -130,10 +131,7 @@ pub fn redirects(status: &Status) -> String {
     ]);
     for redirect in &status.redirects {
         let listen: Vec<_> = redirect.listen.iter().map(ToString::to_string).collect();
-        let available: usize = redirect
-            .pools()
-            .map(super::control::status::PoolStatus::available)
-            .sum();
+        let available: usize = redirect.pools().map(PoolStatus::available).sum();
         let all: usize = redirect.pools().map(|pool| pool.nodes.len()).sum();
         table.row([
             &redirect.id.to_string(),
