@@ -45,7 +45,7 @@ fn ready_toolchain(need: Need) -> Result<Toolchain> {
         match plan::next(&facts, need)? {
             Progress::Ready(toolchain) => return Ok(toolchain),
             Progress::Do { step, reason } if taken.contains(&step) => {
-                bail!("{step:?} was carried out and changed nothing: {reason}")
+                bail!("{step} went through and changed nothing: {reason}")
             }
             Progress::Do { step, reason } => {
                 install::carry_out(&step, &reason)?;

@@ -3,7 +3,7 @@
 //! Architecture invariant: this module decides and does nothing. Facts in, the next steps out, so
 //! that every kind of machine can be tested on one.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use super::{
     facts::{Facts, Rustup},
@@ -110,6 +110,17 @@ pub(crate) enum Step {
     InstallNightly,
     /// rust-src for the nightly toolchain that is there.
     AddRustSrc,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RefreshPackageLists => f.write_str("fetching the package lists"),
+            Self::InstallPackages(packages) => write!(f, "installing {}", packages.join(", ")),
+            Self::InstallNightly => f.write_str("installing rustup's nightly with rust-src"),
+            Self::AddRustSrc => f.write_str("adding rust-src to rustup's nightly"),
+        }
+    }
 }
 
 /// How far a requirement is met.
