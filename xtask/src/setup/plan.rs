@@ -228,6 +228,10 @@ fn distribution(facts: &Facts) -> Distribution {
         obstacles.push("this machine has no apt".to_owned());
         return Distribution::Unavailable(obstacles.join("; "));
     };
+    if apt.failed {
+        obstacles.push("apt failed to install it (see above)".to_owned());
+        return Distribution::Unavailable(obstacles.join("; "));
+    }
     for pair in &PAIRS {
         match obstacle(apt, pair) {
             None => return Distribution::Installable(pair),
@@ -267,7 +271,9 @@ fn programs(facts: &Facts) -> Result<Progress<()>, Missing> {
     let all_known = wanted
         .iter()
         .all(|program| apt.candidate(program.package).is_some());
-    let step = if all_known {
+    let step = if apt.failed {
+        return Err(Missing::programs(facts));
+    } else if all_known {
         Step::InstallPackages(wanted.iter().map(|program| program.package).collect())
     } else if facts.may_refresh_lists() {
         Step::RefreshPackageLists
