@@ -37,7 +37,7 @@ fn embed() -> Result<(), String> {
         &generated,
         format!(
             "/// The BPF object this agent was built with, aligned to 8 bytes; `None` if there was none.\n\
-             pub const BPF_OBJECT: Option<&[u8]> = {source};\n"
+             pub(crate) const BPF_OBJECT: Option<&[u8]> = {source};\n"
         ),
     )
     .map_err(|error| format!("could not write {}: {error}", generated.display()))

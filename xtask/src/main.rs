@@ -107,3 +107,41 @@ fn carry_out(task: Task) -> Result<bool> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_arguments(line: &str) -> (Option<PathBuf>, Vec<OsString>) {
+        let words = ["cargo xtask", "run"].into_iter().chain(line.split(' '));
+        match Arguments::try_parse_from(words).map(|parsed| parsed.task) {
+            Ok(Task::Run { config, arguments }) => (config, arguments),
+            Ok(_) | Err(_) => panic!("`{line}` should be arguments of run"),
+        }
+    }
+
+    #[test]
+    fn arguments_of_the_lab_pass_with_and_without_a_separator() {
+        for line in [
+            "--stay --topology one-armed",
+            "-- --stay --topology one-armed",
+        ] {
+            let (config, arguments) = run_arguments(line);
+            assert_eq!(config, None, "{line}");
+            assert_eq!(arguments, ["--stay", "--topology", "one-armed"], "{line}");
+        }
+    }
+
+    #[test]
+    fn arguments_after_the_config_are_the_agents() {
+        let (config, arguments) = run_arguments("--config a.toml -- --socket s");
+        assert_eq!(config, Some("a.toml".into()));
+        assert_eq!(arguments, ["--socket", "s"]);
+    }
+
+    #[test]
+    fn an_unknown_tier_is_refused() {
+        let parsed = Arguments::try_parse_from(["cargo xtask", "test", "--tier", "moon"]);
+        assert!(parsed.is_err());
+    }
+}

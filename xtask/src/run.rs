@@ -47,8 +47,12 @@ pub(crate) fn bench(json: Option<&Path>, quick: bool, arguments: &[OsString]) ->
 /// Replaces this process by `program`, which needs root to load the eBPF program. Only that runs
 /// through sudo; what is built belongs to the user who builds.
 fn exec_as_root(program: &Path, arguments: &[OsString]) -> Result<()> {
-    let variables: [(&str, PathBuf); 2] = [
+    let variables: [(&str, PathBuf); 3] = [
         ("REDIRECTOR_BPF_OBJECT", workspace::bpf_object()),
+        (
+            "REDIRECTOR_BENCH_OBJECT",
+            workspace::bpf_object().with_file_name("bench.o"),
+        ),
         ("REDIRECTOR_BIN", workspace::agent()),
     ];
     let mut command = if user::is_root()? {

@@ -95,7 +95,7 @@ fn flags(linker: &Path) -> String {
         // Every supported kernel has the 32-bit instructions of v3, and allows unaligned loads
         // from packets on the machines that have them.
         "-Ctarget-cpu=v3".to_owned(),
-        "-Ctarget-feature=+allows-misaligned-mem-access,+alu32".to_owned(),
+        "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
         format!("-Clinker={}", linker.display()),
         format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
     ]

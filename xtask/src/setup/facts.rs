@@ -56,12 +56,12 @@ pub(crate) struct Rustup {
 
 impl Facts {
     /// Looks at this machine. Changes nothing.
-    pub(crate) fn gather(lists_refreshed: bool) -> Result<Self> {
+    pub(crate) fn gather() -> Result<Self> {
         Ok(Self {
             root: user::is_root()?,
             distribution: distribution(Path::new(DISTRIBUTION_RUSTC)),
             rustup: rustup(),
-            apt: Packages::ask(&plan::packages_of_interest(), lists_refreshed),
+            apt: Packages::ask(&plan::packages_of_interest()),
             missing_programs: plan::LAB_PROGRAMS
                 .into_iter()
                 .filter(|program| !command::is_installed(program.name))

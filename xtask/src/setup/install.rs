@@ -12,13 +12,10 @@ use crate::command;
 
 /// Says what it does and why, and does it.
 pub(super) fn carry_out(step: &Step, reason: &str) -> Result<()> {
+    eprintln!("setup: {step} ({reason})");
     match step {
-        Step::RefreshPackageLists => {
-            eprintln!("setup: fetching the package lists ({reason})");
-            refresh_package_lists()
-        }
+        Step::RefreshPackageLists => refresh_package_lists(),
         Step::InstallPackages(packages) => {
-            eprintln!("setup: installing {} ({reason})", packages.join(", "));
             install_packages(packages).with_context(|| {
                 format!("to install them by hand: {}", apt_command(true, packages))
             })?;
@@ -28,7 +25,6 @@ pub(super) fn carry_out(step: &Step, reason: &str) -> Result<()> {
             Ok(())
         }
         Step::InstallNightly | Step::AddRustSrc => {
-            eprintln!("setup: installing rustup's nightly with rust-src ({reason})");
             let mut words = NIGHTLY_COMMAND.split_whitespace();
             let mut rustup = Command::new(words.next().unwrap_or("rustup"));
             rustup.args(words);
@@ -68,9 +64,13 @@ fn install_packages(packages: &[&str]) -> Result<()> {
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["-qq", "-o", "DPkg::Lock::Timeout=120"]);
+    command.env("DEBIAN_FRONTEND", "noninteractive").args([
+        "-qq",
+        "-o",
+        "DPkg::Lock::Timeout=120",
+        "-o",
+        "Dpkg::Use-Pty=0",
+    ]);
     command
 }
 

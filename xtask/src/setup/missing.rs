@@ -42,6 +42,7 @@ impl Missing {
         let obstacle = match (&facts.apt, facts.root) {
             (None, _) => "this machine has no apt to install it with",
             (Some(_), false) => "installing it needs root",
+            (Some(apt), true) if apt.failed => "apt failed to install it (see above)",
             (Some(_), true) => "apt knows no such package",
         };
         Self {

@@ -40,15 +40,30 @@ pub(crate) fn ready(need: Need) -> Result<Tools> {
 
 fn ready_toolchain(need: Need) -> Result<Toolchain> {
     let mut taken: Vec<Step> = Vec::new();
+    let mut apt_failed = false;
     loop {
-        let facts = Facts::gather(taken.contains(&Step::RefreshPackageLists))?;
+        let mut facts = Facts::gather()?;
+        if let Some(apt) = &mut facts.apt {
+            apt.lists_refreshed = apt_failed || taken.contains(&Step::RefreshPackageLists);
+            apt.failed = apt_failed;
+        }
         match plan::next(&facts, need)? {
             Progress::Ready(toolchain) => return Ok(toolchain),
             Progress::Do { step, reason } if taken.contains(&step) => {
-                bail!("{step:?} was carried out and changed nothing: {reason}")
+                bail!("{step} went through and changed nothing: {reason}")
             }
             Progress::Do { step, reason } => {
-                install::carry_out(&step, &reason)?;
+                let carried_out = install::carry_out(&step, &reason);
+                match (carried_out, &step) {
+                    (Ok(()), _) => {}
+                    // rustup may still help, which is for the plan to say.
+                    (Err(error), Step::RefreshPackageLists) => eprintln!("setup: {error:#}"),
+                    (Err(error), Step::InstallPackages(_)) => {
+                        eprintln!("setup: {error:#}");
+                        apt_failed = true;
+                    }
+                    (Err(error), Step::InstallNightly | Step::AddRustSrc) => return Err(error),
+                }
                 taken.push(step);
             }
         }

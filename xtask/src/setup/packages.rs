@@ -18,13 +18,15 @@ pub(crate) struct Package {
 pub(crate) struct Packages {
     /// Whether this run has already fetched the package lists.
     pub(crate) lists_refreshed: bool,
+    /// Whether apt has failed to install something in this run.
+    pub(crate) failed: bool,
     /// The known packages by name.
     pub(crate) known: BTreeMap<String, Package>,
 }
 
 impl Packages {
     /// Asks apt about `names`; `None` on a machine without apt.
-    pub(crate) fn ask(names: &[&str], lists_refreshed: bool) -> Option<Self> {
+    pub(crate) fn ask(names: &[&str]) -> Option<Self> {
         if !command::is_installed("apt-get") {
             return None;
         }
@@ -35,8 +37,8 @@ impl Packages {
                 .args(names),
         )?;
         Some(Self {
-            lists_refreshed,
             known: parse_policy(&policy),
+            ..Self::default()
         })
     }
 
@@ -102,8 +104,8 @@ libstd-rust-dev-bpf:
     #[test]
     fn candidates_and_installed_versions_are_read() {
         let packages = Packages {
-            lists_refreshed: false,
             known: parse_policy(POLICY),
+            ..Packages::default()
         };
         assert_eq!(
             packages.candidate("rustc-web"),
@@ -117,8 +119,8 @@ libstd-rust-dev-bpf:
     #[test]
     fn a_package_without_a_version_is_neither_installed_nor_a_candidate() {
         let packages = Packages {
-            lists_refreshed: false,
             known: parse_policy(POLICY),
+            ..Packages::default()
         };
         for name in ["libstd-rust-dev-bpf", "never-heard-of"] {
             assert_eq!(packages.candidate(name), None, "{name}");

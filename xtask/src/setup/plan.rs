@@ -3,7 +3,7 @@
 //! Architecture invariant: this module decides and does nothing. Facts in, the next steps out, so
 //! that every kind of machine can be tested on one.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use super::{
     facts::{Facts, Rustup},
@@ -112,6 +112,17 @@ pub(crate) enum Step {
     AddRustSrc,
 }
 
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RefreshPackageLists => f.write_str("fetching the package lists"),
+            Self::InstallPackages(packages) => write!(f, "installing {}", packages.join(", ")),
+            Self::InstallNightly => f.write_str("installing rustup's nightly with rust-src"),
+            Self::AddRustSrc => f.write_str("adding rust-src to rustup's nightly"),
+        }
+    }
+}
+
 /// How far a requirement is met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Progress<T> {
@@ -217,6 +228,10 @@ fn distribution(facts: &Facts) -> Distribution {
         obstacles.push("this machine has no apt".to_owned());
         return Distribution::Unavailable(obstacles.join("; "));
     };
+    if apt.failed {
+        obstacles.push("apt failed to install it (see above)".to_owned());
+        return Distribution::Unavailable(obstacles.join("; "));
+    }
     for pair in &PAIRS {
         match obstacle(apt, pair) {
             None => return Distribution::Installable(pair),
@@ -256,7 +271,9 @@ fn programs(facts: &Facts) -> Result<Progress<()>, Missing> {
     let all_known = wanted
         .iter()
         .all(|program| apt.candidate(program.package).is_some());
-    let step = if all_known {
+    let step = if apt.failed {
+        return Err(Missing::programs(facts));
+    } else if all_known {
         Step::InstallPackages(wanted.iter().map(|program| program.package).collect())
     } else if facts.may_refresh_lists() {
         Step::RefreshPackageLists

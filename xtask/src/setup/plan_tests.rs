@@ -31,6 +31,7 @@ fn bookworm(lists_refreshed: bool) -> Packages {
     Packages {
         lists_refreshed,
         known,
+        ..Packages::default()
     }
 }
 
@@ -112,7 +113,8 @@ fn a_later_debian_has_the_pair_under_its_plain_name() {
         candidate: Some("1.97.0+dfsg1-2".to_owned()),
     };
     facts.apt = Some(Packages {
-        lists_refreshed: false,
+        lists_refreshed: true,
+        failed: false,
         known: BTreeMap::from([
             ("rustc".to_owned(), candidate.clone()),
             ("libstd-rust-dev-bpf".to_owned(), candidate),
@@ -328,4 +330,36 @@ fn nothing_is_installed_when_something_else_cannot_be() {
         "{error}"
     );
     assert!(!error.contains("nightly"), "{error}");
+}
+
+#[test]
+fn where_apt_fails_rustup_is_next_and_then_the_error_says_so() {
+    let mut apt = bookworm(true);
+    apt.failed = true;
+    let mut facts = Facts {
+        apt: Some(apt),
+        rustup: Some(rustup(true, true)),
+        missing_programs: Vec::new(),
+        ..newcomer()
+    };
+    assert_eq!(
+        next(&facts, Need::Lab),
+        Ok(Progress::Ready(Toolchain::Nightly))
+    );
+
+    facts.rustup = None;
+    facts.missing_programs = LAB_PROGRAMS.to_vec();
+    let error = error(&facts, Need::Lab);
+    assert!(
+        error.contains("for BPF; apt failed to install it"),
+        "{error}"
+    );
+    assert!(
+        error.contains("dante-server); apt failed to install it"),
+        "{error}"
+    );
+    assert!(
+        error.contains("\n    apt-get update && apt-get install"),
+        "{error}"
+    );
 }
