@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 
 use crate::{
     config::XdpMode,
-    datapath::{Attached, Datapath, Mode, attach, detach},
+    datapath::{Attached, Datapath, Mode, attach, detach, pinned},
     net::view::NetView,
 };
 
@@ -45,6 +45,9 @@ pub(super) fn find(view: &NetView, interfaces: &[String]) -> anyhow::Result<Vec<
 }
 
 /// Attaches the program to an interface in the wanted mode.
+///
+/// An interface runs programs in one mode at a time, so a link of an earlier agent in another mode has to go
+/// first. `auto` is content with either and keeps what runs.
 pub(super) fn attach_to(
     datapath: &mut Datapath,
     interface: &str,
@@ -52,15 +55,22 @@ pub(super) fn attach_to(
     wanted: XdpMode,
     pin_directory: &Path,
 ) -> anyhow::Result<Attachment> {
+    let running = pinned(interface, pin_directory);
     let program = datapath.program()?;
-    let mut attach_in = |mode| attach(program, interface, mode, pin_directory);
-    let (mode, attached) = match wanted {
-        XdpMode::Native => (
+    let mut attach_in = |mode| {
+        if let Some(other) = running.filter(|running| *running != mode) {
+            detach(interface, other, pin_directory)?;
+        }
+        attach(program, interface, mode, pin_directory)
+    };
+    let (mode, attached) = match (wanted, running) {
+        (XdpMode::Native, _) => (
             Mode::Native,
             attach_in(Mode::Native).with_context(|| refused(interface))?,
         ),
-        XdpMode::Generic => (Mode::Generic, attach_in(Mode::Generic)?),
-        XdpMode::Auto => match attach_in(Mode::Native) {
+        (XdpMode::Generic, _) => (Mode::Generic, attach_in(Mode::Generic)?),
+        (XdpMode::Auto, Some(running)) => (running, attach_in(running)?),
+        (XdpMode::Auto, None) => match attach_in(Mode::Native) {
             Ok(attached) => (Mode::Native, attached),
             Err(reason) => {
                 log::warn!(
@@ -71,13 +81,6 @@ pub(super) fn attach_to(
             }
         },
     };
-    // A link of an earlier agent in the other mode would go on running beside ours.
-    let other = if mode == Mode::Native {
-        Mode::Generic
-    } else {
-        Mode::Native
-    };
-    detach(interface, other, pin_directory)?;
     let how = match attached {
         Attached::New => "attached",
         Attached::Adopted => "exchanged the running program for ours",

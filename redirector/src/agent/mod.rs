@@ -51,6 +51,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// How often recorded flows are gone through, unless the session timeout is very short.
 const ROUND: Duration = Duration::from_secs(10);
 
+/// How long a fresh start waits for the first result of every check.
+const FIRST_RESULTS: Duration = Duration::from_millis(200);
+
 /// Lines that the data path may log per CPU and second.
 const LOG_BURST: u32 = 10;
 
@@ -273,6 +276,13 @@ impl Agent {
         };
         if let Err(error) = self.applied.maps.set_globals(&globals) {
             log::error!("{error}");
+        }
+        if self
+            .started
+            .elapsed()
+            .is_ok_and(|elapsed| elapsed >= FIRST_RESULTS)
+        {
+            self.relay.release(self.epoch());
         }
         self.listen(now);
         self.log.flush();

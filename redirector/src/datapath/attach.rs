@@ -40,8 +40,17 @@ pub enum Attached {
     New,
 }
 
+/// A BPF file system takes no dots in names, which names of VLAN interfaces have; they have no colons.
 fn pin_of(pin_directory: &Path, interface: &str, mode: Mode) -> PathBuf {
-    load::links(pin_directory).join(format!("{interface}.{}", mode.name()))
+    let name = format!("{}-{}", mode.name(), interface.replace('.', ":"));
+    load::links(pin_directory).join(name)
+}
+
+/// The mode of the link of an earlier agent on `interface`, if there is one.
+pub fn pinned(interface: &str, pin_directory: &Path) -> Option<Mode> {
+    [Mode::Native, Mode::Generic]
+        .into_iter()
+        .find(|mode| pin_of(pin_directory, interface, *mode).exists())
 }
 
 /// Attaches `program` to `interface` and pins the link.

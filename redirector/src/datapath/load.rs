@@ -40,29 +40,29 @@ const PINNED: [&str; 14] = [
 pub enum LoadError {
     /// A directory for pins can't be made.
     #[error(
-        "cannot make {path} to pin the maps: {source}; mount the BPF file system there \
+        "cannot make {path} to pin the maps: {cause}; mount the BPF file system there \
          (mount -t bpf bpf /sys/fs/bpf) or choose another place with --pin-dir"
     )]
     PinDirectory {
         /// The directory.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The kernel refused for want of privileges.
     #[error(
-        "the kernel does not let this process load BPF programs ({source}); run as root, or with \
+        "the kernel does not let this process load BPF programs ({cause}); run as root, or with \
          CAP_BPF and CAP_NET_ADMIN"
     )]
     Privileges {
         /// What aya says.
-        source: anyhow::Error,
+        cause: anyhow::Error,
     },
     /// The kernel refused the object.
-    #[error("cannot load the BPF object: {source}; Linux 5.10 or later is needed, with BTF")]
+    #[error("cannot load the BPF object: {cause}; Linux 5.10 or later is needed, with BTF")]
     Object {
         /// What aya says, with the verifier's log.
-        source: anyhow::Error,
+        cause: anyhow::Error,
     },
     /// A map is not as this agent knows it.
     #[error(transparent)]
@@ -104,14 +104,11 @@ pub fn load(
     if let Some(pin_directory) = pin_directory {
         adopted = versioned(pin_directory).join(map::GLOBALS).exists();
         let links = links(pin_directory);
-        fs::create_dir_all(&links).map_err(|source| match source.kind() {
+        fs::create_dir_all(&links).map_err(|cause| match cause.kind() {
             io::ErrorKind::PermissionDenied => LoadError::Privileges {
-                source: source.into(),
+                cause: cause.into(),
             },
-            _ => LoadError::PinDirectory {
-                path: links,
-                source,
-            },
+            _ => LoadError::PinDirectory { path: links, cause },
         })?;
         for name in PINNED {
             loader.map_pin_path(name, versioned(pin_directory).join(name));
@@ -150,11 +147,11 @@ pub fn unpin(pin_directory: &Path) {
 /// The XDP program of a loaded object.
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
     let missing = || LoadError::Object {
-        source: anyhow::anyhow!("it has no program {PROGRAM}"),
+        cause: anyhow::anyhow!("it has no program {PROGRAM}"),
     };
     let program = ebpf.program_mut(PROGRAM).ok_or_else(missing)?;
     program.try_into().map_err(|error| LoadError::Object {
-        source: anyhow::Error::new(error),
+        cause: anyhow::Error::new(error),
     })
 }
 
@@ -165,13 +162,13 @@ fn classify(error: impl std::error::Error + Send + Sync + 'static) -> LoadError 
             && io_error.kind() == io::ErrorKind::PermissionDenied
         {
             return LoadError::Privileges {
-                source: error.into(),
+                cause: error.into(),
             };
         }
         cause = current.source();
     }
     LoadError::Object {
-        source: error.into(),
+        cause: error.into(),
     }
 }
 

@@ -17,11 +17,11 @@ use super::plain::Plain;
 
 /// A map could not be read or written.
 #[derive(Debug, Error)]
-#[error("cannot {action} the map {name}: {source:#}")]
+#[error("cannot {action} the map {name}: {cause:#}")]
 pub struct MapsError {
     action: &'static str,
     name: &'static str,
-    source: anyhow::Error,
+    cause: anyhow::Error,
 }
 
 type TableMap = Array<MapData, Plain<SlotTable>>;
@@ -67,10 +67,10 @@ impl<M> Default for Buffers<M> {
 
 /// Makes the error of one access.
 fn failed(action: &'static str, name: &'static str) -> impl Fn(MapError) -> MapsError {
-    move |source| MapsError {
+    move |cause| MapsError {
         action,
         name,
-        source: source.into(),
+        cause: cause.into(),
     }
 }
 
@@ -81,9 +81,7 @@ fn take<M: TryFrom<Map, Error = MapError>>(
     let missing = || MapsError {
         action: "find",
         name,
-        source: anyhow::anyhow!(
-            "the BPF object does not have it; rebuild with `cargo xtask build`"
-        ),
+        cause: anyhow::anyhow!("the BPF object does not have it; rebuild with `cargo xtask build`"),
     };
     ebpf.take_map(name)
         .ok_or_else(missing)?
@@ -374,7 +372,7 @@ impl Maps {
             .map_err(|error| MapsError {
                 action: "write",
                 name: map::TX_PORTS,
-                source: anyhow::Error::new(error),
+                cause: anyhow::Error::new(error),
             })
     }
 

@@ -17,7 +17,7 @@ mod maps;
 mod object;
 mod plain;
 
-pub use attach::{Attached, Mode, attach, detach};
+pub use attach::{Attached, Mode, attach, detach, pinned};
 pub use load::{Datapath, LoadError, load, unpin};
 pub use maps::{Maps, MapsError};
 pub use object::{Object, ObjectError};

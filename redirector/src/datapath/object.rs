@@ -17,12 +17,12 @@ pub struct Object(Cow<'static, [u8]>);
 #[derive(Debug, Error)]
 pub enum ObjectError {
     /// The named file can't be read.
-    #[error("cannot read the BPF object {path}: {source}; build it with `cargo xtask build`")]
+    #[error("cannot read the BPF object {path}: {cause}; build it with `cargo xtask build`")]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// This binary was built without one.
     #[error(
@@ -42,9 +42,9 @@ impl Object {
         match path {
             Some(path) => match std::fs::read(path) {
                 Ok(bytes) => Ok(Self(Cow::Owned(bytes))),
-                Err(source) => Err(ObjectError::Read {
+                Err(cause) => Err(ObjectError::Read {
                     path: path.to_owned(),
-                    source,
+                    cause,
                 }),
             },
             None => BPF_OBJECT

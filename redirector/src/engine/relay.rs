@@ -89,6 +89,9 @@ pub struct Relay {
     checked: HashMap<Target, Checked>,
     silences: BTreeMap<u16, Silence>,
     silent: BTreeSet<u16>,
+    /// No node takes clients until all have been checked once. A table for the first node that answers
+    /// would be split a moment later, by the second.
+    holding: bool,
 }
 
 impl Relay {
@@ -123,6 +126,7 @@ impl Relay {
             checked: HashMap::new(),
             silences: BTreeMap::new(),
             silent: BTreeSet::new(),
+            holding: found.tables.is_empty(),
         };
         relay.adopt(found, &config, epoch);
         relay.reconfigure(config, epoch, at)?;
@@ -356,8 +360,19 @@ impl Relay {
             }
         }
         checked.last = Some(observation);
+        if self.checked.values().all(|checked| checked.last.is_some()) {
+            self.holding = false;
+        }
         self.retarget(epoch);
         change
+    }
+
+    /// Waits no longer for the first result of every check.
+    pub fn release(&mut self, epoch: u32) {
+        if self.holding {
+            self.holding = false;
+            self.retarget(epoch);
+        }
     }
 
     /// Takes the ways to the nodes.
@@ -485,7 +500,7 @@ impl Relay {
                 continue;
             };
             let may = match health {
-                Health::Up => true,
+                Health::Up => !self.holding,
                 Health::Unknown => entry.presumed_up,
                 Health::Down => false,
             };
