@@ -238,6 +238,11 @@ impl Embryos {
         self.entries.is_empty()
     }
 
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&FlowKey4, &Embryo)> {
+        self.entries.iter()
+    }
+
     fn get(&self, key: &FlowKey4) -> Option<Embryo> {
         self.entries.get(key).copied()
     }

@@ -10,8 +10,11 @@ use redirector_common::{
         TRIE_LOCAL, TrieNode,
     },
     host::HostTables,
+    tables::ReturnHop,
     wire::protocol,
 };
+
+use crate::oracle::World;
 
 /// A redirect's VIP and port.
 pub const VIP: ([u8; 4], u16) = ([10, 0, 0, 1], 1080);
@@ -33,8 +36,23 @@ pub const NODE_IFINDEX: u32 = 7;
 pub const CLIENT_IFINDEX: u32 = 8;
 /// The relay's own address: answers to it are its own.
 pub const RELAY: [u8; 4] = [10, 0, 1, 1];
-/// Clients from here to `.255` have no next hop that anybody knows.
+/// Clients whose next hop the mirrored routes don't have, so that the kernel is asked. It has a route for
+/// all of them, by way of [`LOST_GATEWAY`], but no neighbour.
 pub const LOST_NETWORK: [u8; 3] = [203, 0, 113];
+/// A gateway whose link-layer address nobody knows.
+pub const LOST_GATEWAY: [u8; 4] = [192, 0, 2, 9];
+/// A client in [`LOST_NETWORK`] for which the kernel has a better answer: [`KERNEL_HOP`].
+pub const KERNEL_CLIENT: [u8; 4] = [203, 0, 113, 70];
+/// The gateway towards [`KERNEL_CLIENT`].
+pub const KERNEL_GATEWAY: [u8; 4] = [192, 0, 2, 8];
+/// The neighbour that the kernel knows [`KERNEL_GATEWAY`] by.
+pub const KERNEL_HOP: NextHop = NextHop {
+    destination: [2, 0, 0, 0, 2, 8],
+    source: [2, 0, 0, 0, 0, 2],
+    ifindex: CLIENT_IFINDEX,
+};
+/// An address in [`LOST_NETWORK`] that is the relay's own, as only the kernel knows.
+pub const KERNEL_LOCAL: [u8; 4] = [203, 0, 113, 200];
 /// Key of the client hash.
 pub const KEY: [u64; 2] = [0x1234_5678_9abc_def0, 0x0fed_cba9_8765_4321];
 
@@ -83,6 +101,16 @@ pub fn slot(index: usize) -> Slot {
         6 => split(0, 5),
         _ => split(4, 1),
     }
+}
+
+/// Clients whose slot is one of `kind`, the remainder that [`slot`] goes by: as many as one likes.
+pub fn clients_of(kind: usize) -> impl Iterator<Item = [u8; 4]> {
+    let world = World::of_fixture();
+    (1..=u16::MAX).filter_map(move |number| {
+        let [high, low] = number.to_be_bytes();
+        let client = [100, 64, high, low];
+        (world.slot_of(client) % 8 == kind).then_some(client)
+    })
 }
 
 /// The host's tables.
@@ -137,6 +165,11 @@ pub fn host_tables() -> HostTables {
     let root = |network: &[u8]| usize::from(u16::from_be_bytes([network[0], network[1]]));
     tables.return_root.entries[root(&RELAY)] = TRIE_CHILD | 2;
     tables.return_root.entries[root(&LOST_NETWORK)] = TRIE_CHILD | 3;
+    tables.kernel_routes = [
+        (KERNEL_CLIENT, ReturnHop::Via(KERNEL_HOP)),
+        (KERNEL_LOCAL, ReturnHop::Local),
+    ]
+    .into();
     tables
 }
 

@@ -2,4 +2,7 @@
 
 pub mod bench;
 pub mod fixture;
+pub mod generate;
+pub mod oracle;
 pub mod packets;
+pub mod program;

@@ -119,3 +119,18 @@ pub fn verify_checksums(frame: &[u8]) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Makes the checksums of a TCP/IPv4 frame without options in the IP header right again. The frame must
+/// hold the whole packet.
+pub fn refresh_checksums(frame: &mut [u8]) {
+    let total = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+    frame[24..26].copy_from_slice(&[0, 0]);
+    let sum = internet_checksum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame[50..52].copy_from_slice(&[0, 0]);
+    let segment = &frame[34..14 + total];
+    let length = u16::try_from(segment.len()).expect("at most 65,535");
+    let covered = [&frame[26..34], &[0, 6], &length.to_be_bytes(), segment].concat();
+    let sum = internet_checksum(&covered);
+    frame[50..52].copy_from_slice(&sum.to_be_bytes());
+}

@@ -1,0 +1,31 @@
+//! The client hash, from its description: two rounds of "xor a word of the key, multiply", the upper half
+//! folded into the lower one in between; the slot is the top 16 bits.
+
+/// The product modulo 2^64, by schoolbook multiplication in base 2^32.
+fn times(a: u64, b: u64) -> u64 {
+    let (a_high, a_low) = (u128::from(a >> 32), u128::from(a & 0xffff_ffff));
+    let (b_high, b_low) = (u128::from(b >> 32), u128::from(b & 0xffff_ffff));
+    let product = a_low * b_low + ((a_high * b_low + a_low * b_high) << 32);
+    u64::try_from(product % (1 << 64)).expect("reduced to 64 bits")
+}
+
+/// The slot of a client.
+pub(super) fn slot_of(key: [u64; 2], client: [u8; 4]) -> usize {
+    let value = client
+        .iter()
+        .fold(0, |value, byte| value * 256 + u64::from(*byte));
+    let first = times(value ^ key[0], 0xbf58_476d_1ce4_e5b9);
+    let second = times(first ^ (first / (1 << 32)) ^ key[1], 0x94d0_49bb_1331_11eb);
+    usize::try_from(second / (1 << 48)).expect("16 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn it_agrees_with_numbers_worked_out_elsewhere() {
+        let key = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+        let slots = [[10, 0, 0, 1], [10, 0, 0, 2], [198, 51, 100, 7]]
+            .map(|client| super::slot_of(key, client));
+        assert_eq!(slots, [44_875, 58_632, 26_348]);
+    }
+}

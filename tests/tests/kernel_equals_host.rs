@@ -1,0 +1,234 @@
+//! The program in the kernel and the same code on the host, side by side through one random history:
+//! answer, bytes, counters, recorded flows and noted handshakes must be equal after every frame, and every
+//! frame that is sent must be what the oracle says.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use redirector_common::{
+    Outcome,
+    abi::{COUNTER_SLOTS, Embryo, Flow, FlowKey4, Globals},
+    host::{HostTables, SliceFrame},
+    process,
+    verdict::{Event, Verdict},
+};
+use redirector_tests::{
+    fixture,
+    generate::{self, Change, Generator, Step},
+    oracle::{Kind, World, claim, mistakes, slots_of},
+    program::{Answer, Program, SHORTEST_FRAME, expected_action, xdp},
+};
+
+/// Small enough to be full at times.
+const FLOWS: u32 = 40;
+
+/// Both programs, and the numbers of the run.
+struct SideBySide {
+    kernel: Program,
+    host: HostTables,
+    world: World,
+    verdicts: BTreeMap<Verdict, u64>,
+    sent: u64,
+    complaints: Vec<String>,
+}
+
+impl SideBySide {
+    fn new(host: HostTables) -> Self {
+        let mut kernel = Program::load(FLOWS).expect("the kernel tests can run");
+        kernel.set_tables(&host).expect("the maps can be written");
+        let host = HostTables {
+            max_flows: FLOWS as usize,
+            ..host
+        };
+        Self {
+            kernel,
+            host,
+            world: World::of_fixture(),
+            verdicts: BTreeMap::new(),
+            sent: 0,
+            complaints: Vec::new(),
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.host);
+        let maps = self.kernel.maps();
+        let written = match change {
+            Change::Tick => maps.set_globals(&Globals {
+                epoch: self.host.epoch,
+                log_burst: 0,
+            }),
+            Change::Dead(id, _) => maps.set_backend(id, &self.host.backends[&id]),
+            Change::Retarget(..) => maps.set_slot_table(0, &self.host.slot_tables[&0]),
+            Change::Expire => maps.flows().and_then(|flows| {
+                let kept = self.host.flows.borrow();
+                flows
+                    .iter()
+                    .filter(|(key, _)| !kept.contains_key(key))
+                    .try_for_each(|(key, _)| maps.remove_flow(key))
+            }),
+        };
+        written.expect("the maps can be written");
+    }
+
+    /// Runs both on a frame, compares, and gives the frame as it was left.
+    fn frame(&mut self, input: &[u8], ingress: u32) -> (Outcome, Vec<u8>) {
+        let events_before = self.host.events.borrow().clone();
+        let mut output = input.to_vec();
+        let outcome = process(&mut SliceFrame(&mut output), &self.host);
+        *self.verdicts.entry(outcome.verdict).or_default() += 1;
+
+        if input.len() >= SHORTEST_FRAME {
+            let before = self.counters();
+            let answer = self.kernel.run(input, ingress).expect("the program runs");
+            let after = self.counters();
+            let expected = Answer {
+                action: expected_action(outcome.verdict.action(), ingress, outcome.ifindex),
+                frame: output.clone(),
+            };
+            assert_eq!(answer, expected, "{outcome:?} on the host for {input:02x?}");
+            let mut counted = [0; COUNTER_SLOTS];
+            counted[outcome.verdict.index()] = 1;
+            for (index, count) in self.host.events.borrow().iter() {
+                counted[*index] = count - events_before.get(index).copied().unwrap_or(0);
+            }
+            for index in 0..COUNTER_SLOTS {
+                let kernel = after[index] - before[index];
+                assert_eq!(kernel, counted[index], "counter {index} for {input:02x?}");
+            }
+        }
+        self.ask_oracle(input, outcome, &output);
+        (outcome, output)
+    }
+
+    fn ask_oracle(&mut self, input: &[u8], outcome: Outcome, output: &[u8]) {
+        let Some(claim) = claim(outcome.verdict, input, &self.host) else {
+            assert_eq!(input, output, "{outcome:?} changed the frame");
+            return;
+        };
+        self.sent += 1;
+        let sent = (output, outcome.ifindex);
+        let judged = self.world.judge(input, claim, slots_of(&self.host), sent);
+        if let Err(complaint) = judged {
+            self.complaints
+                .push(format!("{outcome:?}: {complaint} in {input:02x?}"));
+        }
+    }
+
+    fn counters(&mut self) -> [u64; COUNTER_SLOTS] {
+        let counters = self.kernel.maps().counters();
+        counters.expect("the counters can be read").packets
+    }
+
+    fn compare_state(&mut self) {
+        let mut flows: Vec<(FlowKey4, Flow)> = self
+            .host
+            .flows
+            .borrow()
+            .iter()
+            .map(|(k, v)| (*k, *v))
+            .collect();
+        flows.sort_by_key(|(key, _)| *key);
+        assert_eq!(self.kernel.flows().expect("flows can be read"), flows);
+        let mut embryos: Vec<(FlowKey4, Embryo)> = self
+            .host
+            .embryos
+            .borrow()
+            .iter()
+            .map(|(k, v)| (*k, *v))
+            .collect();
+        embryos.sort_by_key(|(key, _)| *key);
+        assert_eq!(self.kernel.embryos().expect("embryos can be read"), embryos);
+        for (id, stats) in self.host.stats.borrow().iter() {
+            let kernel = self.kernel.maps().backend_stats(*id);
+            assert_eq!(
+                kernel.expect("statistics can be read"),
+                *stats,
+                "backend {id}"
+            );
+        }
+    }
+
+    /// A history of so many frames.
+    fn run(&mut self, frames: u64) {
+        let mut generator = Generator::new(generate::seed());
+        let mut done = 0;
+        while done < frames {
+            match generator.step() {
+                Step::Change(change) => {
+                    self.change(change);
+                    self.compare_state();
+                }
+                Step::Frame { frame, ingress } => {
+                    done += 1;
+                    let (outcome, output) = self.frame(&frame, ingress);
+                    if claim(outcome.verdict, &frame, &self.host).is_some() {
+                        generator.sent(&output);
+                    }
+                }
+            }
+        }
+        self.compare_state();
+    }
+}
+
+#[test]
+fn the_kernel_equals_the_host_through_a_random_history() {
+    let frames = generate::frames(100_000);
+    println!("seed {}, {frames} frames", generate::seed());
+    let started = Instant::now();
+    let mut both = SideBySide::new(fixture::host_tables());
+    both.run(frames);
+    println!("{} sent, in {:?}", both.sent, started.elapsed());
+    for verdict in Verdict::ALL {
+        let count = both.verdicts.get(verdict).copied().unwrap_or(0);
+        println!("{count:>8} {}", verdict.name());
+        assert!(count > 0, "the history has no {}", verdict.name());
+    }
+    for event in Event::ALL {
+        let count = both.host.events_of(*event);
+        println!("{count:>8} {}", event.name());
+        assert!(count > 0, "the history has no {}", event.name());
+    }
+    assert!(both.complaints.is_empty(), "{:#?}", both.complaints);
+}
+
+#[test]
+fn a_kernel_with_tables_that_forget_the_ports_is_caught_by_the_oracle() {
+    let mut tables = fixture::host_tables();
+    mistakes::forget_ports(&mut tables);
+    let mut both = SideBySide::new(tables);
+    both.run(1000);
+    println!(
+        "{} of {} sent frames caught",
+        both.complaints.len(),
+        both.sent
+    );
+    assert!(both.sent > 100, "only {} frames were sent", both.sent);
+    assert_eq!(both.complaints.len() as u64, both.sent);
+}
+
+#[test]
+fn foreign_frames_are_passed_and_only_plain_tcp_is_sent() {
+    let mut both = SideBySide::new(fixture::host_tables());
+    let mut generator = Generator::new(generate::seed() ^ 1);
+    let mut foreign = 0;
+    for _ in 0..5000 {
+        let Step::Frame { frame, ingress } = generator.step() else {
+            continue;
+        };
+        let answer = both.kernel.run(&frame, ingress).expect("the program runs");
+        match both.world.kind(&frame) {
+            Kind::Foreign => {
+                foreign += 1;
+                assert_eq!(answer.frame, frame);
+                assert_ne!(answer.action, xdp::TX, "{frame:02x?}");
+                assert_ne!(answer.action, xdp::REDIRECT, "{frame:02x?}");
+            }
+            Kind::ToNode => assert_eq!(answer.action, xdp::DROP, "{frame:02x?}"),
+            Kind::ToVip => assert_ne!(answer.action, xdp::PASS, "{frame:02x?}"),
+            // Answers to the relay itself are passed.
+            Kind::FromNode(_) => {}
+        }
+    }
+    assert!(foreign > 100, "only {foreign} foreign frames");
+}
