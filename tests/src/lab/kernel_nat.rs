@@ -23,8 +23,8 @@ pub fn redirect(relay: &Netns, nodes: usize) -> Result<()> {
         let _ = write!(map, "{node} : {}, ", node_inside(node));
     }
     let rules = format!(
-        "table ip lab {{ chain prerouting {{ type nat hook prerouting priority dstnat; \
-         ip daddr {VIP} tcp dport {SOCKS_PORT} dnat to jhash ip saddr mod {nodes} map {{ {map} }} ; }} }}\n"
+        "table ip lab {{\n chain prerouting {{\n  type nat hook prerouting priority dstnat\n  \
+         ip daddr {VIP} tcp dport {SOCKS_PORT} dnat to jhash ip saddr mod {nodes} map {{ {map} }}\n }}\n}}\n"
     );
     run_with_input(&format!("ip netns exec {} nft -f -", relay.name()), &rules).map(drop)
 }

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 pub mod agent;
 pub mod capture;
 mod command;
+pub mod demo;
 pub mod flood;
 pub mod frames;
 pub mod interrupt;
