@@ -1,8 +1,17 @@
-//! Kernel tests, the lab and the benches of the redirector.
+//! What the tests of the redirector share.
+//!
+//! | module | for |
+//! |---|---|
+//! | `fixture`, `generate` | a small world in host tables and kernel maps, and random packets for it |
+//! | `oracle`, `packets` | what a packet must look like, by code that the product does not use |
+//! | `program` | the real program through `BPF_PROG_TEST_RUN` |
+//! | `lab` | network namespaces with real Dante nodes |
+//! | `bench` | measurements |
 
 pub mod bench;
 pub mod fixture;
 pub mod generate;
+pub mod lab;
 pub mod oracle;
 pub mod packets;
 pub mod program;

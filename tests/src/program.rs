@@ -11,7 +11,7 @@ use aya::{
     programs::{TestRun as _, TestRunOptions},
 };
 use nix::sched::{CloneFlags, unshare};
-use redirector::datapath::{Datapath, Object, load};
+use redirector::datapath::{Datapath, Maps, Object, load};
 use redirector_common::{
     abi::{Backend, Embryo, Flow, FlowKey4, map},
     host::HostTables,
@@ -64,6 +64,7 @@ const LAST_BACKEND: u16 = 16;
 /// The loaded program.
 pub struct Program {
     datapath: Datapath,
+    maps: Maps,
     embryos: HashMap<MapData, [u8; 8], [u8; 8]>,
 }
 
@@ -89,11 +90,16 @@ impl Program {
         );
         make_network()?;
         let mut datapath = load(&Object::find(Some(&path))?, flows, None)?;
+        let mut maps = datapath.take_maps()?;
         for ifindex in [NODE_IFINDEX, CLIENT_IFINDEX] {
-            datapath.maps.add_tx_port(ifindex)?;
+            maps.add_tx_port(ifindex)?;
         }
         let embryos = find_map(&mut datapath, map::EMBRYOS4)?;
-        Ok(Self { datapath, embryos })
+        Ok(Self {
+            datapath,
+            maps,
+            embryos,
+        })
     }
 
     /// Makes the kernel's maps equal to `tables`: what is not there is forgotten, too.
@@ -102,18 +108,18 @@ impl Program {
     ///
     /// A map could not be written.
     pub fn set_tables(&mut self, tables: &HostTables) -> anyhow::Result<()> {
-        for (key, _) in self.datapath.maps.flows()? {
-            self.datapath.maps.remove_flow(&key)?;
+        for (key, _) in self.maps.flows()? {
+            self.maps.remove_flow(&key)?;
         }
         for (key, _) in self.embryos()? {
             self.embryos.remove(&bytemuck::cast::<_, [u8; 8]>(key))?;
         }
         for id in 1..=LAST_BACKEND {
             if !tables.backends.contains_key(&id) {
-                self.datapath.maps.set_backend(id, &Backend::default())?;
+                self.maps.set_backend(id, &Backend::default())?;
             }
         }
-        fixture::fill(&mut self.datapath.maps, tables)?;
+        fixture::fill(&mut self.maps, tables)?;
         for (key, embryo) in tables.embryos.borrow().iter() {
             let key: [u8; 8] = bytemuck::cast(*key);
             let value: [u8; 8] = bytemuck::cast(*embryo);
@@ -123,8 +129,8 @@ impl Program {
     }
 
     /// The typed maps.
-    pub fn maps(&mut self) -> &mut redirector::datapath::Maps {
-        &mut self.datapath.maps
+    pub fn maps(&mut self) -> &mut Maps {
+        &mut self.maps
     }
 
     /// All noted handshakes, by key.
@@ -148,7 +154,7 @@ impl Program {
     ///
     /// The map could not be read.
     pub fn flows(&self) -> anyhow::Result<Vec<(FlowKey4, Flow)>> {
-        let mut all = self.datapath.maps.flows()?;
+        let mut all = self.maps.flows()?;
         all.sort_by_key(|(key, _)| *key);
         Ok(all)
     }

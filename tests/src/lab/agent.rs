@@ -1,0 +1,423 @@
+//! The redirector's agent, run in the relay and spoken to by its command line.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::plan::{SHARED, SOCKS_PORT, Topology, node_inside};
+use super::{Lab, wait_until};
+
+/// The agent's configuration, as the lab writes it.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Interfaces of the relay.
+    pub interfaces: Vec<String>,
+    /// Numbers of the nodes in the pool, with their weights.
+    pub nodes: Vec<(usize, u32)>,
+    /// Time between health checks, as written.
+    pub interval: String,
+    /// Most recorded flows.
+    pub max_flows: u32,
+    /// `drop` or `allow`.
+    pub direct_tcp: String,
+}
+
+impl AgentConfig {
+    /// The first `nodes` nodes with weight 1, checked every second.
+    pub fn new(topology: Topology, nodes: usize) -> Self {
+        Self {
+            interfaces: topology
+                .interfaces()
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
+            nodes: (0..nodes).map(|node| (node, 1)).collect(),
+            interval: "1s".to_owned(),
+            max_flows: 65_536,
+            direct_tcp: "allow".to_owned(),
+        }
+    }
+
+    /// The file's text.
+    pub fn to_toml(&self) -> String {
+        let interfaces: Vec<_> = self
+            .interfaces
+            .iter()
+            .map(|name| format!("{name:?}"))
+            .collect();
+        let mut nodes = String::new();
+        for (node, weight) in &self.nodes {
+            // Writing to a string can't fail.
+            let _ = writeln!(
+                nodes,
+                "  {{ address = \"{}\", weight = {weight}, name = \"{}\" }},",
+                node_inside(*node),
+                node_name(*node)
+            );
+        }
+        format!(
+            "interfaces = [{interfaces}]\n\
+             xdp-mode = \"native\"\n\
+             hash-key = \"the key of the lab\"\n\n\
+             [health]\ninterval = \"{interval}\"\ntimeout = \"300ms\"\nrise = 1\nfall = 1\n\n\
+             [pool.socksservers]\nnodes = [\n{nodes}]\ncheck = \"tcp\"\n\n\
+             [redirect.socksbalance]\nlisten = [\"{SHARED}\"]\nprotocol = \"tcp\"\n\
+             forward-to = {{ pool = \"socksservers\", port = {SOCKS_PORT}, mode = \"source-hash\" }}\n\
+             direct-tcp = \"{direct}\"\n\n\
+             [flows]\nmax = {max}\nsession-timeout = \"1h\"\nhandshake-timeout = \"5s\"\n",
+            interfaces = interfaces.join(", "),
+            interval = self.interval,
+            direct = self.direct_tcp,
+            max = self.max_flows,
+        )
+    }
+}
+
+/// What a node is called in the configuration.
+pub fn node_name(node: usize) -> String {
+    format!("node-{node}")
+}
+
+/// The agent of a lab's relay; killed when dropped.
+#[derive(Debug)]
+pub struct Agent {
+    program: PathBuf,
+    object: Option<PathBuf>,
+    namespace: String,
+    config: PathBuf,
+    socket: PathBuf,
+    pins: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Agent {
+    /// Starts it with this configuration and waits until it answers on its control socket.
+    ///
+    /// # Errors
+    /// When there is no program, or it ends, or does not answer within ten seconds; the error holds its log.
+    pub fn start(lab: &Lab, config: &str) -> Result<Self> {
+        let mut agent = Self::prepare(lab, config)?;
+        agent.start_again()?;
+        Ok(agent)
+    }
+
+    /// Everything but the start.
+    ///
+    /// # Errors
+    /// When there is no program or the configuration can't be written.
+    pub fn prepare(lab: &Lab, config: &str) -> Result<Self> {
+        let agent = Self {
+            program: program()?,
+            object: object(),
+            namespace: lab.relay().name().to_owned(),
+            config: lab.workspace.file("redirector.toml"),
+            socket: lab.workspace.file("control.sock"),
+            pins: lab.workspace.bpf().join("redirector"),
+            log: lab.workspace.file("redirector.log"),
+            child: None,
+        };
+        agent.write_config(config)?;
+        Ok(agent)
+    }
+
+    /// The program and arguments of `redirector run`, in the relay.
+    pub fn run_command(&self) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace]);
+        command.arg(&self.program).args(self.run_arguments());
+        command
+    }
+
+    /// The arguments of `redirector run`.
+    pub fn run_arguments(&self) -> Vec<PathBuf> {
+        let mut arguments: Vec<PathBuf> =
+            vec!["run".into(), "--config".into(), self.config.clone()];
+        arguments.extend([
+            "--socket".into(),
+            self.socket.clone(),
+            "--pin-dir".into(),
+            self.pins.clone(),
+        ]);
+        if let Some(object) = &self.object {
+            arguments.extend(["--bpf-object".into(), object.clone()]);
+        }
+        arguments
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its control socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Starts it after [`Agent::stop`] or [`Agent::kill`] and waits until it answers.
+    ///
+    /// # Errors
+    /// Like [`Agent::start`].
+    pub fn start_again(&mut self) -> Result<()> {
+        ensure!(self.child.is_none(), "the agent is running");
+        let log = |path: &Path| {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .with_context(|| format!("can't write {}", path.display()))
+        };
+        let child = self
+            .run_command()
+            .stdin(Stdio::null())
+            .stdout(log(&self.log)?)
+            .stderr(log(&self.log)?)
+            .spawn()
+            .with_context(|| format!("can't start {}", self.program.display()))?;
+        self.child = Some(child);
+        let limit = Instant::now() + Duration::from_secs(10);
+        loop {
+            let child = self.child.as_mut().context("the agent is not running")?;
+            if let Some(status) = child.try_wait().context("can't ask for the agent's end")? {
+                self.child = None;
+                bail!(
+                    "the agent ended at once ({status}); its log:\n{}",
+                    self.log()
+                );
+            }
+            match self.show("summary") {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > limit => {
+                    return Err(error.context(format!(
+                        "the agent does not answer; its log:\n{}",
+                        self.log()
+                    )));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    /// What it has printed so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Replaces the configuration file; the agent does not look at it before a reload.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_config(&self, config: &str) -> Result<()> {
+        fs::write(&self.config, config)
+            .with_context(|| format!("can't write {}", self.config.display()))
+    }
+
+    /// Replaces the configuration file and tells the agent.
+    ///
+    /// # Errors
+    /// When the agent refuses it.
+    pub fn reload(&self, config: &str) -> Result<()> {
+        self.write_config(config)?;
+        self.cli(&["reload"]).map(drop)
+    }
+
+    /// Runs `redirector` with `arguments` and `--socket`; returns what it printed.
+    ///
+    /// # Errors
+    /// When it fails; the error holds what it printed to stderr.
+    pub fn cli(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.cli_output(arguments)?;
+        ensure!(
+            output.status.success(),
+            "`redirector {}` failed ({}): {}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs `redirector` with `arguments` and `--socket`, whatever its exit code.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn cli_output(&self, arguments: &[&str]) -> Result<Output> {
+        Command::new(&self.program)
+            .args(arguments)
+            .arg("--socket")
+            .arg(&self.socket)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("can't start {}", self.program.display()))
+    }
+
+    /// What `show WHAT --json` prints.
+    ///
+    /// # Errors
+    /// When it fails or is not JSON.
+    pub fn show(&self, what: &str) -> Result<Value> {
+        let text = self.cli(&["show", what, "--json"])?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("`show {what} --json` is not JSON: {text}"))
+    }
+
+    /// Whether the agent takes this node to be up.
+    ///
+    /// # Errors
+    /// When it does not know the node.
+    pub fn is_up(&self, node: usize) -> Result<bool> {
+        let nodes = self.show("nodes")?;
+        let entry = find_named(&nodes, &node_name(node))
+            .with_context(|| format!("`show nodes` does not know {}: {nodes}", node_name(node)))?;
+        let health = ["health", "state", "status"]
+            .iter()
+            .find_map(|key| entry.get(key)?.as_str())
+            .with_context(|| format!("no health in {entry}"))?;
+        Ok(health == "up")
+    }
+
+    /// Waits until the agent takes this node to be up, or not.
+    ///
+    /// # Errors
+    /// When it does not within `limit`.
+    pub fn wait_for_health(&self, node: usize, up: bool, limit: Duration) -> Result<()> {
+        let what = format!(
+            "{} to be {}",
+            node_name(node),
+            if up { "up" } else { "down" }
+        );
+        wait_until(&what, limit, || {
+            ensure!(self.is_up(node)? == up, "it is not");
+            Ok(())
+        })
+    }
+
+    /// Asks it to end (SIGTERM), which detaches and unpins everything, and waits.
+    ///
+    /// # Errors
+    /// When it is not running or does not end within ten seconds.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        let mut child = self.child.take().context("the agent is not running")?;
+        kill(pid(&child), Signal::SIGTERM).context("can't signal the agent")?;
+        let limit = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < limit {
+            if let Some(status) = child.try_wait().context("can't wait for the agent")? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.child = Some(child);
+        bail!(
+            "the agent does not end 10 s after SIGTERM; its log:\n{}",
+            self.log()
+        )
+    }
+
+    /// Kills it (SIGKILL): it can't clean up.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("the agent is not running")?;
+        child.kill().context("can't kill the agent")?;
+        child.wait().context("can't wait for the agent").map(drop)
+    }
+
+    /// What it has left in the relay: pinned files and interfaces with an XDP program.
+    ///
+    /// # Errors
+    /// When that can't be looked up.
+    pub fn residue(&self, lab: &Lab) -> Result<Vec<String>> {
+        let mut residue = Vec::new();
+        collect_files(&lab.workspace.bpf(), &mut residue)?;
+        for line in lab.relay().ip("-o link show")?.lines() {
+            if line.contains("xdp") {
+                residue.push(line.to_owned());
+            }
+        }
+        if self.socket.exists() {
+            residue.push(self.socket.display().to_string());
+        }
+        Ok(residue)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
+}
+
+fn collect_files(directory: &Path, into: &mut Vec<String>) -> Result<()> {
+    for entry in
+        fs::read_dir(directory).with_context(|| format!("can't read {}", directory.display()))?
+    {
+        let path = entry
+            .with_context(|| format!("can't read {}", directory.display()))?
+            .path();
+        into.push(path.display().to_string());
+        if path.is_dir() {
+            collect_files(&path, into)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first object, at any depth, whose `name` is this.
+fn find_named<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    match value {
+        Value::Object(fields) => {
+            if fields.get("name").and_then(Value::as_str) == Some(name) {
+                return Some(value);
+            }
+            fields.values().find_map(|field| find_named(field, name))
+        }
+        Value::Array(items) => items.iter().find_map(|item| find_named(item, name)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target"),
+        PathBuf::from,
+    )
+}
+
+fn program() -> Result<PathBuf> {
+    let path = std::env::var_os("REDIRECTOR_BIN").map_or_else(
+        || target_directory().join("release/redirector"),
+        PathBuf::from,
+    );
+    ensure!(
+        path.is_file(),
+        "there is no agent at {}; build it with `cargo xtask build` or name another in REDIRECTOR_BIN",
+        path.display()
+    );
+    fs::canonicalize(&path).with_context(|| format!("can't resolve {}", path.display()))
+}
+
+/// None when the agent has one inside, or finds its own.
+fn object() -> Option<PathBuf> {
+    let path = std::env::var_os("REDIRECTOR_BPF_OBJECT").map_or_else(
+        || target_directory().join("bpf/redirector.o"),
+        PathBuf::from,
+    );
+    fs::canonicalize(path).ok()
+}

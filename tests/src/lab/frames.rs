@@ -1,0 +1,94 @@
+//! Checks captured frames with code that the redirector does not use.
+
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+
+/// Why a frame is not what a well-behaved host sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The headers contradict each other.
+    Malformed(String),
+    /// The IPv4 header checksum is wrong.
+    HeaderChecksum {
+        /// In the frame.
+        found: u16,
+        /// What it should be.
+        expected: u16,
+    },
+    /// The TCP checksum is wrong.
+    TcpChecksum {
+        /// In the frame.
+        found: u16,
+        /// What it should be.
+        expected: u16,
+    },
+}
+
+/// Checks the headers and checksums of an Ethernet frame; says whether it holds TCP over IPv4.
+///
+/// # Errors
+/// The first fault.
+pub fn check(frame: &[u8]) -> Result<bool, Fault> {
+    let malformed = |error: &dyn std::fmt::Display| Fault::Malformed(error.to_string());
+    let packet = SlicedPacket::from_ethernet(frame).map_err(|error| malformed(&error))?;
+    let Some(NetSlice::Ipv4(ip)) = &packet.net else {
+        return Ok(false);
+    };
+    let header = ip.header();
+    let (found, expected) = (
+        header.header_checksum(),
+        header.to_header().calc_header_checksum(),
+    );
+    if found != expected {
+        return Err(Fault::HeaderChecksum { found, expected });
+    }
+    let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
+        return Ok(false);
+    };
+    let expected = tcp
+        .calc_checksum_ipv4(header.source(), header.destination())
+        .map_err(|error| malformed(&error))?;
+    let found = tcp.checksum();
+    if found != expected {
+        return Err(Fault::TcpChecksum { found, expected });
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etherparse::PacketBuilder;
+
+    fn frame() -> Vec<u8> {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4([10, 0, 0, 16], [10, 0, 0, 1], 64)
+            .tcp(40_000, 1080, 7, 1024)
+            .syn()
+            .write(&mut frame, b"hello")
+            .unwrap();
+        frame
+    }
+
+    #[test]
+    fn a_good_frame_is_accepted() {
+        assert_eq!(check(&frame()), Ok(true));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_ip_and_tcp_is_noticed() {
+        let good = frame();
+        for bit in 14 * 8..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(check(&bad), Ok(true), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ipv4_is_none_of_our_business() {
+        let mut frame = frame();
+        frame[12..14].copy_from_slice(&[0x88, 0xcc]);
+        assert_eq!(check(&frame), Ok(false));
+    }
+}

@@ -1,0 +1,518 @@
+//! The lab: clients, a relay, Dante nodes and a target in network namespaces of this machine.
+//!
+//! [`plan`] has the picture and the addresses. Everything a lab makes goes when its guard is dropped, on a
+//! panic and on ctrl-c too; what a killed run has left is found and removed by [`leftovers`]. No traffic
+//! leaves the namespaces.
+//!
+//! **Architecture invariant:** work inside a namespace is done by threads of its own or by child
+//! processes, never by a thread that goes on to do something else.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+pub mod agent;
+pub mod capture;
+mod command;
+pub mod demo;
+pub mod flood;
+pub mod frames;
+pub mod interrupt;
+pub mod kernel_nat;
+pub mod leftovers;
+pub mod netns;
+pub mod plan;
+pub mod session;
+pub mod socks;
+pub mod socks_server;
+pub mod target;
+pub mod transfer;
+mod wiring;
+mod workspace;
+mod xdp_pass;
+
+pub use netns::Netns;
+pub use plan::Topology;
+pub use session::Session;
+pub use transfer::Transfer;
+
+use plan::{
+    ECHO, FLOOD_SOURCES, MAX_CLIENTS, MAX_NODES, RELAY_INSIDE, ROUTER, ROUTER_FAR, TARGET, VIP,
+    far_client, node_inside, node_outside, on_link_client,
+};
+use socks_server::{Kind, SocksServer};
+use target::Target;
+use wiring::Cable;
+use workspace::Workspace;
+use xdp_pass::XdpPass;
+
+/// How large a lab is.
+#[derive(Clone, Debug)]
+pub struct LabOptions {
+    /// Nodes.
+    pub nodes: usize,
+    /// Clients on the relay's own network.
+    pub on_link_clients: usize,
+    /// Clients behind the router.
+    pub far_clients: usize,
+    /// What the nodes run.
+    pub server: Kind,
+}
+
+impl Default for LabOptions {
+    /// Three nodes, 64 clients, Dante if it is installed.
+    fn default() -> Self {
+        Self {
+            nodes: 3,
+            on_link_clients: 32,
+            far_clients: 32,
+            server: Kind::find(),
+        }
+    }
+}
+
+/// A lab that is up. The fields are in the order in which they must go.
+#[derive(Debug)]
+pub struct Lab {
+    topology: Topology,
+    options: LabOptions,
+    nodes: Vec<Node>,
+    _target: Target,
+    _accept_xdp: Vec<XdpPass>,
+    target_host: Netns,
+    relay: Netns,
+    client_host: Netns,
+    far_host: Netns,
+    router: Netns,
+    switch: Netns,
+    workspace: Workspace,
+}
+
+#[derive(Debug)]
+struct Node {
+    server: Option<SocksServer>,
+    host: Option<Netns>,
+}
+
+impl Lab {
+    /// Brings everything up, a SOCKS server on every node included.
+    ///
+    /// # Errors
+    /// When a privilege or a tool is missing, or there are more nodes or clients than addresses.
+    pub fn new(topology: Topology, options: LabOptions) -> Result<Self> {
+        ensure!(
+            options.nodes <= MAX_NODES,
+            "the lab has addresses for {MAX_NODES} nodes"
+        );
+        ensure!(
+            options.on_link_clients.max(options.far_clients) <= MAX_CLIENTS,
+            "the lab has addresses for {MAX_CLIENTS} clients on each side of the router"
+        );
+        interrupt::watch();
+        let workspace = Workspace::new()?;
+        let host = |what: &str| Netns::new(format!("rdl-{}-{what}", workspace.identity()));
+        let switch = host("switch")?;
+        let [relay, router] = [host("relay")?, host("router")?];
+        let [client_host, far_host, target_host] = [host("client")?, host("far")?, host("target")?];
+
+        let near: Vec<_> = (0..options.on_link_clients).map(on_link_client).collect();
+        let far: Vec<_> = (0..options.far_clients).map(far_client).collect();
+        let client_side = bridge_of(topology.interfaces()[0]);
+        for bridge in topology
+            .interfaces()
+            .iter()
+            .map(|name| bridge_of(name))
+            .chain(["br-outside", "br-far"])
+        {
+            wiring::bridge(&switch, bridge)?;
+        }
+        let mut accept_xdp = Vec::new();
+        for (interface, addresses) in relay_addresses(topology) {
+            let port = format!("relay-{interface}");
+            let cable = Cable {
+                host: &relay,
+                interface,
+                addresses,
+                bridge: bridge_of(interface),
+                port: &port,
+            };
+            cable.plug_into(&switch)?;
+            accept_xdp.push(XdpPass::attach(&switch, &port)?);
+        }
+        for (host, interface, addresses, bridge, port) in [
+            (&client_host, "eth0", near, client_side, "client"),
+            (&router, "near", vec![ROUTER], client_side, "router"),
+            (&router, "far", vec![ROUTER_FAR], "br-far", "router-far"),
+            (&far_host, "eth0", far, "br-far", "far"),
+            (&target_host, "eth0", vec![TARGET], "br-outside", "target"),
+        ] {
+            Cable {
+                host,
+                interface,
+                addresses,
+                bridge,
+                port,
+            }
+            .plug_into(&switch)?;
+        }
+        for host in [&relay, &router] {
+            host.forward_ipv4()?;
+        }
+        relay.ip(&format!("route add default via {ROUTER}"))?;
+        router.ip(&format!("route add default via {VIP}"))?;
+        router.ip(&format!("route add blackhole {FLOOD_SOURCES}"))?;
+        if options.on_link_clients > 0 {
+            client_host.ip(&format!("route add default via {VIP}"))?;
+        }
+        if options.far_clients > 0 {
+            far_host.ip(&format!("route add default via {ROUTER_FAR}"))?;
+        }
+
+        let target = Target::start(&target_host)?;
+        let nodes = (0..options.nodes)
+            .map(|_| Node {
+                server: None,
+                host: None,
+            })
+            .collect();
+        let mut lab = Self {
+            topology,
+            options,
+            nodes,
+            _target: target,
+            _accept_xdp: accept_xdp,
+            target_host,
+            relay,
+            client_host,
+            far_host,
+            router,
+            switch,
+            workspace,
+        };
+        for node in 0..lab.nodes.len() {
+            lab.revive_node(node)?;
+        }
+        Ok(lab)
+    }
+
+    /// How the relay is connected.
+    pub fn topology(&self) -> Topology {
+        self.topology
+    }
+
+    /// What the nodes run.
+    pub fn server(&self) -> &Kind {
+        &self.options.server
+    }
+
+    /// The relay.
+    pub fn relay(&self) -> &Netns {
+        &self.relay
+    }
+
+    /// The router before the far clients.
+    pub fn router(&self) -> &Netns {
+        &self.router
+    }
+
+    /// The host of the clients on the relay's own network.
+    pub fn client_host(&self) -> &Netns {
+        &self.client_host
+    }
+
+    /// The host of the far clients.
+    pub fn far_host(&self) -> &Netns {
+        &self.far_host
+    }
+
+    /// The target.
+    pub fn target_host(&self) -> &Netns {
+        &self.target_host
+    }
+
+    /// What its namespaces and its directory are called: `PID-N`.
+    pub fn identity(&self) -> &str {
+        self.workspace.identity()
+    }
+
+    /// The host of a node, while it is alive.
+    ///
+    /// # Errors
+    /// When it is dead.
+    pub fn node_host(&self, node: usize) -> Result<&Netns> {
+        self.nodes[node]
+            .host
+            .as_ref()
+            .with_context(|| format!("node {node} is dead"))
+    }
+
+    /// How many nodes there are, dead ones included.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Every client's address; near and far ones alternate.
+    pub fn clients(&self) -> Vec<Ipv4Addr> {
+        (0..MAX_CLIENTS)
+            .flat_map(|client| {
+                let near = (client < self.options.on_link_clients).then(|| on_link_client(client));
+                let far = (client < self.options.far_clients).then(|| far_client(client));
+                [near, far]
+            })
+            .flatten()
+            .collect()
+    }
+
+    /// Starts the SOCKS server of a living node, and waits until it listens.
+    ///
+    /// # Errors
+    /// When the node is dead or the server does not start.
+    pub fn start_dante(&mut self, node: usize) -> Result<()> {
+        let log = self.workspace.file(&format!("node-{node}.log"));
+        let server = SocksServer::start(
+            &self.options.server,
+            self.node_host(node)?,
+            node_inside(node),
+            node_outside(node),
+            &log,
+        )?;
+        self.nodes[node].server = Some(server);
+        Ok(())
+    }
+
+    /// Kills the SOCKS server of a node. The host lives on: its kernel resets what the clients send.
+    pub fn kill_dante(&mut self, node: usize) {
+        self.nodes[node].server = None;
+    }
+
+    /// Kills a node's host without a word: it is cut off first, then everything it knew is gone.
+    ///
+    /// # Errors
+    /// When it is dead already or can't be cut off.
+    pub fn kill_node(&mut self, node: usize) -> Result<()> {
+        let host = self.nodes[node]
+            .host
+            .take()
+            .with_context(|| format!("node {node} is dead already"))?;
+        for interface in ["inside", "outside"] {
+            host.ip(&format!("link delete {interface}"))?;
+        }
+        self.nodes[node].server = None;
+        Ok(())
+    }
+
+    /// Brings a dead node back: the same addresses, no memory of the past, its SOCKS server listening.
+    ///
+    /// # Errors
+    /// When it is alive, or something of it can't be made.
+    pub fn revive_node(&mut self, node: usize) -> Result<()> {
+        ensure!(self.nodes[node].host.is_none(), "node {node} is alive");
+        let (inside, outside) = (node_inside(node), node_outside(node));
+        let host = Netns::new(format!("rdl-{}-node-{node}", self.workspace.identity()))?;
+        let bridge = bridge_of(self.topology.node_side());
+        for (interface, address, bridge) in [
+            ("inside", inside, bridge),
+            ("outside", outside, "br-outside"),
+        ] {
+            let port = format!("n{node}-{interface}");
+            Cable {
+                host: &host,
+                interface,
+                addresses: vec![address],
+                bridge,
+                port: &port,
+            }
+            .plug_into(&self.switch)?;
+        }
+        host.ip(&format!("route add default via {RELAY_INSIDE}"))?;
+        self.nodes[node].host = Some(host);
+        self.start_dante(node)
+    }
+
+    /// Pulls the cable between a node and the relay; nothing else happens to the node.
+    ///
+    /// # Errors
+    /// When the node is dead.
+    pub fn cut_node(&self, node: usize) -> Result<()> {
+        self.node_host(node)?;
+        self.switch
+            .ip(&format!("link set n{node}-inside down"))
+            .map(drop)
+    }
+
+    /// Puts the cable back.
+    ///
+    /// # Errors
+    /// When the node is dead.
+    pub fn mend_node(&self, node: usize) -> Result<()> {
+        self.node_host(node)?;
+        self.switch
+            .ip(&format!("link set n{node}-inside up"))
+            .map(drop)
+    }
+
+    /// Makes a node deaf to the relay's own packets: health checks fail while its clients' connections
+    /// go on.
+    ///
+    /// # Errors
+    /// When the node is dead, or deaf already.
+    pub fn fail_checks(&self, node: usize) -> Result<()> {
+        self.node_host(node)?
+            .ip(&format!("route add blackhole {RELAY_INSIDE}/32"))
+            .map(drop)
+    }
+
+    /// Ends what [`Lab::fail_checks`] began.
+    ///
+    /// # Errors
+    /// When the node is dead, or not deaf.
+    pub fn heal_checks(&self, node: usize) -> Result<()> {
+        self.node_host(node)?
+            .ip(&format!("route del blackhole {RELAY_INSIDE}/32"))
+            .map(drop)
+    }
+
+    /// What the SOCKS server of a node has logged since the lab came up.
+    ///
+    /// # Errors
+    /// When there is no log.
+    pub fn dante_log(&self, node: usize) -> Result<String> {
+        let path = self.workspace.file(&format!("node-{node}.log"));
+        std::fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))
+    }
+
+    /// The line in which the node's SOCKS server names this client's address and port, waiting up to two
+    /// seconds for it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn dante_line_about(&self, session: &Session) -> Result<String> {
+        let name = format!("{}.{} ", session.client.ip(), session.client.port());
+        let deadline = Instant::now() + Duration::from_secs(2);
+        loop {
+            let log = self.dante_log(session.node)?;
+            if let Some(line) = log.lines().find(|line| line.contains(&name)) {
+                return Ok(line.to_owned());
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "node {} does not log the client {}; its log:\n{log}",
+                    session.node,
+                    session.client
+                );
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The host that has the address of this client.
+    pub fn host_of_client(&self, client: Ipv4Addr) -> &Netns {
+        if client.octets()[..3] == on_link_client(0).octets()[..3] {
+            &self.client_host
+        } else {
+            &self.far_host
+        }
+    }
+
+    /// Connects a client through the SOCKS server at `via` to the target's echoing server. No step may
+    /// take longer than `timeout`.
+    ///
+    /// # Errors
+    /// When there is no connection, or it came from someone who is not a node.
+    pub fn connect_within(
+        &self,
+        client: Ipv4Addr,
+        via: SocketAddrV4,
+        timeout: Duration,
+    ) -> Result<Session> {
+        let mut stream = socks::connect(self.host_of_client(client), client, via, ECHO, timeout)??;
+        let line = socks::read_line(&mut stream)?;
+        let seen: SocketAddrV4 = line
+            .parse()
+            .with_context(|| format!("not an address: {line}"))?;
+        let node =
+            plan::node_of_outside(*seen.ip()).with_context(|| format!("{seen} is no node"))?;
+        let client = stream.local_addr().context("no local address")?;
+        Ok(Session {
+            stream,
+            client,
+            node_seen_by_target: *seen.ip(),
+            node,
+        })
+    }
+
+    /// [`Lab::connect_within`] five seconds.
+    ///
+    /// # Errors
+    /// Like it.
+    pub fn connect(&self, client: Ipv4Addr, via: SocketAddrV4) -> Result<Session> {
+        self.connect_within(client, via, Duration::from_secs(5))
+    }
+
+    /// Fetches the target's page through the SOCKS server at `via` and returns its body.
+    ///
+    /// # Errors
+    /// When there is no connection or the answer is not HTTP's 200.
+    pub fn fetch(&self, client: Ipv4Addr, via: SocketAddrV4) -> Result<String> {
+        use std::io::{Read as _, Write as _};
+        let timeout = Duration::from_secs(5);
+        let mut stream = socks::connect(
+            self.host_of_client(client),
+            client,
+            via,
+            plan::HTTP,
+            timeout,
+        )??;
+        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {TARGET}\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .context("the page did not come")?;
+        match answer.split_once("\r\n\r\n") {
+            Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => {
+                Ok(body.trim_end().to_owned())
+            }
+            _ => bail!("the target answered {answer:?}"),
+        }
+    }
+}
+
+/// Tries until it works.
+///
+/// # Errors
+/// The last failure, when `limit` has passed.
+pub fn wait_until<T>(
+    what: &str,
+    limit: Duration,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Ok(value) => return Ok(value),
+            Err(error) if start.elapsed() > limit => {
+                return Err(error.context(format!(
+                    "waited {} ms for {what}",
+                    start.elapsed().as_millis()
+                )));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+fn bridge_of(interface: &str) -> &'static str {
+    match interface {
+        "clients" => "br-clients",
+        "nodes" => "br-nodes",
+        _ => "br-lan",
+    }
+}
+
+fn relay_addresses(topology: Topology) -> Vec<(&'static str, Vec<Ipv4Addr>)> {
+    match topology {
+        Topology::TwoArmed => vec![("clients", vec![VIP]), ("nodes", vec![RELAY_INSIDE])],
+        Topology::OneArmed => vec![("lan", vec![VIP, RELAY_INSIDE])],
+    }
+}

@@ -1,0 +1,80 @@
+//! Cables: veth pairs into the switch, with the offloads that XDP can't live with switched off.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result};
+
+use super::command::{run, run_with_input};
+use super::netns::Netns;
+use super::plan::mac_of;
+
+/// A host's interface and the port of the switch that it leads to.
+pub(super) struct Cable<'a> {
+    /// The host.
+    pub(super) host: &'a Netns,
+    /// The interface's name in the host.
+    pub(super) interface: &'a str,
+    /// The interface's addresses, each with a network of 24 bits; the MAC address is made of the first.
+    pub(super) addresses: Vec<Ipv4Addr>,
+    /// The bridge in the switch.
+    pub(super) bridge: &'a str,
+    /// The port's name in the switch.
+    pub(super) port: &'a str,
+}
+
+impl Cable<'_> {
+    /// Makes both ends and brings them up.
+    ///
+    /// # Errors
+    /// When `ip` or `ethtool` fails.
+    pub(super) fn plug_into(&self, switch: &Netns) -> Result<()> {
+        let Self {
+            host,
+            interface,
+            addresses,
+            bridge,
+            port,
+        } = self;
+        let mac = mac_of(addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED));
+        run(&format!(
+            "ip link add name {interface} address {mac} netns {} type veth peer name {port} netns {}",
+            host.name(),
+            switch.name()
+        ))
+        .with_context(|| format!("can't connect {}", host.name()))?;
+        quiet_offloads(host, interface)?;
+        quiet_offloads(switch, port)?;
+        switch.ip(&format!("link set {port} master {bridge} up"))?;
+        // One process for all addresses; a client host has many.
+        let mut batch = String::new();
+        for address in addresses {
+            // Writing to a string can't fail.
+            let _ = writeln!(batch, "address add {address}/24 dev {interface}");
+        }
+        run_with_input(&format!("ip -n {} -batch -", host.name()), &batch)?;
+        host.ip(&format!("link set {interface} up")).map(drop)
+    }
+}
+
+/// Makes the bridge `name` in the switch.
+///
+/// # Errors
+/// When `ip` fails.
+pub(super) fn bridge(switch: &Netns, name: &str) -> Result<()> {
+    switch.ip(&format!(
+        "link add name {name} type bridge stp_state 0 forward_delay 0"
+    ))?;
+    switch.ip(&format!("link set {name} up"))?;
+    Ok(())
+}
+
+/// Half-made checksums (`CHECKSUM_PARTIAL`) and frames larger than the MTU must not reach the relay, and
+/// merged ones (GRO) would spoil what is captured.
+fn quiet_offloads(netns: &Netns, interface: &str) -> Result<()> {
+    netns
+        .exec(&format!(
+            "ethtool -K {interface} tx off tso off gso off gro off"
+        ))
+        .map(drop)
+}
