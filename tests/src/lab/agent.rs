@@ -338,6 +338,10 @@ impl Agent {
     pub fn residue(&self, lab: &Lab) -> Result<Vec<String>> {
         let mut residue = Vec::new();
         collect_files(&lab.workspace.bpf(), &mut residue)?;
+        // The kernel's own, in the root of every BPF file system.
+        residue.retain(|path| {
+            !path.ends_with("/bpf/maps.debug") && !path.ends_with("/bpf/progs.debug")
+        });
         for line in lab.relay().ip("-o link show")?.lines() {
             if line.contains("xdp") {
                 residue.push(line.to_owned());

@@ -24,7 +24,7 @@ pub fn redirect(relay: &Netns, nodes: usize) -> Result<()> {
     }
     let rules = format!(
         "table ip lab {{\n chain prerouting {{\n  type nat hook prerouting priority dstnat\n  \
-         ip daddr {VIP} tcp dport {SOCKS_PORT} dnat to jhash ip saddr mod {nodes} map {{ {map} }}\n }}\n}}\n"
+         ip daddr {VIP} tcp dport {SOCKS_PORT} dnat to jhash ip saddr mod {nodes} seed 0x1 map {{ {map} }}\n }}\n}}\n"
     );
     run_with_input(&format!("ip netns exec {} nft -f -", relay.name()), &rules).map(drop)
 }
