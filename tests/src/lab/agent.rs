@@ -41,7 +41,7 @@ impl AgentConfig {
             nodes: (0..nodes).map(|node| (node, 1)).collect(),
             interval: "1s".to_owned(),
             max_flows: 65_536,
-            direct_tcp: "allow".to_owned(),
+            direct_tcp: "drop".to_owned(),
         }
     }
 
