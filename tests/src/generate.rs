@@ -94,6 +94,9 @@ pub struct Generator {
     steps: u64,
 }
 
+/// A backend that the fixture does not have; slots may name it by an agent's fault.
+const UNSET_BACKEND: u16 = 6;
+
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
@@ -150,7 +153,10 @@ impl Generator {
             let client = self.conversations[self.random.random_range(0..self.conversations.len())]
                 .client
                 .0;
-            return Step::Change(Change::Retarget(client, self.random.random_range(0..=5)));
+            return Step::Change(Change::Retarget(
+                client,
+                self.random.random_range(0..=UNSET_BACKEND),
+            ));
         }
         let mut frame = self.packet().build();
         if self.random.random_ratio(1, 5) {

@@ -1,10 +1,7 @@
 //! What is kept of a packet that is sent on, and which headers keep us off.
 
 use redirector_common::verdict::Verdict;
-use redirector_tests::{
-    fixture::{NODE_IFINDEX, VIP},
-    packets::TcpPacket,
-};
+use redirector_tests::{fixture::NODE_IFINDEX, packets::TcpPacket};
 
 use crate::case::{
     ACK, Case, ON_1, SPLIT_1_WAS_2, answer, case, client, edited, tagged, to_vip, valid,
