@@ -258,7 +258,7 @@ impl Generator {
             4 => {
                 frame[14] = *[0x44, 0x46, 0x4f, 0x40, 0x55, 0x65]
                     .choose(random)
-                    .expect("some")
+                    .expect("some");
             }
             5 => {
                 let total = u16::from_be_bytes([frame[16], frame[17]]);

@@ -42,7 +42,7 @@ pub(crate) fn what_is_kept() -> Vec<Case> {
             "a full frame is kept",
             "1,514 bytes",
             TcpPacket {
-                payload: (0..1460).map(|i| (i % 251) as u8).collect(),
+                payload: (0..=250).cycle().take(1460).collect(),
                 ..ack.clone()
             },
         ),
@@ -207,7 +207,7 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
             name,
             why,
             edited(&ack, |frame| {
-                frame[at..at + value.len()].copy_from_slice(value)
+                frame[at..at + value.len()].copy_from_slice(value);
             }),
             verdict,
         )
