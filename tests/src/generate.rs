@@ -248,7 +248,7 @@ impl Generator {
     fn damage(&mut self, frame: &mut Vec<u8>) {
         let random = &mut self.random;
         match random.random_range(0..14) {
-            0 => frame.truncate(random.random_range(14..frame.len())),
+            0 => frame.truncate(random.random_range(0..frame.len())),
             1 => frame.resize(frame.len() + random.random_range(1..40), 0xa5),
             2 => {
                 let at = random.random_range(0..frame.len());
@@ -332,4 +332,26 @@ fn from_environment(name: &str, default: u64) -> u64 {
             .parse()
             .unwrap_or_else(|_| panic!("{name} must be a decimal number, not {value:?}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(seed: u64) -> Vec<String> {
+        let mut generator = Generator::new(seed);
+        (0..2000)
+            .map(|_| format!("{:?}", generator.step()))
+            .collect()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_history() {
+        assert_eq!(history(7), history(7));
+    }
+
+    #[test]
+    fn another_seed_gives_another_history() {
+        assert_ne!(history(7), history(8));
+    }
 }
