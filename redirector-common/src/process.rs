@@ -75,7 +75,11 @@ fn forward<F: Frame, T: Tables>(
         return Verdict::DropNoBackend.into();
     };
     if backend.flags & BACKEND_NEXT_HOP == 0 {
-        return Verdict::DropNoNextHop.into();
+        return if backend.is_set() {
+            Verdict::DropNoNextHop.into()
+        } else {
+            Verdict::DropNoBackend.into()
+        };
     }
     let length = frame.length();
     if rewrite::to_backend(frame, listener, backend).is_none() {

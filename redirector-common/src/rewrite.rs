@@ -104,6 +104,13 @@ impl Backend {
         }
     }
 
+    /// Whether there is a node in this entry. A kernel map has an entry at every index, zeroed where
+    /// none was written.
+    #[inline(always)]
+    pub fn is_set(&self) -> bool {
+        self.address != [0; 4]
+    }
+
     /// The same entry, reached by way of `hop`.
     #[must_use]
     pub fn via(self, hop: NextHop) -> Self {

@@ -35,7 +35,7 @@ pub fn select<T: Tables>(
     let gone = backend == 0
         || tables
             .backend(backend)
-            .is_none_or(|backend| backend.flags & BACKEND_DEAD != 0);
+            .is_none_or(|backend| !backend.is_set() || backend.flags & BACKEND_DEAD != 0);
     if gone {
         (slot.now, Verdict::ForwardOrphan)
     } else {

@@ -27,7 +27,8 @@ pub trait Tables {
     /// The table of a redirect.
     fn slot_table(&self, redirect: u16) -> Option<&SlotTable>;
 
-    /// A backend, or `None` beyond the end of the map.
+    /// A backend; `None` beyond the end of the map. One that was never written, or was removed, is
+    /// zeroed or `None`, which must come to the same: see [`Backend::is_set`].
     fn backend(&self, id: u16) -> Option<&Backend>;
 
     /// The agent's clock, seconds.

@@ -157,11 +157,11 @@ pub fn host_tables() -> HostTables {
         entries: [TRIE_FIRST_HOP; 256],
     };
     middle.entries[usize::from(RELAY[2])] = TRIE_CHILD | 1;
-    let mut lost = TrieNode {
+    let mut not_mirrored = TrieNode {
         entries: [TRIE_FIRST_HOP; 256],
     };
-    lost.entries[usize::from(LOST_NETWORK[2])] = TRIE_ASK_KERNEL;
-    tables.return_nodes = vec![TrieNode::zeroed(), last, middle, lost];
+    not_mirrored.entries[usize::from(LOST_NETWORK[2])] = TRIE_ASK_KERNEL;
+    tables.return_nodes = vec![TrieNode::zeroed(), last, middle, not_mirrored];
     let root = |network: &[u8]| usize::from(u16::from_be_bytes([network[0], network[1]]));
     tables.return_root.entries[root(&RELAY)] = TRIE_CHILD | 2;
     tables.return_root.entries[root(&LOST_NETWORK)] = TRIE_CHILD | 3;

@@ -83,6 +83,10 @@ impl TcpPacket {
 }
 
 /// RFC 1071, the plain way: in network order, over all bytes.
+///
+/// # Panics
+///
+/// Never: a folded sum has 16 bits.
 pub fn internet_checksum(bytes: &[u8]) -> u16 {
     let mut sum: u64 = 0;
     for pair in bytes.chunks(2) {
@@ -99,6 +103,10 @@ pub fn internet_checksum(bytes: &[u8]) -> u16 {
 /// # Errors
 ///
 /// Says which one is wrong.
+///
+/// # Panics
+///
+/// The frame does not hold the whole packet that it announces.
 pub fn verify_checksums(frame: &[u8]) -> Result<(), String> {
     let ip = &frame[14..];
     if internet_checksum(&ip[..20]) != 0 {
@@ -122,6 +130,10 @@ pub fn verify_checksums(frame: &[u8]) -> Result<(), String> {
 
 /// Makes the checksums of a TCP/IPv4 frame without options in the IP header right again. The frame must
 /// hold the whole packet.
+///
+/// # Panics
+///
+/// It does not.
 pub fn refresh_checksums(frame: &mut [u8]) {
     let total = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
     frame[24..26].copy_from_slice(&[0, 0]);

@@ -140,7 +140,7 @@ impl Program {
     /// The map could not be read.
     pub fn embryos(&self) -> anyhow::Result<Vec<(FlowKey4, Embryo)>> {
         let mut all = Vec::new();
-        for entry in self.embryos.iter() {
+        for entry in &self.embryos {
             let (key, value) = entry?;
             all.push((bytemuck::cast(key), bytemuck::cast(value)));
         }

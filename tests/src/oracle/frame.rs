@@ -123,6 +123,10 @@ pub(super) fn readdressed(
 
 /// By how much the checksums of the IPv4 header and of the TCP segment are wrong, modulo 65,535; both are 0
 /// in a good packet.
+///
+/// # Panics
+///
+/// The frame does not hold the whole packet that it announces.
 pub fn defect(frame: &[u8]) -> (u16, u16) {
     let header = &frame[IP..TCP];
     let segment = &frame[TCP..end(frame)];
@@ -158,11 +162,11 @@ pub(super) fn field(at: usize) -> &'static str {
         24..26 => "IPv4 checksum",
         26..30 => "source address",
         30..34 => "destination address",
-        14..34 => "another field of the IPv4 header",
+        14..22 | 23 => "another field of the IPv4 header",
         34..36 => "source port",
         36..38 => "destination port",
         50..52 => "TCP checksum",
-        34..54 => "another field of the TCP header",
+        38..50 | 52..54 => "another field of the TCP header",
         54.. => "options, data or padding",
     }
 }

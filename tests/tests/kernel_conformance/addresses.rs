@@ -88,6 +88,15 @@ pub(crate) fn whom_packets_are_for() -> Vec<Case> {
             DropNoTable,
         ),
         case(
+            "a slot whose backend is unset drops for want of a backend",
+            "an agent's fault gets the right name",
+            ack.build(),
+            DropNoBackend,
+        )
+        .given(|tables| {
+            tables.backends.remove(&1);
+        }),
+        case(
             "a slot whose backend has no neighbour yet drops for want of it",
             "the twin",
             ack.build(),

@@ -35,6 +35,17 @@ pub(crate) const SPLIT_3_WAS_DEAD: usize = 5;
 pub(crate) const SPLIT_NOTHING_WAS_DEAD: usize = 6;
 pub(crate) const SPLIT_UNREACHABLE_WAS_1: usize = 7;
 
+/// A row's claim about the recorded flow.
+#[derive(Clone, Copy)]
+pub(crate) enum Record {
+    /// The row is not about that.
+    Whatever,
+    /// There is none.
+    Nothing,
+    /// This one.
+    Is(Flow),
+}
+
 /// One row.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
@@ -46,8 +57,8 @@ pub(crate) struct Case {
     /// Whom it is sent to, if it is.
     pub(crate) to: Option<Claim>,
     pub(crate) events: Vec<Event>,
-    /// What must be recorded of the packet's connection afterwards, if the case is about that.
-    pub(crate) recorded: Option<Option<Flow>>,
+    /// What must be recorded of the packet's connection afterwards.
+    pub(crate) recorded: Record,
     /// The interface that it leaves by, if not the one of the fixture.
     pub(crate) egress: Option<u32>,
 }
@@ -69,7 +80,7 @@ pub(crate) fn case(
         verdict,
         to: (verdict == Verdict::Reply).then_some(Claim::Client),
         events: Vec::new(),
-        recorded: None,
+        recorded: Record::Whatever,
         egress: None,
     }
 }
@@ -136,16 +147,16 @@ impl Case {
     }
 
     pub(crate) fn recorded(mut self, backend: u16, flags: u16, seen: u32) -> Self {
-        self.recorded = Some(Some(Flow {
+        self.recorded = Record::Is(Flow {
             backend,
             flags,
             seen,
-        }));
+        });
         self
     }
 
     pub(crate) fn not_recorded(mut self) -> Self {
-        self.recorded = Some(None);
+        self.recorded = Record::Nothing;
         self
     }
 

@@ -1,10 +1,7 @@
 //! What is kept of a packet that is sent on, and which headers keep us off.
 
 use redirector_common::verdict::Verdict;
-use redirector_tests::{
-    fixture::{NODE_IFINDEX, VIP},
-    packets::TcpPacket,
-};
+use redirector_tests::{fixture::NODE_IFINDEX, packets::TcpPacket};
 
 use crate::case::{
     ACK, Case, ON_1, SPLIT_1_WAS_2, answer, case, client, edited, tagged, to_vip, valid,
@@ -45,7 +42,7 @@ pub(crate) fn what_is_kept() -> Vec<Case> {
             "a full frame is kept",
             "1,514 bytes",
             TcpPacket {
-                payload: (0..1460).map(|i| (i % 251) as u8).collect(),
+                payload: (0..=250).cycle().take(1460).collect(),
                 ..ack.clone()
             },
         ),
@@ -210,7 +207,7 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
             name,
             why,
             edited(&ack, |frame| {
-                frame[at..at + value.len()].copy_from_slice(value)
+                frame[at..at + value.len()].copy_from_slice(value);
             }),
             verdict,
         )

@@ -292,6 +292,25 @@ pub(crate) fn split_slots_towards_nodes() -> Vec<Case> {
         )
         .flow(kind, 5, 0)
         .to(1),
+        split(
+            "a connection of a removed node goes to the new node",
+            "its entry is unset",
+            ACK,
+            ForwardOrphan,
+        )
+        .flow(kind, 9, 0)
+        .to(1),
+        other(
+            "an unrecorded connection of a removed node, too",
+            "its entry is unset",
+            SPLIT_3_WAS_DEAD,
+            ACK,
+            ForwardOrphan,
+        )
+        .given(|tables| {
+            tables.backends.remove(&5);
+        })
+        .to(3),
         other(
             "a SYN where nothing is left is dropped",
             "no node is up",
