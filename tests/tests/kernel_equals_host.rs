@@ -2,6 +2,8 @@
 //! answer, bytes, counters, recorded flows and noted handshakes must be equal after every frame, and every
 //! frame that is sent must be what the oracle says.
 
+#![cfg(feature = "kernel")]
+
 use std::{collections::BTreeMap, time::Instant};
 
 use redirector_common::{

@@ -15,28 +15,36 @@ use crate::{
 
 pub(crate) use object::check as check_object;
 
-/// Makes this machine ready for `need` and builds everything.
-pub(crate) fn all(need: Need) -> Result<()> {
-    let tools = setup::ready(need)?;
-    object::build(&tools)?;
-    command::run(release_cargo().args(["build", "--release", "--package", "redirector"]))?;
+/// Makes this machine ready for it and builds the BPF object.
+pub(crate) fn bpf_object() -> Result<()> {
+    object::build(&setup::ready(Need::Build)?)
+}
+
+/// Builds the BPF object and the agent.
+pub(crate) fn agent() -> Result<()> {
+    bpf_object()?;
+    command::run(release_cargo().args(["--package", "redirector"]))?;
     eprintln!("built {}", workspace::agent().display());
     Ok(())
 }
 
-/// Builds a binary of the tests package against the object that [`all`] made.
-pub(crate) fn test_binary(name: &str) -> Result<()> {
+/// Makes this machine ready for the lab and builds the BPF object, the agent, the lab and the benches. The
+/// agent goes with the others: built by itself, with other features of its dependencies, it would be built
+/// twice.
+pub(crate) fn with_tests() -> Result<()> {
+    object::build(&setup::ready(Need::Lab)?)?;
     command::run(
-        release_cargo()
-            .args(["build", "--release", "--package", "redirector-tests"])
-            .args(["--bin", name]),
-    )
+        release_cargo().args(["--package", "redirector", "--package", "redirector-tests"]),
+    )?;
+    eprintln!("built {}", workspace::agent().display());
+    Ok(())
 }
 
 /// Cargo for release builds, all of which embed the BPF object; a build without it would rebuild
 /// the agent each time the two alternate.
 fn release_cargo() -> Command {
     let mut cargo = workspace::cargo();
+    cargo.args(["build", "--release"]);
     cargo.env("REDIRECTOR_BPF_OBJECT", workspace::bpf_object());
     cargo
 }

@@ -81,7 +81,7 @@ fn main() -> ExitCode {
 fn carry_out(task: Task) -> Result<bool> {
     match task {
         Task::Setup => setup::ready(Need::Lab).map(drop)?,
-        Task::Build => build::all(Need::Build)?,
+        Task::Build => build::agent()?,
         Task::Run {
             config: None,
             arguments,

@@ -8,12 +8,11 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{build, command, setup::Need, user, workspace};
+use crate::{build, command, user, workspace};
 
 /// Brings up the lab in network namespaces and shows it.
 pub(crate) fn lab(arguments: &[OsString]) -> Result<()> {
-    build::all(Need::Lab)?;
-    build::test_binary("lab")?;
+    build::with_tests()?;
     exec_as_root(&workspace::release_binary("lab"), arguments)
 }
 
@@ -21,7 +20,7 @@ pub(crate) fn lab(arguments: &[OsString]) -> Result<()> {
 pub(crate) fn agent(config: &Path, arguments: &[OsString]) -> Result<()> {
     let config = absolute(config)
         .with_context(|| format!("could not make {} an absolute path", config.display()))?;
-    build::all(Need::Build)?;
+    build::agent()?;
     let mut all: Vec<OsString> = vec!["run".into(), "--config".into(), config.into()];
     all.extend_from_slice(arguments);
     exec_as_root(&workspace::agent(), &all)
@@ -29,8 +28,7 @@ pub(crate) fn agent(config: &Path, arguments: &[OsString]) -> Result<()> {
 
 /// Runs the benches.
 pub(crate) fn bench(json: Option<&Path>, quick: bool, arguments: &[OsString]) -> Result<()> {
-    build::all(Need::Lab)?;
-    build::test_binary("bench")?;
+    build::with_tests()?;
     let mut all: Vec<OsString> = Vec::new();
     if let Some(json) = json {
         let json = absolute(json)

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{build, command, setup::Need, user, workspace};
+use crate::{build, command, user, workspace};
 use tally::Tally;
 
 /// A group of tests by what they need.
@@ -45,11 +45,12 @@ impl Tier {
         }
     }
 
-    fn need(self) -> Option<Need> {
+    /// Builds what the tests of the tier load or start.
+    fn build(self) -> Result<()> {
         match self {
-            Self::Host => None,
-            Self::Kernel => Some(Need::Build),
-            Self::Lab => Some(Need::Lab),
+            Self::Host => Ok(()),
+            Self::Kernel => build::bpf_object(),
+            Self::Lab => build::with_tests(),
         }
     }
 }
@@ -137,9 +138,7 @@ fn run_tier(tier: Tier, arguments: &[OsString]) -> Result<(Tally, Option<String>
             )),
         ));
     }
-    if let Some(need) = tier.need() {
-        build::all(need)?;
-    }
+    tier.build()?;
     let mut cargo = cargo_test(tier);
     cargo.arg("--").args(arguments);
     if tier.needs_root() {
@@ -174,7 +173,8 @@ fn cargo_test(tier: Tier) -> Command {
         Tier::Kernel | Tier::Lab => {
             // The tests of a tier are integration tests behind its feature. The unit tests beside
             // them were counted in the host tier.
-            cargo.args(["--package", "redirector-tests", "--test", "*"]);
+            cargo.args(["--package", "redirector-tests"]);
+            cargo.args(["--test", &format!("{}_*", tier.name())]);
             cargo.args(["--features", tier.name()]);
         }
     }

@@ -9,6 +9,8 @@
 //! | `slots.rs` | settled and split slots: who is chosen, what is remembered |
 //! | `main.rs` | the tests |
 
+#![cfg(feature = "kernel")]
+
 #![expect(
     clippy::too_many_lines,
     reason = "a part of the table has as many rows as it needs"
