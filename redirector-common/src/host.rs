@@ -171,7 +171,7 @@ impl Tables for HostTables {
         self.embryos.borrow_mut().remove(key);
     }
 
-    fn return_hop(&self, client: [u8; 4]) -> ReturnHop {
+    fn return_hop(&self, client: [u8; 4], _vip: [u8; 4]) -> ReturnHop {
         let node = |index: u16| self.return_nodes.get(usize::from(index));
         match trie::lookup(&self.return_root, node, client) {
             TRIE_LOCAL => ReturnHop::Local,

@@ -33,7 +33,7 @@ pub fn learn<T: Tables>(backend: u16, packet: &Packet, key: &FlowKey4, tables: &
             },
         );
         tables.count(Event::EmbryoNoted);
-    } else if !packet.has(tcp_flag::SYN) {
+    } else {
         speak(backend, packet, key, tables);
     }
 }

@@ -100,7 +100,11 @@ fn reply<F: Frame, T: Tables>(
     node: &Endpoint,
     tables: &T,
 ) -> Outcome {
-    let hop = match tables.return_hop(packet.destination) {
+    if packet.is_syn() {
+        // A node that connects to somebody from its SOCKS port; no answer to anybody.
+        return Verdict::PassNotOurs.into();
+    }
+    let hop = match tables.return_hop(packet.destination, node.address) {
         ReturnHop::Via(hop) => hop,
         ReturnHop::Local => return Verdict::PassToRelay.into(),
         ReturnHop::Unknown => return Verdict::DropNoReturnHop.into(),

@@ -52,8 +52,8 @@ pub trait Tables {
     /// Forgets a handshake.
     fn forget_embryo(&self, key: &FlowKey4);
 
-    /// The next hop towards a client.
-    fn return_hop(&self, client: [u8; 4]) -> ReturnHop;
+    /// The next hop towards a client, for a packet from `vip`.
+    fn return_hop(&self, client: [u8; 4], vip: [u8; 4]) -> ReturnHop;
 
     /// Counts an event.
     fn count(&self, event: Event);

@@ -123,12 +123,13 @@ impl<'a> KernelTables<'a> {
 
     /// The kernel's own answer, where the mirrored routes have none.
     #[inline(never)]
-    fn ask_kernel(&self, client: [u8; 4]) -> ReturnHop {
+    fn ask_kernel(&self, client: [u8; 4], vip: [u8; 4]) -> ReturnHop {
         self.count(Event::ReturnHopAsked);
         // SAFETY: plain old data, for which zero is a valid value.
         let mut query: FibLookup = unsafe { core::mem::zeroed() };
         query.family = AF_INET;
         query.ifindex = self.context.ingress_ifindex() as u32;
+        query.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(vip);
         query.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(client);
         // SAFETY: the helper gets its own context and a query of the size it is told.
         let answer = unsafe {
@@ -140,6 +141,10 @@ impl<'a> KernelTables<'a> {
             )
         };
         match answer as u32 {
+            BPF_FIB_LKUP_RET_SUCCESS if TX_PORTS.get_ifindex(query.ifindex).is_none() => {
+                // An interface that the program is not on.
+                ReturnHop::Unknown
+            }
             BPF_FIB_LKUP_RET_SUCCESS => ReturnHop::Via(NextHop {
                 destination: query.dmac,
                 source: query.smac,
@@ -233,7 +238,7 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn return_hop(&self, client: [u8; 4]) -> ReturnHop {
+    fn return_hop(&self, client: [u8; 4], vip: [u8; 4]) -> ReturnHop {
         let entry = RETURN_ROOT
             .get(0)
             .and_then(|root| root.get(0))
@@ -245,7 +250,7 @@ impl Tables for KernelTables<'_> {
             TRIE_FIRST_HOP..TRIE_CHILD => RETURN_HOPS
                 .get(u32::from(entry - TRIE_FIRST_HOP))
                 .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop)),
-            TRIE_ASK_KERNEL | TRIE_CHILD.. => self.ask_kernel(client),
+            TRIE_ASK_KERNEL | TRIE_CHILD.. => self.ask_kernel(client, vip),
         }
     }
 

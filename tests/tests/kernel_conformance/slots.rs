@@ -418,7 +418,14 @@ pub(crate) fn split_slots_towards_clients() -> Vec<Case> {
         )
         .flow(kind, 2, 0)
         .recorded(2, 0, 3),
-        split("a SYN of a node teaches nothing", "it is no answer", SYN).not_recorded(),
+        case(
+            "a node's own SYN is left alone and teaches nothing",
+            "it is no answer",
+            answer(3, SPLIT_1_WAS_2, SYN).build(),
+            Verdict::PassNotOurs,
+        )
+        .by(NODE_IFINDEX)
+        .not_recorded(),
         split(
             "data that can't be recorded is sent all the same",
             "the table is full",
