@@ -14,6 +14,20 @@ pub struct Ethernet {
     pub ethertype: [u8; 2],
 }
 
+/// The same header, its two addresses seen as three words of four bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct EthernetWords {
+    /// Bytes 0 to 3.
+    pub first: [u8; 4],
+    /// Bytes 4 to 7.
+    pub second: [u8; 4],
+    /// Bytes 8 to 11.
+    pub third: [u8; 4],
+    /// Type of the payload: [`ethertype`].
+    pub ethertype: [u8; 2],
+}
+
 /// Values of [`Ethernet::ethertype`].
 pub mod ethertype {
     /// IPv4 (RFC 894).

@@ -33,9 +33,12 @@ pub(crate) fn agent() -> Result<()> {
 /// twice.
 pub(crate) fn with_tests() -> Result<()> {
     object::build(&setup::ready(Need::Lab)?)?;
-    command::run(
-        release_cargo().args(["--package", "redirector", "--package", "redirector-tests"]),
-    )?;
+    command::run(release_cargo().args([
+        "--package",
+        "redirector",
+        "--package",
+        "redirector-tests",
+    ]))?;
     eprintln!("built {}", workspace::agent().display());
     Ok(())
 }

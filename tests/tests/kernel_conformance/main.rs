@@ -10,7 +10,6 @@
 //! | `main.rs` | the tests |
 
 #![cfg(feature = "kernel")]
-
 #![expect(
     clippy::too_many_lines,
     reason = "a part of the table has as many rows as it needs"
