@@ -34,24 +34,41 @@ pub fn check(frame: &[u8]) -> Result<bool, Fault> {
         return Ok(false);
     };
     let header = ip.header();
-    let (found, expected) = (
-        header.header_checksum(),
-        header.to_header().calc_header_checksum(),
-    );
+    // The sum is taken over the bytes: a parsed header has forgotten the reserved bit.
+    let found = header.header_checksum();
+    let expected = checksum_without(header.slice(), found, &[]);
     if found != expected {
         return Err(Fault::HeaderChecksum { found, expected });
     }
     let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
         return Ok(false);
     };
-    let expected = tcp
-        .calc_checksum_ipv4(header.source(), header.destination())
-        .map_err(|error| malformed(&error))?;
+    let segment = tcp.slice();
+    let length = u16::try_from(segment.len()).map_err(|error| malformed(&error))?;
+    let mut pseudo = [header.source(), header.destination()].concat();
+    pseudo.extend([0, header.protocol().0]);
+    pseudo.extend(length.to_be_bytes());
     let found = tcp.checksum();
+    let expected = checksum_without(segment, found, &pseudo);
     if found != expected {
         return Err(Fault::TcpChecksum { found, expected });
     }
     Ok(true)
+}
+
+/// RFC 1071's checksum of `bytes` and `more`, as if the checksum `present` in `bytes` were zero.
+fn checksum_without(bytes: &[u8], present: u16, more: &[u8]) -> u16 {
+    let words = |bytes: &[u8]| -> u64 {
+        bytes
+            .chunks(2)
+            .map(|pair| u64::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u64::from(*low)))
+            .sum()
+    };
+    let mut sum = words(bytes) + words(more) - u64::from(present);
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
