@@ -36,6 +36,9 @@ pub const EMBRYOS: u32 = 65_536;
 /// Upper bound of next hops (gateways and on-link clients) that the agent mirrors from the kernel.
 pub const MAX_HOPS: u32 = 16_384;
 
+/// Ways back to on-link clients that neither the agent nor the kernel knows yet.
+pub const WAYS_BACK: u32 = 4096;
+
 /// Upper bound of inner nodes of the trie of return routes.
 pub const MAX_TRIE_NODES: u32 = 4096;
 
@@ -63,6 +66,8 @@ pub mod map {
     pub const RETURN_HOPS: &str = "RETURN_HOPS";
     /// `LruHashMap<[u8; 4], u32>`: addresses whose link-layer address the data path missed.
     pub const WANTED4: &str = "WANTED4";
+    /// `LruHashMap<[u8; 4], NextHop>`: ways back to on-link clients, from their SYNs.
+    pub const WAYS_BACK4: &str = "WAYS_BACK4";
     /// `DevMapHash`, keyed by interface index.
     pub const TX_PORTS: &str = "TX_PORTS";
     /// `PerCpuArray<Counters, 1>`.

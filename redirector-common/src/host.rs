@@ -13,11 +13,13 @@ use crate::{
     Frame, Tables,
     abi::{
         Backend, BackendStats, Embryo, Endpoint, EndpointKey4, Flow, FlowKey4, NextHop, PortFilter,
-        SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL, TrieNode, TrieRoot,
+        SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL, TrieEntry, TrieNode,
+        TrieRoot,
     },
     tables::ReturnHop,
     trie,
     verdict::Event,
+    wire::Ethernet,
 };
 
 /// A frame in a slice.
@@ -67,7 +69,12 @@ pub struct HostTables {
     pub return_nodes: Vec<TrieNode>,
     /// Next hops.
     pub return_hops: Vec<NextHop>,
-    /// What the kernel would say where the trie says nothing.
+    /// Interface that frames come in by.
+    pub ingress: u32,
+    /// Ways back to clients, from their SYNs.
+    pub ways_back: RefCell<BTreeMap<[u8; 4], NextHop>>,
+    /// What the kernel would say where the trie says nothing; `Unknown` for an on-link client whose
+    /// neighbour entry it does not have.
     pub kernel_routes: BTreeMap<[u8; 4], ReturnHop>,
     /// Events by their index.
     pub events: RefCell<BTreeMap<usize, u64>>,
@@ -89,6 +96,8 @@ impl Default for HostTables {
             return_root: bytemuck::zeroed_box(),
             return_nodes: std::vec![TrieNode::zeroed()],
             return_hops: Vec::new(),
+            ingress: 0,
+            ways_back: RefCell::default(),
             kernel_routes: BTreeMap::new(),
             events: RefCell::default(),
             stats: RefCell::default(),
@@ -117,6 +126,13 @@ impl HostTables {
             .get(&event.index())
             .copied()
             .unwrap_or(0)
+    }
+}
+
+impl HostTables {
+    fn return_entry(&self, client: [u8; 4]) -> TrieEntry {
+        let node = |index: u16| self.return_nodes.get(usize::from(index));
+        trie::lookup(&self.return_root, node, client)
     }
 }
 
@@ -172,8 +188,7 @@ impl Tables for HostTables {
     }
 
     fn return_hop(&self, client: [u8; 4], _vip: [u8; 4]) -> ReturnHop {
-        let node = |index: u16| self.return_nodes.get(usize::from(index));
-        match trie::lookup(&self.return_root, node, client) {
+        match self.return_entry(client) {
             TRIE_LOCAL => ReturnHop::Local,
             entry @ TRIE_FIRST_HOP..TRIE_CHILD => self
                 .return_hops
@@ -181,11 +196,28 @@ impl Tables for HostTables {
                 .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop)),
             TRIE_ASK_KERNEL | TRIE_CHILD.. => {
                 self.count(Event::ReturnHopAsked);
-                self.kernel_routes
-                    .get(&client)
-                    .copied()
-                    .unwrap_or(ReturnHop::Unknown)
+                match self.kernel_routes.get(&client) {
+                    Some(ReturnHop::Unknown) => self
+                        .ways_back
+                        .borrow()
+                        .get(&client)
+                        .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop)),
+                    Some(known) => *known,
+                    None => ReturnHop::Unknown,
+                }
             }
+        }
+    }
+
+    fn note_way_back(&self, client: [u8; 4], from: &Ethernet) {
+        if self.return_entry(client) == TRIE_ASK_KERNEL {
+            let hop = NextHop {
+                destination: from.source,
+                source: from.destination,
+                ifindex: self.ingress,
+            };
+            self.ways_back.borrow_mut().insert(client, hop);
+            self.count(Event::WayBackNoted);
         }
     }
 

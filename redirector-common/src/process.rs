@@ -9,6 +9,7 @@ use crate::{
     rewrite, select,
     tables::ReturnHop,
     verdict::Verdict,
+    wire::Ethernet,
 };
 
 /// What became of a packet.
@@ -80,6 +81,11 @@ fn forward<F: Frame, T: Tables>(
         } else {
             Verdict::DropNoBackend.into()
         };
+    }
+    if packet.is_syn()
+        && let Some(ethernet) = frame.header::<Ethernet>(0)
+    {
+        tables.note_way_back(packet.source, ethernet);
     }
     let length = frame.length();
     if rewrite::to_backend(frame, listener, backend).is_none() {

@@ -2,6 +2,7 @@
 
 use crate::abi::{Backend, Embryo, Endpoint, EndpointKey4, Flow, FlowKey4, NextHop, SlotTable};
 use crate::verdict::Event;
+use crate::wire::Ethernet;
 
 /// Where an answer goes next on its way to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,12 @@ pub trait Tables {
 
     /// The next hop towards a client, for a packet from `vip`.
     fn return_hop(&self, client: [u8; 4], vip: [u8; 4]) -> ReturnHop;
+
+    /// Notes that a client's SYN came in with these link-layer addresses, if its address is not among the
+    /// mirrored routes. When the kernel does not know the neighbour either, the answer takes this way: the
+    /// neighbour is asked for at the same moment, but a SYN-ACK can't wait and would come again only after
+    /// a second. Only a host on the same link can pretend here, as it can with ARP.
+    fn note_way_back(&self, client: [u8; 4], from: &Ethernet);
 
     /// Counts an event.
     fn count(&self, event: Event);

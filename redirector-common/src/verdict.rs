@@ -144,6 +144,8 @@ named! {
     FlowTableFull = "flow-table-full",
     /// The kernel was asked for the next hop towards a client.
     ReturnHopAsked = "return-hop-asked",
+    /// A SYN told the way back to a client that is not among the mirrored routes.
+    WayBackNoted = "way-back-noted",
 }
 
 const _: () = {

@@ -17,11 +17,12 @@ use redirector_common::{
         Backend, BackendStats, Counters, DEFAULT_FLOWS, EMBRYOS, Embryo, Endpoint, EndpointKey4,
         Flow, FlowKey4, Globals, MAX_BACKENDS, MAX_ENDPOINTS, MAX_HOPS, MAX_REDIRECTS,
         MAX_TRIE_NODES, NextHop, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD,
-        TRIE_FIRST_HOP, TRIE_LOCAL, TrieNode, TrieRoot,
+        TRIE_FIRST_HOP, TRIE_LOCAL, TrieEntry, TrieNode, TrieRoot, WAYS_BACK,
     },
     tables::ReturnHop,
     trie,
     verdict::{Event, Verdict},
+    wire::Ethernet,
 };
 
 const AF_INET: u8 = 2;
@@ -59,6 +60,9 @@ static RETURN_HOPS: Array<NextHop, { MAX_HOPS as usize }> = Array::new();
 
 #[btf_map]
 static WANTED4: LruHashMap<[u8; 4], u32, 1024> = LruHashMap::new();
+
+#[btf_map]
+static WAYS_BACK4: LruHashMap<[u8; 4], NextHop, { WAYS_BACK as usize }> = LruHashMap::new();
 
 #[btf_map]
 pub(crate) static TX_PORTS: DevMapHash<256> = DevMapHash::new();
@@ -110,6 +114,17 @@ pub(crate) fn may_log() -> bool {
     allowed
 }
 
+/// What the mirrored routes say about the way to a client.
+#[inline(always)]
+fn return_entry(client: [u8; 4]) -> TrieEntry {
+    RETURN_ROOT
+        .get(0)
+        .and_then(|root| root.get(0))
+        .map_or(TRIE_ASK_KERNEL, |root| {
+            trie::lookup(root, |index| RETURN_NODES.get(u32::from(index)), client)
+        })
+}
+
 /// The maps, for the packet at hand.
 pub(crate) struct KernelTables<'a> {
     context: &'a XdpContext,
@@ -157,7 +172,13 @@ impl<'a> KernelTables<'a> {
                 // SAFETY: any four bytes are an address.
                 let neighbour = unsafe { query.__bindgen_anon_4.ipv4_dst }.to_ne_bytes();
                 let _ = WANTED4.insert(neighbour, query.ifindex, u64::from(BPF_ANY));
-                ReturnHop::Unknown
+                if neighbour != client {
+                    return ReturnHop::Unknown;
+                }
+                // SAFETY: copied at once; an entry reused meanwhile is another client's way, on which
+                // this one packet is lost.
+                unsafe { WAYS_BACK4.get(client) }
+                    .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop))
             }
             _ => ReturnHop::Unknown,
         }
@@ -239,18 +260,26 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn return_hop(&self, client: [u8; 4], vip: [u8; 4]) -> ReturnHop {
-        let entry = RETURN_ROOT
-            .get(0)
-            .and_then(|root| root.get(0))
-            .map_or(TRIE_ASK_KERNEL, |root| {
-                trie::lookup(root, |index| RETURN_NODES.get(u32::from(index)), client)
-            });
-        match entry {
+        match return_entry(client) {
             TRIE_LOCAL => ReturnHop::Local,
-            TRIE_FIRST_HOP..TRIE_CHILD => RETURN_HOPS
+            entry @ TRIE_FIRST_HOP..TRIE_CHILD => RETURN_HOPS
                 .get(u32::from(entry - TRIE_FIRST_HOP))
                 .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop)),
             TRIE_ASK_KERNEL | TRIE_CHILD.. => self.ask_kernel(client, vip),
+        }
+    }
+
+    #[inline(always)]
+    fn note_way_back(&self, client: [u8; 4], from: &Ethernet) {
+        if return_entry(client) == TRIE_ASK_KERNEL {
+            let hop = NextHop {
+                destination: from.source,
+                source: from.destination,
+                ifindex: self.context.ingress_ifindex() as u32,
+            };
+            // Best effort: without it the client's first answer comes a second later.
+            let _ = WAYS_BACK4.insert(client, hop, u64::from(BPF_ANY));
+            self.count(Event::WayBackNoted);
         }
     }
 

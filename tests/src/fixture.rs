@@ -53,6 +53,8 @@ pub const KERNEL_HOP: NextHop = NextHop {
 };
 /// An address in [`LOST_NETWORK`] that is the relay's own, as only the kernel knows.
 pub const KERNEL_LOCAL: [u8; 4] = [203, 0, 113, 200];
+/// A client of that network that is on the clients' link, and whose neighbour entry the kernel lacks.
+pub const KERNEL_STRANGER: [u8; 4] = [203, 0, 113, 210];
 /// Key of the client hash.
 pub const KEY: [u64; 2] = [0x1234_5678_9abc_def0, 0x0fed_cba9_8765_4321];
 
@@ -168,6 +170,7 @@ pub fn host_tables() -> HostTables {
     tables.kernel_routes = [
         (KERNEL_CLIENT, ReturnHop::Via(KERNEL_HOP)),
         (KERNEL_LOCAL, ReturnHop::Local),
+        (KERNEL_STRANGER, ReturnHop::Unknown),
     ]
     .into();
     tables

@@ -19,8 +19,8 @@ use redirector_common::{
 };
 
 use crate::fixture::{
-    self, CLIENT_IFINDEX, KERNEL_CLIENT, KERNEL_GATEWAY, KERNEL_HOP, KERNEL_LOCAL, LOST_GATEWAY,
-    NODE_IFINDEX,
+    self, CLIENT_IFINDEX, KERNEL_CLIENT, KERNEL_GATEWAY, KERNEL_HOP, KERNEL_LOCAL, KERNEL_STRANGER,
+    LOST_GATEWAY, NODE_IFINDEX,
 };
 
 /// The kernel's numbers of the answers that an XDP program can give (`enum xdp_action`).
@@ -227,6 +227,7 @@ fn make_network() -> anyhow::Result<()> {
         "link set nodes up".to_owned(),
         "address add 192.0.2.1/24 dev clients".to_owned(),
         format!("address add {}/32 dev clients", ip(KERNEL_LOCAL)),
+        format!("route add {} dev clients", ip(KERNEL_STRANGER)),
         format!("route add {a}.{b}.{c}.0/24 via {}", ip(LOST_GATEWAY)),
         format!("route add {} via {}", ip(KERNEL_CLIENT), ip(KERNEL_GATEWAY)),
         format!(

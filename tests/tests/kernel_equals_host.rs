@@ -76,6 +76,7 @@ impl SideBySide {
     fn frame(&mut self, input: &[u8], ingress: u32) -> (Outcome, Vec<u8>) {
         let events_before = self.host.events.borrow().clone();
         let mut output = input.to_vec();
+        self.host.ingress = ingress;
         let outcome = process(&mut SliceFrame(&mut output), &self.host);
         *self.verdicts.entry(outcome.verdict).or_default() += 1;
 

@@ -18,7 +18,7 @@ use super::{
 const PROGRAM: &str = "redirector";
 
 /// Maps that outlive the agent.
-const PINNED: [&str; 14] = [
+const PINNED: [&str; 15] = [
     map::GLOBALS,
     map::PORT_FILTER,
     map::ENDPOINTS4,
@@ -30,6 +30,7 @@ const PINNED: [&str; 14] = [
     map::RETURN_NODES,
     map::RETURN_HOPS,
     map::WANTED4,
+    map::WAYS_BACK4,
     map::TX_PORTS,
     map::COUNTERS,
     map::BACKEND_STATS,

@@ -3,8 +3,8 @@
 use redirector_common::verdict::{Event, Verdict};
 use redirector_tests::{
     fixture::{
-        CLIENT_IFINDEX, KERNEL_CLIENT, KERNEL_LOCAL, LOST_NETWORK, NODE_IFINDEX, NODE_PORT, NODES,
-        RELAY, VIP, VIP_WITHOUT_TABLE,
+        CLIENT_IFINDEX, KERNEL_CLIENT, KERNEL_LOCAL, KERNEL_STRANGER, LOST_NETWORK, NODE_IFINDEX,
+        NODE_PORT, NODES, RELAY, VIP, VIP_WITHOUT_TABLE,
     },
     packets::TcpPacket,
 };
@@ -117,7 +117,32 @@ pub(crate) fn whom_packets_are_for() -> Vec<Case> {
         .by(NODE_IFINDEX)
         .given(|tables| settle(tables, NODES[0], 3))
         .to(3),
+        case(
+            "the way back is noted from the SYN of a client that is not among the routes",
+            "its first answer can't wait for ARP",
+            from_stranger(SYN),
+            ForwardSettled,
+        )
+        .given(|tables| settle(tables, KERNEL_STRANGER, 3))
+        .to(3)
+        .events(&[Event::WayBackNoted]),
+        case(
+            "and from no other packet of it",
+            "once is enough",
+            from_stranger(ACK),
+            ForwardSettled,
+        )
+        .given(|tables| settle(tables, KERNEL_STRANGER, 3))
+        .to(3),
     ]
+}
+
+fn from_stranger(flags: u8) -> Vec<u8> {
+    TcpPacket {
+        source: (KERNEL_STRANGER, PORT),
+        ..to_vip(ON_3, flags)
+    }
+    .build()
 }
 
 pub(crate) fn answers() -> Vec<Case> {

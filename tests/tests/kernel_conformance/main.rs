@@ -28,15 +28,16 @@ use redirector_common::{
 };
 use redirector_tests::{
     fixture::{
-        self, CLIENT_IFINDEX, KERNEL_CLIENT, KERNEL_LOCAL, LOST_GATEWAY, LOST_NETWORK, NODE_IFINDEX,
+        self, CLIENT_IFINDEX, KERNEL_CLIENT, KERNEL_LOCAL, KERNEL_STRANGER, LOST_GATEWAY,
+        LOST_NETWORK, NODE_IFINDEX, VIP,
     },
     oracle::World,
-    packets::{TcpPacket, verify_checksums},
-    program::{Program, expected_action},
+    packets::{MACS, TcpPacket, verify_checksums},
+    program::{Program, expected_action, xdp},
 };
 
 use crate::case::{
-    ACK, Case, FLOWS, ON_1, ON_2, ON_NOTHING, PORT, RST, Record, SYN, answer, to_vip,
+    ACK, Case, FLOWS, ON_1, ON_2, ON_NOTHING, PORT, RST, Record, SYN, answer, settle, to_vip,
 };
 
 fn all_cases() -> Vec<Case> {
@@ -275,6 +276,48 @@ fn the_kernel_is_told_whose_link_layer_address_is_wanted() {
         wanted,
         [(LOST_GATEWAY, CLIENT_IFINDEX)],
         "the gateway's, not the client's"
+    );
+}
+
+/// The neighbour is unknown to the agent and to the kernel; only its SYN has told where it is.
+#[test]
+fn the_first_answer_to_an_unknown_client_on_the_link_takes_the_way_its_syn_came() {
+    let mut program = program();
+    let mut tables = fixture::host_tables();
+    settle(&mut tables, KERNEL_STRANGER, 2);
+    program
+        .set_tables(&tables)
+        .expect("the maps can be written");
+    let answer = TcpPacket {
+        destination: (KERNEL_STRANGER, PORT),
+        ..answer(1, ON_1, ACK)
+    }
+    .build();
+    let got = verdict(&mut program, &answer, NODE_IFINDEX);
+    assert_eq!(got, Verdict::DropNoReturnHop, "nobody knows the way yet");
+    let syn = TcpPacket {
+        source: (KERNEL_STRANGER, PORT),
+        ..to_vip(ON_1, SYN)
+    };
+    program
+        .run(&syn.build(), CLIENT_IFINDEX)
+        .expect("the program runs");
+    let sent = program
+        .run(&answer, NODE_IFINDEX)
+        .expect("the program runs");
+    let [to, from] = [&MACS[6..], &MACS[..6]];
+    assert_eq!(
+        sent.frame[..12],
+        [to, from].concat(),
+        "back where the SYN came from"
+    );
+    assert_eq!(sent.frame[26..30], VIP.0, "as the VIP");
+    assert_eq!(sent.action, xdp::REDIRECT);
+    let wanted = program.maps().take_wanted().expect("the map can be read");
+    assert_eq!(
+        wanted,
+        [(KERNEL_STRANGER, CLIENT_IFINDEX)],
+        "it is asked for, too"
     );
 }
 
