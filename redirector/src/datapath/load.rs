@@ -10,6 +10,7 @@ use redirector_common::abi::{ABI_VERSION, map};
 use thiserror::Error;
 
 use super::{
+    kernel::{self, KernelError},
     maps::{Maps, MapsError},
     object::Object,
 };
@@ -60,11 +61,14 @@ pub enum LoadError {
         cause: anyhow::Error,
     },
     /// The kernel refused the object.
-    #[error("cannot load the BPF object: {cause}; Linux 5.10 or later is needed, with BTF")]
+    #[error("the kernel refuses the BPF object: {cause:#}")]
     Object {
         /// What aya says, with the verifier's log.
         cause: anyhow::Error,
     },
+    /// The kernel is too old.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// A map is not as this agent knows it.
     #[error(transparent)]
     Maps(#[from] MapsError),
@@ -99,6 +103,7 @@ pub fn load(
     flows: u32,
     pin_directory: Option<&Path>,
 ) -> Result<Datapath, LoadError> {
+    kernel::check()?;
     let mut loader = EbpfLoader::new();
     loader.map_max_entries(map::FLOWS4, flows);
     let mut adopted = false;

@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `kernel.rs` | which kernels will do |
 //! | `object.rs` | where the program comes from |
 //! | `load.rs` | program and maps, fresh or adopted from pins |
 //! | `maps.rs` | every map, typed |
@@ -12,12 +13,14 @@
 //! main loop holds a [`Maps`] that it writes to.
 
 mod attach;
+mod kernel;
 mod load;
 mod maps;
 mod object;
 mod plain;
 
 pub use attach::{Attached, Mode, attach, detach, pinned};
+pub use kernel::KernelError;
 pub use load::{Datapath, LoadError, load, unpin};
 pub use maps::{Maps, MapsError};
 pub use object::{Object, ObjectError};

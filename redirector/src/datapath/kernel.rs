@@ -1,0 +1,93 @@
+//! Whether this kernel has what the data path needs.
+
+use thiserror::Error;
+
+/// The oldest kernel: pinned XDP links came with 5.9, and 5.10 is the first long-term release after it.
+const OLDEST: (u32, u32) = (5, 10);
+
+/// Where the kernel tells its release.
+const RELEASE: &str = "/proc/sys/kernel/osrelease";
+
+/// The kernel won't do.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum KernelError {
+    /// It is too old.
+    #[error(
+        "Linux {0} is too old: XDP links that outlive the agent need Linux {major}.{minor} or later; boot a \
+         newer kernel (on Debian: apt-get install linux-image-amd64)",
+        major = OLDEST.0, minor = OLDEST.1
+    )]
+    TooOld(String),
+    /// It does not say which it is.
+    #[error("cannot tell the kernel's release from {RELEASE} ({0}); is /proc mounted?")]
+    Unknown(String),
+}
+
+/// Checks the running kernel.
+///
+/// # Errors
+///
+/// See [`KernelError`].
+pub(super) fn check() -> Result<(), KernelError> {
+    let release = std::fs::read_to_string(RELEASE)
+        .map_err(|error| KernelError::Unknown(error.to_string()))?;
+    is_new_enough(release.trim())
+}
+
+fn is_new_enough(release: &str) -> Result<(), KernelError> {
+    let unknown = || KernelError::Unknown(format!("it says {release:?}"));
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        return Err(unknown());
+    };
+    if (major, minor) < OLDEST {
+        Err(KernelError::TooOld(release.to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_from_the_oldest_on_will_do() {
+        for release in [
+            "5.10.0",
+            "5.10.0-28-cloud-amd64",
+            "5.15.167",
+            "6.1.0-9-amd64",
+            "6.18.44-fc",
+            "10.0",
+        ] {
+            assert_eq!(is_new_enough(release), Ok(()), "{release}");
+        }
+    }
+
+    #[test]
+    fn older_ones_are_named_with_what_to_do() {
+        for release in ["5.9.16", "4.19.0-27-amd64", "5.4.0-150-generic", "3.10.0"] {
+            let error = is_new_enough(release).unwrap_err();
+            assert_eq!(error, KernelError::TooOld(release.to_owned()));
+            assert!(error.to_string().contains("Linux 5.10 or later"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_release_without_numbers_is_not_taken_for_a_new_one() {
+        for release in ["", "linux", "6", "-6.1"] {
+            assert!(
+                matches!(is_new_enough(release), Err(KernelError::Unknown(_))),
+                "{release:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_kernel_of_this_machine_tells_its_release() {
+        assert!(!matches!(check(), Err(KernelError::Unknown(_))));
+    }
+}
