@@ -98,6 +98,24 @@ fn the_clients_of_a_node_that_comes_back_return_to_it_with_new_connections_only(
     Ok(())
 }
 
+/// A lost SYN or SYN-ACK comes again after a second.
+#[test]
+fn the_first_connection_of_a_client_that_the_relay_never_heard_of_loses_no_packet() -> Result<()> {
+    for topology in Topology::ALL {
+        let (lab, _agent) = bring_up(topology, 3, &AgentConfig::new(topology, 3))?;
+        for client in lab.clients() {
+            let start = Instant::now();
+            lab.connect(client, SHARED)?;
+            let took = start.elapsed();
+            assert!(
+                took < Duration::from_millis(700),
+                "{client}, {topology:?}: {took:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn connections_go_on_while_their_node_fails_its_checks_and_new_ones_avoid_it() -> Result<()> {
     let (lab, agent) = bring_up(
