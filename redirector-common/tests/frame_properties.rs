@@ -263,7 +263,9 @@ proptest! {
         prop_assert_eq!(&there[SOURCE], &client.0, "the node must see the client's address");
         prop_assert_eq!(&there[SOURCE_PORT], &client.1.to_be_bytes(), "and his port");
 
-        // The node echoes the packet: addresses and ports change sides.
+        // The node echoes the packet: addresses and ports change sides. It acknowledges; a SYN that does
+        // not is no answer.
+        let flags = flags | 0x10;
         let echo = frame(node, client, 64, flags, numbers, &payload);
         let mut back = echo.clone();
         prop_assert_eq!(run(&mut back, tables).verdict, Verdict::Reply);

@@ -53,7 +53,7 @@ pub enum LoadError {
     },
     /// The kernel refused for want of privileges.
     #[error(
-        "the kernel does not let this process load BPF programs ({cause}); run as root, or with \
+        "the kernel does not let this process load BPF programs ({cause:#}); run as root, or with \
          CAP_BPF and CAP_NET_ADMIN"
     )]
     Privileges {
