@@ -13,7 +13,6 @@ use crate::abi::SLOTS;
 
 /// The slot of a client: the top 16 bits of the hash, no modulo.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "48 bits are shifted out")]
 pub fn slot_of(key: [u64; 2], client: [u8; 4]) -> u16 {
     const { assert!(SLOTS == 1 << 16) };
     (two_rounds(key, u64::from(u32::from_be_bytes(client))) >> 48) as u16

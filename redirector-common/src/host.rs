@@ -176,7 +176,7 @@ impl Tables for HostTables {
     }
 
     fn embryo(&self, key: &FlowKey4) -> Option<Embryo> {
-        self.embryos.borrow().get(key)
+        self.embryos.borrow().get(*key)
     }
 
     fn note_embryo(&self, key: &FlowKey4, embryo: Embryo) {
@@ -184,7 +184,7 @@ impl Tables for HostTables {
     }
 
     fn forget_embryo(&self, key: &FlowKey4) {
-        self.embryos.borrow_mut().remove(key);
+        self.embryos.borrow_mut().remove(*key);
     }
 
     fn return_hop(&self, client: [u8; 4], _vip: [u8; 4]) -> ReturnHop {
@@ -275,8 +275,8 @@ impl Embryos {
         self.entries.iter()
     }
 
-    fn get(&self, key: &FlowKey4) -> Option<Embryo> {
-        self.entries.get(key).copied()
+    fn get(&self, key: FlowKey4) -> Option<Embryo> {
+        self.entries.get(&key).copied()
     }
 
     fn insert(&mut self, key: FlowKey4, embryo: Embryo) {
@@ -291,9 +291,9 @@ impl Embryos {
         }
     }
 
-    fn remove(&mut self, key: &FlowKey4) {
-        if self.entries.remove(key).is_some() {
-            self.order.retain(|other| other != key);
+    fn remove(&mut self, key: FlowKey4) {
+        if self.entries.remove(&key).is_some() {
+            self.order.retain(|other| *other != key);
         }
     }
 }

@@ -20,6 +20,11 @@
 //! * There is no `unsafe`.
 #![no_std]
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::inline_always,
+    reason = "the packet path has to become one BPF program: a call costs each packet time, and the verifier \
+              loses at calls what it knows about pointers"
+)]
 
 #[cfg(feature = "host")]
 extern crate std;

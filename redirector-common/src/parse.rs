@@ -50,7 +50,10 @@ impl Packet {
     }
 }
 
-/// Reads the headers of a frame, or says with which verdict it is left alone.
+/// Reads the headers of a frame.
+///
+/// # Errors
+/// The verdict with which the frame is left alone.
 #[inline(always)]
 pub fn parse<F: Frame>(frame: &F) -> Result<Packet, Verdict> {
     let Some(TcpHeaders {

@@ -3,6 +3,11 @@
 //! tail-calls the program to be measured, or `floor` for a control run to be subtracted.
 #![no_std]
 #![no_main]
+#![expect(unsafe_code, reason = "packets, maps and helpers are the kernel's")]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the macro hands the context over by value"
+)]
 
 use aya_ebpf::{
     bindings::xdp_action,

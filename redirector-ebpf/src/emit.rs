@@ -1,4 +1,5 @@
 //! Outcome → XDP action.
+#![expect(unsafe_code, reason = "a helper takes the map by a raw pointer")]
 
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect_map, programs::XdpContext};
 use aya_log_ebpf::warn;
@@ -29,6 +30,11 @@ pub(crate) fn emit(context: &XdpContext, outcome: Outcome) -> u32 {
 /// Where the interface is not in the map the frame is dropped: it has been rewritten already, and the
 /// kernel must not see half of a translation.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the helper gives one of the XDP actions"
+)]
 fn redirect(ifindex: u32) -> u32 {
     // SAFETY: a helper call with a valid map; the low bits of the flags are the action on a miss.
     unsafe {

@@ -8,6 +8,14 @@
 //! | `emit.rs` | verdict → XDP action, device map and log line |
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::inline_always,
+    reason = "a call costs each packet time, and the verifier loses at calls what it knows about pointers"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the macro hands the context over by value"
+)]
 
 mod emit;
 mod maps;
@@ -34,6 +42,7 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
+#[expect(unsafe_code, reason = "the kernel finds the licence by its section")]
 /// The kernel lets only programs with a compatible licence call some helpers.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

@@ -1,4 +1,5 @@
 //! The maps, and [`Tables`] over them. Layouts are in [`redirector_common::abi`].
+#![expect(unsafe_code, reason = "values of maps are behind raw pointers")]
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -136,6 +137,16 @@ impl<'a> KernelTables<'a> {
         Self { context }
     }
 
+    /// The interface that the packet came in by.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the kernel's indices of interfaces have 32 bits"
+    )]
+    fn ingress(&self) -> u32 {
+        self.context.ingress_ifindex() as u32
+    }
+
     /// The kernel's own answer, where the mirrored routes have none.
     #[inline(never)]
     fn ask_kernel(&self, client: [u8; 4], vip: [u8; 4]) -> ReturnHop {
@@ -143,19 +154,25 @@ impl<'a> KernelTables<'a> {
         // SAFETY: plain old data, for which zero is a valid value.
         let mut query: FibLookup = unsafe { core::mem::zeroed() };
         query.family = AF_INET;
-        query.ifindex = self.context.ingress_ifindex() as u32;
+        query.ifindex = self.ingress();
         query.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(vip);
         query.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(client);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_possible_wrap,
+            reason = "64 bytes"
+        )]
+        let size = size_of::<FibLookup>() as i32;
         // SAFETY: the helper gets its own context and a query of the size it is told.
-        let answer = unsafe {
-            bpf_fib_lookup(
-                self.context.as_ptr(),
-                (&raw mut query).cast(),
-                size_of::<FibLookup>() as i32,
-                0,
-            )
-        };
-        match answer as u32 {
+        let answer =
+            unsafe { bpf_fib_lookup(self.context.as_ptr(), (&raw mut query).cast(), size, 0) };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a negative answer, an error, is none of the constants either way"
+        )]
+        let answer = answer as u32;
+        match answer {
             BPF_FIB_LKUP_RET_SUCCESS if TX_PORTS.get_ifindex(query.ifindex).is_none() => {
                 // An interface that the program is not on.
                 ReturnHop::Unknown
@@ -275,7 +292,7 @@ impl Tables for KernelTables<'_> {
             let hop = NextHop {
                 destination: from.source,
                 source: from.destination,
-                ifindex: self.context.ingress_ifindex() as u32,
+                ifindex: self.ingress(),
             };
             // Best effort: without it the client's first answer comes a second later.
             let _ = WAYS_BACK4.insert(client, hop, u64::from(BPF_ANY));

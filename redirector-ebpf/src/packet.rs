@@ -2,6 +2,7 @@
 //!
 //! **Architecture invariant:** this is the only pointer arithmetic on packets. Each access is checked
 //! against `data_end` right before it, in the form that the verifier recognises.
+#![expect(unsafe_code, reason = "packets are behind raw pointers")]
 
 use aya_ebpf::programs::XdpContext;
 use bytemuck::Pod;

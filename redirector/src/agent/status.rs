@@ -20,7 +20,7 @@ use crate::{
         RedirectState as Shown, RedirectStatus, Status, Traffic,
     },
     engine::RedirectState,
-    health::Health,
+    health::{Health, Tracker},
     net::resolve::neighbour_of,
 };
 
@@ -111,10 +111,10 @@ impl Agent {
                 name: node.name.clone(),
                 address,
                 weight: node.weight,
-                health: tracker.map_or(Health::Unknown, |tracker| tracker.health()),
+                health: tracker.map_or(Health::Unknown, Tracker::health),
                 operator: OperatorState::Enabled,
                 since: tracker.map_or(0, |tracker| unix(wall_clock(tracker.since()))),
-                availability: tracker.and_then(|tracker| tracker.availability()),
+                availability: tracker.and_then(Tracker::availability),
                 last_check: last.map(|last| CheckStatus {
                     check: last.target.check.name().to_owned(),
                     outcome: last.outcome.to_string(),

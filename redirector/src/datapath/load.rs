@@ -110,17 +110,20 @@ pub fn load(
     if let Some(pin_directory) = pin_directory {
         adopted = versioned(pin_directory).join(map::GLOBALS).exists();
         let links = links(pin_directory);
-        fs::create_dir_all(&links).map_err(|cause| match cause.kind() {
-            io::ErrorKind::PermissionDenied => LoadError::Privileges {
-                cause: cause.into(),
-            },
-            _ => LoadError::PinDirectory { path: links, cause },
+        fs::create_dir_all(&links).map_err(|cause| {
+            if cause.kind() == io::ErrorKind::PermissionDenied {
+                LoadError::Privileges {
+                    cause: cause.into(),
+                }
+            } else {
+                LoadError::PinDirectory { path: links, cause }
+            }
         })?;
         for name in PINNED {
             loader.map_pin_path(name, versioned(pin_directory).join(name));
         }
     }
-    let loaded = loader
+    let datapath = loader
         .load(object.bytes())
         .map_err(classify)
         .and_then(|mut ebpf| {
@@ -132,10 +135,10 @@ pub fn load(
                 adopted,
             })
         });
-    if let (Err(_), Some(pin_directory), false) = (&loaded, pin_directory, adopted) {
+    if let (Err(_), Some(pin_directory), false) = (&datapath, pin_directory, adopted) {
         unpin(pin_directory);
     }
-    loaded
+    datapath
 }
 
 /// Takes away all pins of this ABI; what is attached goes with its link.

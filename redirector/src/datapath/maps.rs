@@ -427,8 +427,7 @@ fn remove_any<K: aya::Pod, V: aya::Pod>(
     name: &'static str,
 ) -> Result<(), MapsError> {
     match map.remove(key) {
-        Ok(()) => Ok(()),
-        Err(MapError::KeyNotFound) => Ok(()),
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error))
             if error.io_error.kind() == std::io::ErrorKind::NotFound =>
         {

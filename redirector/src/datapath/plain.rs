@@ -9,5 +9,5 @@ pub(super) struct Plain<T>(pub(super) T);
 
 // SAFETY: aya asks for types that may be read from and written to as bytes, which is what
 // `bytemuck::Pod` promises (no padding, any bits valid); the wrapper is transparent.
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "aya has no safe way to promise this")]
 unsafe impl<T: bytemuck::Pod> aya::Pod for Plain<T> {}

@@ -3,6 +3,9 @@
 //! | file | decides |
 //! |---|---|
 //! | `relay.rs` | the state of the relay, and what it wants in the maps |
+//! | `relay/adopt.rs` | how to go on from what an earlier agent has left |
+//! | `relay/reconfigure.rs` | what another configuration changes |
+//! | `relay/retarget.rs` | which nodes take clients, and which are given up |
 //! | `backends.rs` | which node has which entry in the map of backends |
 //! | `rendezvous.rs` | which node each slot belongs to |
 //! | `slots.rs` | when a slot splits and when it settles |

@@ -204,11 +204,13 @@ mod tests {
         let writes = plan(&state(&[2]), &desired);
         let filters: Vec<_> = writes
             .iter()
-            .filter_map(|w| match w {
-                Write::Ports(filter) => {
-                    Some([1080_usize, 1081, 2080].map(|p| filter.words[p / 64] >> (p % 64) & 1))
+            .filter_map(|w| {
+                if let Write::Ports(filter) = w {
+                    return Some(
+                        [1080_usize, 1081, 2080].map(|p| filter.words[p / 64] >> (p % 64) & 1),
+                    );
                 }
-                _ => None,
+                None
             })
             .collect();
         assert_eq!(filters, [[1, 1, 1], [0, 1, 1]]);

@@ -1,5 +1,9 @@
 //! The state of the relay, and what it wants in the kernel's maps.
 
+mod adopt;
+mod reconfigure;
+mod retarget;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{Ipv4Addr, SocketAddrV4},
@@ -7,26 +11,23 @@ use std::{
 };
 
 use redirector_common::{
-    abi::{
-        BACKEND_DEAD, BACKEND_NEXT_HOP, Backend, ENDPOINT_LISTENER, ENDPOINT_NODE, Endpoint,
-        EndpointKey4, Flow, FlowKey4, MAX_REDIRECTS, NextHop, SlotTable,
-    },
+    abi::{Backend, Endpoint, EndpointKey4, Flow, FlowKey4, NextHop, SlotTable},
     hash,
     wire::protocol,
 };
 use thiserror::Error;
 
 use super::{
-    backends::{Backends, Entry, Listener},
+    backends::{Backends, Listener},
     flows::{Census, Timeouts, is_over},
     plan::State,
-    rendezvous::{Candidate, winners},
+    rendezvous::Candidate,
     silence::{Silence, Traffic},
     slots::SlotBook,
 };
 use crate::{
-    config::{Config, OnDown, Redirect},
-    health::{Change, Health, Observation, Target, Tracker},
+    config::{Config, Redirect},
+    health::{Change, Observation, Target, Tracker},
 };
 
 /// A redirect at work.
@@ -131,173 +132,6 @@ impl Relay {
         relay.adopt(found, &config, epoch);
         relay.reconfigure(config, epoch, at)?;
         Ok(relay)
-    }
-
-    /// Takes over redirects whose listeners are configured still, and all their backends.
-    fn adopt(&mut self, found: Found, config: &Config, epoch: u32) {
-        let mut listeners: BTreeMap<u16, Vec<Listener>> = BTreeMap::new();
-        for (key, endpoint) in &found.endpoints {
-            if endpoint.kind == ENDPOINT_LISTENER {
-                let listener = Listener {
-                    address: socket(key),
-                    redirect: endpoint.redirect,
-                    id: endpoint.listener,
-                };
-                listeners
-                    .entry(endpoint.redirect)
-                    .or_default()
-                    .push(listener);
-            }
-        }
-        for (index, table) in found.tables {
-            let listeners = listeners.remove(&index).unwrap_or_default();
-            let configured = config.redirects.iter().find(|redirect| {
-                listeners
-                    .iter()
-                    .any(|l| redirect.listen.contains(&l.address))
-            });
-            let Some(configured) = configured else {
-                continue;
-            };
-            let book = SlotBook::adopt(table, epoch);
-            let owned = book.owned();
-            for (key, endpoint) in &found.endpoints {
-                let listener = listeners
-                    .iter()
-                    .find(|listener| listener.id == endpoint.listener);
-                if let (ENDPOINT_NODE, true, Some(listener), Some(backend)) = (
-                    endpoint.kind,
-                    endpoint.redirect == index,
-                    listener,
-                    found.backends.get(&endpoint.backend),
-                ) {
-                    let entry = Entry {
-                        address: socket(key),
-                        listener: *listener,
-                        backend: Backend {
-                            flags: backend.flags & BACKEND_NEXT_HOP,
-                            ..*backend
-                        },
-                        presumed_up: owned.contains_key(&endpoint.backend),
-                    };
-                    self.backends.adopt(endpoint.backend, entry);
-                }
-            }
-            let state = RedirectState {
-                name: configured.name.clone(),
-                listeners,
-                book,
-                using_backup: false,
-                candidates: Vec::new(),
-            };
-            self.redirects.insert(index, state);
-        }
-    }
-
-    /// Takes another configuration. Health, slots and flows are kept.
-    ///
-    /// # Errors
-    ///
-    /// See [`RelayError`]; nothing has changed then.
-    pub fn reconfigure(
-        &mut self,
-        config: Config,
-        epoch: u32,
-        at: Instant,
-    ) -> Result<(), RelayError> {
-        if config.hash_key.is_some_and(|key| key != self.key) {
-            return Err(RelayError::KeyChange);
-        }
-        if config.redirects.len() > MAX_REDIRECTS as usize {
-            return Err(RelayError::TooManyRedirects(MAX_REDIRECTS));
-        }
-        let mut backends = self.backends.clone();
-        let mut plans = Vec::new();
-        let mut taken: BTreeSet<u16> = self.redirects.keys().copied().collect();
-        let mut next_listener: u16 = self
-            .redirects
-            .values()
-            .flat_map(|state| state.listeners.iter().map(|listener| listener.id))
-            .max()
-            .unwrap_or(0);
-        for redirect in &config.redirects {
-            let known = self
-                .redirects
-                .iter()
-                .find(|(_, state)| state.name == redirect.name);
-            let index = match known {
-                Some((index, _)) => *index,
-                None => (0..u16::MAX)
-                    .find(|index| !taken.contains(index))
-                    .ok_or(RelayError::TooManyRedirects(MAX_REDIRECTS))?,
-            };
-            taken.insert(index);
-            let old = known
-                .map(|(_, state)| &state.listeners[..])
-                .unwrap_or_default();
-            let listeners: Vec<Listener> = redirect
-                .listen
-                .iter()
-                .map(|address| {
-                    let same = old.iter().find(|listener| listener.address == *address);
-                    let id = same.map_or_else(
-                        || {
-                            next_listener = next_listener.wrapping_add(1).max(1);
-                            next_listener
-                        },
-                        |listener| listener.id,
-                    );
-                    Listener {
-                        address: *address,
-                        redirect: index,
-                        id,
-                    }
-                })
-                .collect();
-            for pool in pools(redirect) {
-                for node in &config.pools[pool].nodes {
-                    let address = SocketAddrV4::new(node.address, redirect.port);
-                    backends
-                        .ensure(address, listeners[0])
-                        .ok_or(RelayError::TooManyBackends(
-                            redirector_common::abi::MAX_BACKENDS,
-                        ))?;
-                }
-            }
-            plans.push((index, redirect.name.clone(), listeners));
-        }
-        self.backends = backends;
-        self.redirects
-            .retain(|index, _| plans.iter().any(|(kept, ..)| kept == index));
-        for (index, name, listeners) in plans {
-            let state = self
-                .redirects
-                .entry(index)
-                .or_insert_with(|| RedirectState {
-                    name,
-                    listeners: Vec::new(),
-                    book: SlotBook::new(self.key),
-                    using_backup: false,
-                    candidates: Vec::new(),
-                });
-            state.listeners = listeners;
-        }
-        self.timeouts = timeouts(&config);
-        self.config = config;
-        let targets = self.targets();
-        self.checked
-            .retain(|target, _| targets.iter().any(|(kept, _)| kept == target));
-        for (target, timing) in targets {
-            self.checked
-                .entry(target)
-                .and_modify(|checked| checked.tracker.set_thresholds(timing.into()))
-                .or_insert_with(|| Checked {
-                    tracker: Tracker::new(timing.into(), at),
-                    last: None,
-                });
-        }
-        self.retarget(epoch);
-        Ok(())
     }
 
     /// The configuration in force.
@@ -406,42 +240,6 @@ impl Relay {
         self.silent.contains(&id)
     }
 
-    /// Down is not dead: what becomes of a down node's connections is for `on-down` to say.
-    fn mark_dead(&mut self) {
-        let mut dead = BTreeSet::new();
-        for (redirect, pool, node) in self.members() {
-            let address = SocketAddrV4::new(node.1, redirect.port);
-            let target = self.target(pool, &node.0, node.1, redirect.port);
-            let down = self
-                .checked
-                .get(&target)
-                .is_some_and(|c| c.tracker.health() == Health::Down);
-            let Some(id) = self.backends.id_of(address) else {
-                continue;
-            };
-            let is_dead = down
-                && match redirect.on_down {
-                    OnDown::Auto => self.silent.contains(&id),
-                    OnDown::Keep => false,
-                    OnDown::Reset => true,
-                };
-            if is_dead {
-                dead.insert(id);
-            }
-        }
-        let members: BTreeSet<SocketAddrV4> = self
-            .members()
-            .map(|(redirect, _, node)| SocketAddrV4::new(node.1, redirect.port))
-            .collect();
-        for (id, entry) in self.backends.iter_mut() {
-            // A node that was taken out of its pool is not checked any more; silence is all there is.
-            let is_dead = dead.contains(&id)
-                || (!members.contains(&entry.address) && self.silent.contains(&id));
-            entry.backend.flags =
-                entry.backend.flags & !BACKEND_DEAD | if is_dead { BACKEND_DEAD } else { 0 };
-        }
-    }
-
     /// Every node of every pool of every redirect: name and address.
     fn members(&self) -> impl Iterator<Item = (&Redirect, usize, (String, Ipv4Addr))> {
         self.config.redirects.iter().flat_map(move |redirect| {
@@ -450,70 +248,6 @@ impl Relay {
                 nodes.map(move |node| (redirect, pool, (node.name.clone(), node.address)))
             })
         })
-    }
-
-    /// Computes the slots anew where the nodes that may take clients have changed.
-    fn retarget(&mut self, epoch: u32) {
-        self.mark_dead();
-        let mut targets = Vec::new();
-        for (index, state) in &self.redirects {
-            let Some(redirect) = self.config.redirects.iter().find(|r| r.name == state.name) else {
-                continue;
-            };
-            let main = self.candidates(redirect, redirect.pool);
-            let backup = match redirect.backup {
-                Some(backup) if main.is_empty() => self.candidates(redirect, backup),
-                _ => Vec::new(),
-            };
-            let using_backup = main.is_empty() && !backup.is_empty();
-            let candidates = if using_backup { backup } else { main };
-            targets.push((*index, candidates, using_backup));
-        }
-        for (index, candidates, using_backup) in targets {
-            let Some(state) = self.redirects.get_mut(&index) else {
-                continue;
-            };
-            state.using_backup = using_backup;
-            if state.candidates != candidates || state.book.table().generation == 0 {
-                state.book.retarget(&winners(self.key, &candidates), epoch);
-                state.candidates = candidates;
-            }
-        }
-    }
-
-    /// The nodes of a pool that may take clients: seen up (or serving, before the first check) and
-    /// reachable.
-    fn candidates(&self, redirect: &Redirect, pool: usize) -> Vec<Candidate> {
-        let mut candidates = Vec::new();
-        for node in &self.config.pools[pool].nodes {
-            let address = SocketAddrV4::new(node.address, redirect.port);
-            let target = self.target(pool, &node.name, node.address, redirect.port);
-            let health = self
-                .checked
-                .get(&target)
-                .map_or(Health::Unknown, |checked| checked.tracker.health());
-            let Some((backend, entry)) = self
-                .backends
-                .id_of(address)
-                .and_then(|id| Some((id, self.backends.get(id)?)))
-            else {
-                continue;
-            };
-            let may = match health {
-                Health::Up => !self.holding,
-                Health::Unknown => entry.presumed_up,
-                Health::Down => false,
-            };
-            if may && entry.backend.flags & BACKEND_NEXT_HOP != 0 {
-                let address = node.address.octets();
-                candidates.push(Candidate {
-                    backend,
-                    address,
-                    weight: node.weight,
-                });
-            }
-        }
-        candidates
     }
 
     /// The round over recorded flows: settles slots, forgets backends that nothing names any more. Gives the
@@ -619,7 +353,7 @@ fn timeouts(config: &Config) -> Timeouts {
     }
 }
 
-fn socket(key: &EndpointKey4) -> SocketAddrV4 {
+fn socket(key: EndpointKey4) -> SocketAddrV4 {
     SocketAddrV4::new(key.address.into(), u16::from_be_bytes(key.port))
 }
 

@@ -29,7 +29,7 @@ const PACKETS: u64 = 3;
 
 /// How long they must have gone unanswered. Longer than most round trips and a delayed
 /// acknowledgement, shorter than anybody waits.
-const PATIENCE: Duration = Duration::from_millis(1000);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Silence {
     /// Starts watching.

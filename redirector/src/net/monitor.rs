@@ -1,17 +1,14 @@
 //! Keeps a [`NetView`] equal to the kernel's state: reads everything once, then follows the kernel's
 //! notifications, and reads again what they leave open.
 
+mod dump;
+
 use std::{io, sync::Arc, time::Duration};
 
 use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
 use log::{debug, warn};
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage, address::AddressMessage, link::LinkMessage,
-    neighbour::NeighbourMessage, route::RouteMessage, rule::RuleMessage,
-};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::{RouteNetlinkMessage, link::LinkMessage};
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
 use nix::errno::Errno;
 use rtnetlink::MulticastGroup;
@@ -22,10 +19,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+use self::dump::{address_request, dump, neighbour_request, read_routes, read_rules};
 use super::{
     decode::{self, Decoded},
-    routes::RouteTable,
-    view::{Effect, Event, NetView},
+    view::{Effect, NetView},
 };
 
 /// Shortest time between two views that differ in where packets go.
@@ -33,9 +30,6 @@ const DEBOUNCE: Duration = Duration::from_millis(10);
 
 /// Longest time for which a view lacks a change on which no packet's way depends.
 const COSMETIC_DELAY: Duration = Duration::from_secs(1);
-
-/// How often a dump that changes interrupted is repeated before it is taken as it is.
-const DUMP_ATTEMPTS: usize = 4;
 
 /// When a dump that was taken in spite of that is repeated.
 const DOUBT: Duration = Duration::from_secs(1);
@@ -409,143 +403,4 @@ impl Follower {
             self.read_at = Some(Instant::now() + DOUBT);
         }
     }
-}
-
-/// The answer to a dump request.
-struct Dump {
-    messages: Vec<RouteNetlinkMessage>,
-    /// Whether no change came in between.
-    certain: bool,
-}
-
-impl Dump {
-    fn events(&self) -> impl Iterator<Item = Event> {
-        self.messages
-            .iter()
-            .filter_map(|message| match decode::decode(message, 0, true) {
-                Decoded::Event(event) => Some(event),
-                Decoded::RulesStale | Decoded::Ignored => None,
-            })
-    }
-}
-
-async fn read_routes(handle: &rtnetlink::Handle) -> Result<(RouteTable, bool), MonitorError> {
-    let mut request = RouteMessage::default();
-    request.header.address_family = AddressFamily::Inet;
-    let dump = dump(handle, "routes", RouteNetlinkMessage::GetRoute(request)).await?;
-    let routes = dump.events().filter_map(|event| match event {
-        Event::Route(route, _) => Some(route),
-        Event::Link(..)
-        | Event::LinkGone(_)
-        | Event::Address(..)
-        | Event::AddressGone(..)
-        | Event::RouteGone(_)
-        | Event::Neighbour(..)
-        | Event::NeighbourGone(..)
-        | Event::PolicyRules(_) => None,
-    });
-    Ok((routes.collect(), dump.certain))
-}
-
-/// Whether there are special policy rules.
-async fn read_rules(handle: &rtnetlink::Handle) -> Result<bool, MonitorError> {
-    let mut request = RuleMessage::default();
-    request.header.family = AddressFamily::Inet;
-    let dump = match dump(
-        handle,
-        "policy rules",
-        RouteNetlinkMessage::GetRule(request),
-    )
-    .await
-    {
-        // A kernel without policy routing has none.
-        Err(MonitorError::Refused {
-            errno: Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT,
-            ..
-        }) => {
-            return Ok(false);
-        }
-        result => result?,
-    };
-    let rules: Vec<RuleMessage> = dump
-        .messages
-        .into_iter()
-        .filter_map(|message| {
-            if let RouteNetlinkMessage::NewRule(rule) = message {
-                return Some(rule).filter(|rule| rule.header.family == AddressFamily::Inet);
-            }
-            None
-        })
-        .collect();
-    Ok(decode::are_special(&rules) || !dump.certain)
-}
-
-fn address_request() -> AddressMessage {
-    let mut request = AddressMessage::default();
-    request.header.family = AddressFamily::Inet;
-    request
-}
-
-fn neighbour_request() -> NeighbourMessage {
-    let mut request = NeighbourMessage::default();
-    request.header.family = AddressFamily::Inet;
-    request
-}
-
-/// Lists objects, anew if a change interrupts that, a few times at most.
-async fn dump(
-    handle: &rtnetlink::Handle,
-    what: &'static str,
-    request: RouteNetlinkMessage,
-) -> Result<Dump, MonitorError> {
-    let mut attempt = 1;
-    loop {
-        let dump = dump_once(handle, what, request.clone()).await?;
-        if dump.certain || attempt == DUMP_ATTEMPTS {
-            return Ok(dump);
-        }
-        attempt += 1;
-    }
-}
-
-async fn dump_once(
-    handle: &rtnetlink::Handle,
-    what: &'static str,
-    request: RouteNetlinkMessage,
-) -> Result<Dump, MonitorError> {
-    let mut message = NetlinkMessage::from(request);
-    message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let mut answers = handle
-        .clone()
-        .request(message)
-        .map_err(|_| MonitorError::Closed { what })?;
-    let mut dump = Dump {
-        messages: Vec::new(),
-        certain: true,
-    };
-    while let Some(answer) = answers.next().await {
-        dump.certain &= answer.header.flags & NLM_F_DUMP_INTR == 0;
-        match answer.payload {
-            NetlinkPayload::InnerMessage(inner) => dump.messages.push(inner),
-            NetlinkPayload::Error(error) => {
-                if let Some(code) = error.code {
-                    return Err(MonitorError::Refused {
-                        what,
-                        errno: Errno::from_raw(-code.get()),
-                    });
-                }
-            }
-            NetlinkPayload::Done(end) if end.code != 0 => {
-                return Err(MonitorError::Refused {
-                    what,
-                    errno: Errno::from_raw(-end.code),
-                });
-            }
-            NetlinkPayload::Done(_) => return Ok(dump),
-            NetlinkPayload::Overrun(_) => dump.certain = false,
-            NetlinkPayload::Noop => {}
-            unknown => debug!("ignored a netlink message of an unknown kind: {unknown:?}"),
-        }
-    }
-    Err(MonitorError::Closed { what })
 }

@@ -96,7 +96,11 @@ pub const REPLY: &str = "reply settled, 1 client";
 /// See [`FORWARD`].
 pub const REPLY_MANY: &str = "reply settled, 64k clients";
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<Case> {
+    use Verdict::{ForwardFlow, ForwardNew, ForwardSettled, ForwardWas, PassNotOurs, Reply};
+    use World::{Settled, Split};
+
     let forward = TcpPacket {
         source: (CLIENT, 40_000),
         destination: VIP,
@@ -127,8 +131,6 @@ fn cases() -> Vec<Case> {
         verdict,
         world,
     };
-    use Verdict::{ForwardFlow, ForwardNew, ForwardSettled, ForwardWas, PassNotOurs, Reply};
-    use World::{Settled, Split};
     vec![
         case(
             FORWARD,

@@ -47,8 +47,8 @@ fn main() -> anyhow::Result<()> {
     )?;
     println!("floor (return XDP_TX): {:.0} ns", report.floor_ns);
     println!(
-        "{:32} {:>8} {:>10}  {}",
-        "one packet", "own ns", "x floor", "(lowest .. highest)"
+        "{:32} {:>8} {:>10}  (lowest .. highest)",
+        "one packet", "own ns", "x floor"
     );
     for figure in &report.figures {
         println!(

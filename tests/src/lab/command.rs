@@ -1,4 +1,4 @@
-//! Runs other people's tools (`ip`, `ethtool`, `nft`, `sysctl`) and turns their failures into errors.
+//! Runs other people's tools (`ip`, `ethtool`, `nft`) and turns their failures into errors.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

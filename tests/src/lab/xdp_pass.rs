@@ -3,7 +3,10 @@
 //! A veth accepts frames that XDP sends to it (`XDP_TX`, redirect) only while its NAPI is on, which an
 //! XDP program switches on. Two instructions need no BPF toolchain, and aya loads only object files, so
 //! the system call is made here.
-#![allow(unsafe_code)]
+#![expect(
+    unsafe_code,
+    reason = "neither nix nor aya makes these two bpf(2) calls"
+)]
 
 use std::io::Error;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};

@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `case.rs` | a row, and the packets that rows are made of |
 //! | `addresses.rs` | whom packets are for, and whom answers are from |
-//! | `headers.rs` | what is kept, and which headers keep us off |
+//! | `kept.rs` | what is kept of a packet that is sent on |
+//! | `headers.rs` | which headers keep us off |
 //! | `slots.rs` | settled and split slots: who is chosen, what is remembered |
 //! | `main.rs` | the tests |
 
@@ -18,6 +19,7 @@
 mod addresses;
 mod case;
 mod headers;
+mod kept;
 mod slots;
 
 use std::collections::BTreeSet;
@@ -44,7 +46,7 @@ fn all_cases() -> Vec<Case> {
     [
         addresses::whom_packets_are_for(),
         slots::what_a_settled_slot_does_with_flags(),
-        headers::what_is_kept(),
+        kept::what_is_kept(),
         headers::headers_that_are_left_alone(),
         addresses::where_frames_leave(),
         addresses::answers(),

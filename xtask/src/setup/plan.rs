@@ -27,8 +27,8 @@ pub(crate) struct Program {
     pub(crate) package: &'static str,
 }
 
-/// What the lab calls: namespaces and links, offload switches, Dante.
-pub(crate) const LAB_PROGRAMS: [Program; 3] = [
+/// What the lab calls: namespaces and links, offload switches, the stand-in redirector, fewer privileges, Dante.
+pub(crate) const LAB_PROGRAMS: [Program; 5] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -36,6 +36,14 @@ pub(crate) const LAB_PROGRAMS: [Program; 3] = [
     Program {
         name: "ethtool",
         package: "ethtool",
+    },
+    Program {
+        name: "nft",
+        package: "nftables",
+    },
+    Program {
+        name: "setpriv",
+        package: "util-linux",
     },
     Program {
         name: "danted",

@@ -16,6 +16,8 @@ fn bookworm(lists_refreshed: bool) -> Packages {
         ("libstd-rust-web-dev-bpf", "1.96.0+dfsg1-1~deb12u2"),
         ("iproute2", "6.1.0-3"),
         ("ethtool", "1:6.1-1"),
+        ("nftables", "1.0.6-2+deb12u2"),
+        ("util-linux", "2.38.1-5+deb12u3"),
         ("dante-server", "1.4.2+dfsg-7+b8"),
     ];
     let known = candidates
@@ -214,7 +216,7 @@ fn one_command_mends_a_missing_compiler_and_missing_programs() {
     assert!(
         error.contains(
             "install --no-install-recommends rustc-web libstd-rust-web-dev-bpf iproute2 ethtool \
-             dante-server\n"
+             nftables util-linux dante-server\n"
         ),
         "{error}"
     );
@@ -296,7 +298,13 @@ fn only_the_lab_needs_the_programs_of_the_lab() {
     assert_eq!(next(&facts, Need::Build), Ok(distribution()));
     assert_eq!(
         step(&facts, Need::Lab),
-        Step::InstallPackages(vec!["iproute2", "ethtool", "dante-server"])
+        Step::InstallPackages(vec![
+            "iproute2",
+            "ethtool",
+            "nftables",
+            "util-linux",
+            "dante-server"
+        ])
     );
 }
 
@@ -325,8 +333,10 @@ fn nothing_is_installed_when_something_else_cannot_be() {
     };
     let error = error(&facts, Need::Lab);
     assert!(
-        error
-            .contains("sudo apt-get install --no-install-recommends iproute2 ethtool dante-server"),
+        error.contains(
+            "sudo apt-get install --no-install-recommends iproute2 ethtool nftables util-linux \
+                 dante-server"
+        ),
         "{error}"
     );
     assert!(!error.contains("nightly"), "{error}");

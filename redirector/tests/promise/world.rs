@@ -1,13 +1,8 @@
-//! The promise: a connection whose node still answers never moves, whatever happens to the others.
-//!
-//! Random histories of clients, nodes, attackers and the agent run over the very code that the kernel
-//! runs. After every packet of an established connection the history checks that it reached the node
-//! which the connection was made with. Mutants of the agent run the same histories and must break some.
+//! Clients, nodes and an agent around the code of the packet path.
 
 use std::collections::BTreeMap;
 
 use bytemuck::bytes_of;
-use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use redirector::engine::{Candidate, Census, SlotBook, Timeouts, is_over, winners};
 use redirector_common::{
     abi::{
@@ -19,9 +14,11 @@ use redirector_common::{
     wire::{Ethernet, IPV4_NO_OPTIONS, Ipv4, Tcp, TcpHeaders, ethertype, protocol, tcp_flag},
 };
 
+use crate::history::Event;
+
 const VIP: ([u8; 4], u16) = ([10, 0, 0, 1], 1080);
 const NODE_PORT: u16 = 1080;
-const NODES: u16 = 5;
+pub(crate) const NODES: u16 = 5;
 const KEY: [u64; 2] = [3, 5];
 const TIMEOUTS: Timeouts = Timeouts {
     session: 600,
@@ -29,67 +26,9 @@ const TIMEOUTS: Timeouts = Timeouts {
     closing: 90,
 };
 
-/// One thing that happens. Indices are taken modulo what there is.
-#[derive(Clone, Debug)]
-enum Event {
-    /// A client sends a SYN from a port of its own (a small range, so that ports are used again).
-    Open { client: u8, port: u8 },
-    /// A handshake goes on by one packet.
-    Continue { handshake: usize },
-    /// A client speaks; its node acknowledges.
-    Ask { connection: usize },
-    /// A node speaks first; the client acknowledges.
-    Tell { connection: usize },
-    /// Both sides close.
-    Close { connection: usize },
-    /// A check succeeds or fails. The node goes on serving what it has.
-    Health { node: u16, up: bool },
-    /// A node gets another weight; 0 is as if it was taken out of the pool.
-    Weight { node: u16, weight: u32 },
-    /// A node dies with all its connections, or comes back without them.
-    Life { node: u16, alive: bool },
-    /// Time passes, the agent does its rounds.
-    Wait { seconds: u32 },
-    /// The agent is killed and started again.
-    Restart,
-    /// SYNs from made-up addresses; nodes answer them all.
-    Flood { seed: u32, packets: u8 },
-    /// Somebody pretends to be the client of a connection.
-    Spoof { connection: usize, flags: u8 },
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let flags = prop::sample::select(vec![
-        tcp_flag::SYN,
-        tcp_flag::ACK,
-        tcp_flag::RST,
-        tcp_flag::RST | tcp_flag::ACK,
-        tcp_flag::FIN | tcp_flag::ACK,
-        tcp_flag::SYN | tcp_flag::ACK,
-    ]);
-    prop_oneof![
-        6 => (0_u8..24, 0_u8..6).prop_map(|(client, port)| Event::Open { client, port }),
-        14 => any::<usize>().prop_map(|handshake| Event::Continue { handshake }),
-        8 => any::<usize>().prop_map(|connection| Event::Ask { connection }),
-        8 => any::<usize>().prop_map(|connection| Event::Tell { connection }),
-        1 => any::<usize>().prop_map(|connection| Event::Close { connection }),
-        4 => (1..=NODES, any::<bool>()).prop_map(|(node, up)| Event::Health { node, up }),
-        2 => (1..=NODES, 0_u32..4).prop_map(|(node, weight)| Event::Weight { node, weight }),
-        1 => (1..=NODES, prop::bool::weighted(0.7)).prop_map(|(node, alive)| Event::Life { node, alive }),
-        4 => prop_oneof![1_u32..30, 50_u32..200, 500_u32..700].prop_map(|seconds| Event::Wait { seconds }),
-        1 => Just(Event::Restart),
-        1 => (any::<u32>(), 1_u8..60).prop_map(|(seed, packets)| Event::Flood { seed, packets }),
-        3 => (any::<usize>(), flags).prop_map(|(connection, flags)| Event::Spoof { connection, flags }),
-    ]
-}
-
-fn history() -> impl Strategy<Value = Vec<Event>> {
-    prop::collection::vec(event(), 1..120)
-}
-
 /// An agent as it should be, or one with a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Agent {
+pub(crate) enum Agent {
     Real,
     /// Knows no `was`: every packet goes to the slot's `now`.
     AlwaysNow,
@@ -118,7 +57,7 @@ struct Connection {
     spoke: u32,
 }
 
-struct World {
+pub(crate) struct World {
     agent: Agent,
     tables: HostTables,
     book: SlotBook,
@@ -128,7 +67,7 @@ struct World {
     handshakes: BTreeMap<Client, Handshake>,
     connections: BTreeMap<Client, Connection>,
     next_isn: u32,
-    checked: u64,
+    pub(crate) checked: u64,
 }
 
 fn address_of(backend: u16) -> [u8; 4] {
@@ -136,7 +75,7 @@ fn address_of(backend: u16) -> [u8; 4] {
 }
 
 impl World {
-    fn new(agent: Agent) -> Self {
+    pub(crate) fn new(agent: Agent) -> Self {
         let mut tables = HostTables {
             max_flows: 4096,
             ..HostTables::default()
@@ -242,7 +181,7 @@ impl World {
     }
 
     /// A client's packet; gives the backend that it was sent to.
-    fn to_vip(&self, client: Client, flags: u8, acknowledgement: u32) -> Option<u16> {
+    fn client_says(&self, client: Client, flags: u8, acknowledgement: u32) -> Option<u16> {
         let mut frame = frame(client, VIP, flags, 77, acknowledgement);
         let outcome = process(&mut SliceFrame(&mut frame), &self.tables);
         let sent = !matches!(outcome.verdict, Verdict::DropNoBackend);
@@ -250,7 +189,7 @@ impl World {
     }
 
     /// A node's packet to a client.
-    fn from_node(&self, backend: u16, client: Client, flags: u8, sequence: u32) {
+    fn node_says(&self, backend: u16, client: Client, flags: u8, sequence: u32) {
         let mut frame = frame(
             (address_of(backend), NODE_PORT),
             client,
@@ -265,7 +204,7 @@ impl World {
     /// A packet of an established connection, checked.
     fn speak(&mut self, client: Client, flags: u8) -> Result<u16, String> {
         let connection = self.connections[&client];
-        let reached = self.to_vip(client, flags, connection.acknowledges);
+        let reached = self.client_says(client, flags, connection.acknowledges);
         self.checked += 1;
         if reached == Some(connection.backend) {
             Ok(connection.backend)
@@ -278,7 +217,8 @@ impl World {
         }
     }
 
-    fn step(&mut self, event: &Event) -> Result<(), String> {
+    #[expect(clippy::too_many_lines, reason = "an arm for each kind of event")]
+    pub(crate) fn step(&mut self, event: &Event) -> Result<(), String> {
         // What the protocol itself has given up is no part of the promise.
         let epoch = self.epoch();
         self.handshakes
@@ -291,7 +231,7 @@ impl World {
                 if self.connections.contains_key(&client) || self.handshakes.contains_key(&client) {
                     return Ok(());
                 }
-                let Some(backend) = self.to_vip(client, tcp_flag::SYN, 0) else {
+                let Some(backend) = self.client_says(client, tcp_flag::SYN, 0) else {
                     return Ok(());
                 };
                 if self.alive[&backend] {
@@ -321,7 +261,7 @@ impl World {
                 } = *handshake;
                 handshake.answered = true;
                 if !answered {
-                    self.from_node(backend, client, tcp_flag::SYN | tcp_flag::ACK, isn);
+                    self.node_says(backend, client, tcp_flag::SYN | tcp_flag::ACK, isn);
                     return Ok(());
                 }
                 self.handshakes.remove(&client);
@@ -341,14 +281,14 @@ impl World {
                     return Ok(());
                 };
                 let backend = self.speak(client, tcp_flag::ACK)?;
-                self.from_node(backend, client, tcp_flag::ACK, 99);
+                self.node_says(backend, client, tcp_flag::ACK, 99);
                 self.touch(client);
             }
             Event::Tell { connection } => {
                 let Some(client) = pick(&self.connections, connection) else {
                     return Ok(());
                 };
-                self.from_node(self.connections[&client].backend, client, tcp_flag::ACK, 99);
+                self.node_says(self.connections[&client].backend, client, tcp_flag::ACK, 99);
                 self.touch(client);
                 self.speak(client, tcp_flag::ACK)?;
             }
@@ -357,7 +297,7 @@ impl World {
                     return Ok(());
                 };
                 let backend = self.speak(client, tcp_flag::FIN | tcp_flag::ACK)?;
-                self.from_node(backend, client, tcp_flag::FIN | tcp_flag::ACK, 99);
+                self.node_says(backend, client, tcp_flag::FIN | tcp_flag::ACK, 99);
                 self.speak(client, tcp_flag::ACK)?;
                 self.connections.remove(&client);
             }
@@ -397,8 +337,8 @@ impl World {
                             .to_be_bytes(),
                         6000,
                     );
-                    if let Some(backend) = self.to_vip(client, tcp_flag::SYN, 0) {
-                        self.from_node(backend, client, tcp_flag::SYN | tcp_flag::ACK, seed);
+                    if let Some(backend) = self.client_says(client, tcp_flag::SYN, 0) {
+                        self.node_says(backend, client, tcp_flag::SYN | tcp_flag::ACK, seed);
                     }
                 }
             }
@@ -407,12 +347,12 @@ impl World {
                     return Ok(());
                 };
                 let lives_on = self.connections[&client].backend;
-                let Some(backend) = self.to_vip(client, flags, 12_345) else {
+                let Some(backend) = self.client_says(client, flags, 12_345) else {
                     return Ok(());
                 };
                 if backend == lives_on {
                     // RFC 5961: the node answers out-of-window segments with a challenge.
-                    self.from_node(backend, client, tcp_flag::ACK, 99);
+                    self.node_says(backend, client, tcp_flag::ACK, 99);
                 } else if !self.alive[&backend] {
                     return Ok(());
                 } else if flags == tcp_flag::SYN {
@@ -421,14 +361,14 @@ impl World {
                         .next_isn
                         .wrapping_mul(1_664_525)
                         .wrapping_add(1_013_904_223);
-                    self.from_node(
+                    self.node_says(
                         backend,
                         client,
                         tcp_flag::SYN | tcp_flag::ACK,
                         self.next_isn,
                     );
                 } else {
-                    self.from_node(backend, client, tcp_flag::RST, 0);
+                    self.node_says(backend, client, tcp_flag::RST, 0);
                 }
                 self.speak(client, tcp_flag::ACK)?;
             }
@@ -481,66 +421,4 @@ fn frame(
         },
     };
     bytes_of(&headers).to_vec()
-}
-
-/// Plays a history; gives the number of packets checked, or how a connection moved.
-fn play(agent: Agent, history: &[Event]) -> Result<u64, String> {
-    let mut world = World::new(agent);
-    for (at, event) in history.iter().enumerate() {
-        world
-            .step(event)
-            .map_err(|moved| format!("event {at}, {event:?}: {moved}"))?;
-    }
-    Ok(world.checked)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 2000, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_connection_whose_node_answers_never_moves(history in history()) {
-        if let Err(moved) = play(Agent::Real, &history) {
-            prop_assert!(false, "{}", moved);
-        }
-    }
-}
-
-/// How many of 300 fixed histories a faulty agent breaks, and how many packets they check.
-fn broken_by(agent: Agent) -> (usize, u64) {
-    let mut runner = TestRunner::deterministic();
-    let mut broken = 0;
-    let mut checked = 0;
-    for _ in 0..300 {
-        let history = history()
-            .new_tree(&mut runner)
-            .expect("a history")
-            .current();
-        match play(agent, &history) {
-            Ok(packets) => checked += packets,
-            Err(_) => broken += 1,
-        }
-    }
-    (broken, checked)
-}
-
-#[test]
-fn the_histories_of_the_mutants_are_kept_by_the_real_agent_and_check_many_packets() {
-    let (broken, checked) = broken_by(Agent::Real);
-    assert_eq!(broken, 0);
-    assert!(checked > 3000, "only {checked} packets were checked");
-}
-
-#[test]
-fn an_agent_that_always_uses_now_breaks_connections() {
-    assert!(broken_by(Agent::AlwaysNow).0 > 30);
-}
-
-#[test]
-fn an_agent_that_settles_at_once_breaks_connections() {
-    assert!(broken_by(Agent::SettlesAtOnce).0 > 0);
-}
-
-#[test]
-fn an_agent_that_settles_over_recorded_flows_breaks_connections() {
-    assert!(broken_by(Agent::IgnoresFlows).0 > 0);
 }
