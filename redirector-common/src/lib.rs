@@ -1,6 +1,6 @@
 //! The life of a packet, shared by the kernel program, the agent and the tests.
 //!
-//! [`process`] is all of it, in the order of the modules:
+//! [`process()`] is all of it, in the order of the modules:
 //!
 //! | step | module | question |
 //! |---|---|---|

@@ -1,6 +1,6 @@
 //! Whether nodes can take clients: from probes to health.
 //!
-//! A [probe](probe) of a node's port has an [`Outcome`]; outcomes in a row make its [`Health`]
+//! A [`probe`] of a node's port has an [`Outcome`]; outcomes in a row make its [`Health`]
 //! ([`Tracker`]). The [`Scheduler`] runs the probes and sends what it sees; it decides nothing.
 //!
 //! **Architecture invariant:** the tracker reads no clock and does no IO; time is an argument.
