@@ -338,8 +338,9 @@ impl Agent {
             // The tables in place may still need these flows.
             return log::error!("{error:#}; trying again");
         }
-        for key in forgotten {
-            if let Err(error) = self.applied.maps.remove_flow(&key) {
+        for (key, flow) in forgotten {
+            let removed = self.applied.maps.remove_flow_if(&key, &flow);
+            if let Err(error) = removed {
                 return log::error!("{error}");
             }
         }
