@@ -314,7 +314,7 @@ impl Agent {
                     Traffic::default()
                 },
                 |stats| Traffic {
-                    sent: stats.forward_packets,
+                    asked: stats.asks,
                     heard: stats.reply_packets,
                 },
             )

@@ -432,6 +432,7 @@ impl Maps {
             sum.reply_bytes += cpu.reply_bytes;
             sum.syns += cpu.syns;
             sum.syn_acks += cpu.syn_acks;
+            sum.asks += cpu.asks;
         }
         Ok(sum)
     }
