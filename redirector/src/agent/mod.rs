@@ -406,7 +406,15 @@ impl Agent {
         if config.flows.max != current.flows.max {
             log::warn!("flows.max takes effect after `redirector stop --detach` and a new start");
         }
-        if config.interfaces != current.interfaces || config.xdp_mode != current.xdp_mode {
+        // An interface that was removed and made anew has lost the program.
+        let made_anew = self.attachments.iter().any(|attachment| {
+            let link = view.link_by_name(&attachment.interface);
+            link.is_none_or(|(ifindex, _)| ifindex != attachment.ifindex)
+        });
+        if config.interfaces != current.interfaces
+            || config.xdp_mode != current.xdp_mode
+            || made_anew
+        {
             self.reattach(&view, &config)?;
         }
         self.relay
