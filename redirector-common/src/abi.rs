@@ -11,7 +11,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the layouts in this file; it names the directory in which the maps are pinned.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Number of slots in the table of a redirect. A power of two: a slot is picked by the top 16 bits
 /// of the hash.
@@ -316,6 +316,9 @@ pub struct BackendStats {
     pub syns: u64,
     /// SYN-ACKs among the answers: attempts that the node accepted.
     pub syn_acks: u64,
+    /// Packets sent that a living node answers: with data, SYN or FIN. A lone acknowledgement or a reset
+    /// needs no answer.
+    pub asks: u64,
 }
 
 const _: () = {
@@ -328,7 +331,7 @@ const _: () = {
     assert!(size_of::<FlowKey4>() == 8);
     assert!(size_of::<Flow>() == 8);
     assert!(size_of::<Embryo>() == 8);
-    assert!(size_of::<BackendStats>() == 48);
+    assert!(size_of::<BackendStats>() == 56);
     assert!(MAX_BACKENDS <= SLOT_SPLIT as u32);
     assert!(MAX_TRIE_NODES <= TRIE_CHILD as u32);
     assert!(MAX_HOPS + TRIE_FIRST_HOP as u32 <= TRIE_CHILD as u32);

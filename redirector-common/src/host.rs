@@ -16,6 +16,7 @@ use crate::{
         SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL, TrieEntry, TrieNode,
         TrieRoot,
     },
+    parse::Packet,
     tables::ReturnHop,
     trie,
     verdict::Event,
@@ -225,12 +226,13 @@ impl Tables for HostTables {
         *self.events.borrow_mut().entry(event.index()).or_default() += 1;
     }
 
-    fn count_forward(&self, id: u16, bytes: usize, syn: bool) {
+    fn count_forward(&self, id: u16, bytes: usize, packet: &Packet) {
         let mut stats = self.stats.borrow_mut();
         let stats = stats.entry(id).or_default();
         stats.forward_packets += 1;
         stats.forward_bytes += bytes as u64;
-        stats.syns += u64::from(syn);
+        stats.syns += u64::from(packet.is_syn());
+        stats.asks += u64::from(packet.asks());
     }
 
     fn count_reply(&self, id: u16, bytes: usize, syn_ack: bool) {

@@ -27,6 +27,8 @@ pub struct Packet {
     pub sequence: u32,
     /// TCP acknowledgement number, host order.
     pub acknowledgement: u32,
+    /// Whether it carries data.
+    pub has_data: bool,
 }
 
 impl Packet {
@@ -41,6 +43,12 @@ impl Packet {
     pub const fn is_syn_ack(&self) -> bool {
         self.flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST)
             == tcp_flag::SYN | tcp_flag::ACK
+    }
+
+    /// Whether a living receiver answers it, be it with an acknowledgement or a reset.
+    #[inline(always)]
+    pub const fn asks(&self) -> bool {
+        !self.has(tcp_flag::RST) && (self.has_data || self.has(tcp_flag::SYN | tcp_flag::FIN))
     }
 
     /// Whether `flag` is set.
@@ -80,6 +88,7 @@ pub fn parse<F: Frame>(frame: &F) -> Result<Packet, Verdict> {
         flags: tcp.flags,
         sequence: u32::from_be_bytes(tcp.sequence),
         acknowledgement: u32::from_be_bytes(tcp.acknowledgement),
+        has_data: segment > tcp_header,
     })
 }
 

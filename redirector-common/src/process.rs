@@ -91,7 +91,7 @@ fn forward<F: Frame, T: Tables>(
     if rewrite::to_backend(frame, listener, backend).is_none() {
         return Verdict::PassTruncated.into();
     }
-    tables.count_forward(id, length, packet.is_syn());
+    tables.count_forward(id, length, packet);
     Outcome {
         verdict,
         ifindex: backend.hop.ifindex,

@@ -1,6 +1,7 @@
 //! The state that the packet path reads and writes, behind a trait.
 
 use crate::abi::{Backend, Embryo, Endpoint, EndpointKey4, Flow, FlowKey4, NextHop, SlotTable};
+use crate::parse::Packet;
 use crate::verdict::Event;
 use crate::wire::Ethernet;
 
@@ -66,7 +67,7 @@ pub trait Tables {
     fn count(&self, event: Event);
 
     /// Counts a packet of `bytes` sent to backend `id`; `syn` when it is an attempt to connect.
-    fn count_forward(&self, id: u16, bytes: usize, syn: bool);
+    fn count_forward(&self, id: u16, bytes: usize, packet: &Packet);
 
     /// Counts a packet of `bytes` answered by backend `id`; `syn_ack` when it accepts a connection.
     fn count_reply(&self, id: u16, bytes: usize, syn_ack: bool);

@@ -20,6 +20,7 @@ use redirector_common::{
         MAX_TRIE_NODES, NextHop, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD,
         TRIE_FIRST_HOP, TRIE_LOCAL, TrieEntry, TrieNode, TrieRoot, WAYS_BACK,
     },
+    parse::Packet,
     tables::ReturnHop,
     trie,
     verdict::{Event, Verdict},
@@ -306,13 +307,14 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn count_forward(&self, id: u16, bytes: usize, syn: bool) {
+    fn count_forward(&self, id: u16, bytes: usize, packet: &Packet) {
         if let Some(stats) = BACKEND_STATS.get_ptr_mut(u32::from(id)) {
             // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
             let stats = unsafe { &mut *stats };
             stats.forward_packets += 1;
             stats.forward_bytes += bytes as u64;
-            stats.syns += u64::from(syn);
+            stats.syns += u64::from(packet.is_syn());
+            stats.asks += u64::from(packet.asks());
         }
     }
 

@@ -65,7 +65,8 @@ impl Applied {
 
     /// Writes what differs from what the relay wants. What fails is tried again at the next call.
     pub(super) fn apply(&mut self, relay: &Relay) -> anyhow::Result<()> {
-        for write in plan(&self.held, &relay.desired()) {
+        let desired = relay.desired();
+        for write in plan(&self.held, &desired) {
             match &write {
                 Write::Backend(id, backend) => self.maps.set_backend(*id, backend)?,
                 Write::Table(index, _) => {
@@ -82,6 +83,7 @@ impl Applied {
             }
             self.held.note(&write);
         }
+        self.held.forget_tables(&desired);
         Ok(())
     }
 

@@ -58,10 +58,15 @@ pub(super) fn attach_to(
     let running = pinned(interface, pin_directory);
     let program = datapath.program()?;
     let mut attach_in = |mode| {
-        if let Some(other) = running.filter(|running| *running != mode) {
-            detach(interface, other, pin_directory)?;
-        }
-        attach(program, interface, mode, pin_directory)
+        let Some(other) = running.filter(|running| *running != mode) else {
+            return attach(program, interface, mode, pin_directory);
+        };
+        detach(interface, other, pin_directory)?;
+        attach(program, interface, mode, pin_directory).or_else(|error| {
+            // What ran before is better than nothing.
+            attach(program, interface, other, pin_directory)?;
+            Err(error.context(format!("kept in {} mode", other.name())))
+        })
     };
     let (mode, attached) = match (wanted, running) {
         (XdpMode::Native, _) => (
@@ -96,6 +101,7 @@ pub(super) fn attach_to(
 fn refused(interface: &str) -> String {
     format!(
         "cannot attach to {interface} in native mode; set xdp-mode = \"auto\" or \"generic\", or take off \
-         another XDP program with `ip link set {interface} xdp off`"
+         another XDP program with `ip link set {interface} xdp off` (one of a redirector of another version: \
+         by removing its directory beside ours in the pin directory)"
     )
 }

@@ -114,6 +114,8 @@ struct Agent {
     calls: mpsc::Receiver<Call>,
     server: Server,
     started: SystemTime,
+    /// Until then a fresh start waits for the first results.
+    holds_until: Instant,
     /// Counts the configurations applied.
     generation: u64,
     last_round: Instant,
@@ -277,11 +279,7 @@ impl Agent {
         if let Err(error) = self.applied.maps.set_globals(&globals) {
             log::error!("{error}");
         }
-        if self
-            .started
-            .elapsed()
-            .is_ok_and(|elapsed| elapsed >= FIRST_RESULTS)
-        {
+        if now >= self.holds_until {
             self.relay.release(self.epoch());
         }
         self.listen(now);
@@ -314,7 +312,7 @@ impl Agent {
                     Traffic::default()
                 },
                 |stats| Traffic {
-                    sent: stats.forward_packets,
+                    asked: stats.asks,
                     heard: stats.reply_packets,
                 },
             )
@@ -338,8 +336,9 @@ impl Agent {
             // The tables in place may still need these flows.
             return log::error!("{error:#}; trying again");
         }
-        for key in forgotten {
-            if let Err(error) = self.applied.maps.remove_flow(&key) {
+        for (key, flow) in forgotten {
+            let removed = self.applied.maps.remove_flow_if(&key, &flow);
+            if let Err(error) = removed {
                 return log::error!("{error}");
             }
         }
@@ -400,11 +399,22 @@ impl Agent {
     async fn reload(&mut self) -> anyhow::Result<String> {
         let config = Config::load(&self.options.config)?;
         let current = self.relay.config();
+        // Everything that may be wrong is looked at before anything is changed.
+        self.relay.accepts(&config)?;
+        let view = Arc::clone(&self.views.borrow());
+        start::refuse_own_nodes(&view, &config)?;
         if config.flows.max != current.flows.max {
             log::warn!("flows.max takes effect after `redirector stop --detach` and a new start");
         }
-        if config.interfaces != current.interfaces || config.xdp_mode != current.xdp_mode {
-            let view = Arc::clone(&self.views.borrow());
+        // An interface that was removed and made anew has lost the program.
+        let made_anew = self.attachments.iter().any(|attachment| {
+            let link = view.link_by_name(&attachment.interface);
+            link.is_none_or(|(ifindex, _)| ifindex != attachment.ifindex)
+        });
+        if config.interfaces != current.interfaces
+            || config.xdp_mode != current.xdp_mode
+            || made_anew
+        {
             self.reattach(&view, &config)?;
         }
         self.relay
@@ -415,17 +425,25 @@ impl Agent {
         Ok(format!("{} is in force", self.options.config.display()))
     }
 
-    /// Attaches to what `config` names, then leaves the rest.
+    /// Attaches to what `config` names, then leaves the rest. Where an interface refuses, those that were
+    /// new are left again.
     fn reattach(&mut self, view: &NetView, config: &Config) -> anyhow::Result<()> {
         let mut attachments = Vec::new();
         for (interface, ifindex) in attachment::find(view, &config.interfaces)? {
-            attachments.push(attachment::attach_to(
+            let attached = attachment::attach_to(
                 &mut self.datapath,
                 &interface,
                 ifindex,
                 config.xdp_mode,
                 &self.options.pin_dir,
-            )?);
+            );
+            match attached {
+                Ok(attachment) => attachments.push(attachment),
+                Err(error) => {
+                    self.reattached_in_part(attachments)?;
+                    return Err(error);
+                }
+            }
         }
         let kept =
             |old: &&Attachment| !attachments.iter().any(|new| new.interface == old.interface);
@@ -434,6 +452,18 @@ impl Agent {
             log::info!("{}: detached", old.interface);
         }
         self.attachments = attachments;
+        Ok(())
+    }
+
+    /// Leaves those of `attachments` whose interfaces are not in use, and notes the mode of the others.
+    fn reattached_in_part(&mut self, attachments: Vec<Attachment>) -> anyhow::Result<()> {
+        for new in attachments {
+            let mut old = self.attachments.iter_mut();
+            match old.find(|old| old.interface == new.interface) {
+                Some(old) => *old = new,
+                None => detach(&new.interface, new.mode, &self.options.pin_dir)?,
+            }
+        }
         Ok(())
     }
 }

@@ -4,18 +4,20 @@ use std::{
     fs::File,
     io::Read as _,
     net::Ipv4Addr,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::Arc,
     time::{Instant, SystemTime},
 };
 
 use anyhow::{Context as _, bail};
+use aya_log::EbpfLogger;
 use nix::fcntl::{Flock, FlockArg};
 use redirector_common::abi::Globals;
 use tokio::sync::mpsc;
 
 use super::{
-    Agent, LOG_BURST, RunOptions,
+    Agent, FIRST_RESULTS, LOG_BURST, RunOptions,
     apply::Applied,
     attachment::{self, Attachment},
     clock::Clock,
@@ -45,8 +47,12 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
     refuse_own_nodes(&view, &config)?;
     warn_of_the_host(&view, &config);
 
-    let mut datapath = load(&object, config.flows.max, Some(&options.pin_dir))?;
+    let solicitor = Solicitor::open(views.clone())?;
+
+    // Before the maps are made or adopted: of two agents that start at once one must not take away what
+    // the other has pinned.
     let lock = lock(&options.pin_dir)?;
+    let mut datapath = load(&object, config.flows.max, Some(&options.pin_dir))?;
     let (call_sender, calls) = mpsc::channel(QUEUE);
     let prepared = Server::start(&options.socket, call_sender)
         .map_err(anyhow::Error::from)
@@ -63,24 +69,15 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         server,
         Prepared {
             relay,
-            mut applied,
+            applied,
             clock,
             attachments,
+            log,
         },
     ) = prepared?;
-    let allowed = attachments
-        .iter()
-        .map(|attachment| attachment.ifindex)
-        .collect();
-    applied.route(&view, &allowed)?;
-
-    let log = datapath
-        .logger()
-        .context("cannot read the data path's log")?;
     let (sender, observations) = mpsc::channel(QUEUE);
     let mut scheduler = Scheduler::new(sender);
     scheduler.set_targets(relay.targets());
-    let solicitor = Solicitor::open(views.clone())?;
     let agent = Agent {
         options,
         relay,
@@ -95,6 +92,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         calls,
         server,
         started: SystemTime::now(),
+        holds_until: Instant::now() + FIRST_RESULTS,
         generation: 1,
         last_round: Instant::now(),
         _monitor: monitor,
@@ -112,10 +110,11 @@ struct Prepared {
     applied: Applied,
     clock: Clock,
     attachments: Vec<Attachment>,
+    log: EbpfLogger<&'static dyn log::Log>,
 }
 
 impl Prepared {
-    /// Tables first, then the program that reads them. Where an interface refuses, those before it are
+    /// Tables first, then the program that reads them; nothing that can fail comes after that. Where an interface refuses, those before it are
     /// left again.
     fn new(
         datapath: &mut Datapath,
@@ -134,7 +133,14 @@ impl Prepared {
             epoch,
             log_burst: LOG_BURST,
         })?;
+        let log = datapath
+            .logger()
+            .context("cannot read the data path's log")?;
         let mut applied = Applied::new(maps, &found)?;
+        let allowed = interfaces.iter().map(|(_, ifindex)| *ifindex).collect();
+        // At once: an adopted data path asks the kernel until then, which does not know all ways where it
+        // does not forward itself.
+        applied.route(view, &allowed)?;
         if adopted {
             log::info!(
                 "adopting what runs: {} nodes' entries, {} redirects",
@@ -144,7 +150,6 @@ impl Prepared {
         }
         let xdp_mode = config.xdp_mode;
         let mut relay = Relay::new(config, random_key()?, found, epoch, now)?;
-        let allowed = interfaces.iter().map(|(_, ifindex)| *ifindex).collect();
         relay.reach(
             |address: Ipv4Addr| resolve(view, address, &allowed).ok(),
             epoch,
@@ -168,12 +173,13 @@ impl Prepared {
             applied,
             clock,
             attachments,
+            log,
         })
     }
 }
 
 /// A node's address that is the relay's own would make its packets loop or vanish.
-fn refuse_own_nodes(view: &NetView, config: &Config) -> anyhow::Result<()> {
+pub(super) fn refuse_own_nodes(view: &NetView, config: &Config) -> anyhow::Result<()> {
     for pool in &config.pools {
         for node in &pool.nodes {
             if view.is_own(node.address) {
@@ -216,8 +222,18 @@ fn warn_of_the_host(view: &NetView, config: &Config) {
 /// Locks the pin directory against a second agent.
 fn lock(pin_directory: &Path) -> anyhow::Result<PinLock> {
     let shown = pin_directory.display();
+    std::fs::create_dir_all(pin_directory).with_context(|| {
+        format!(
+            "cannot make {shown} to pin the maps; run as root, mount the BPF file system there (mount -t bpf \
+             bpf /sys/fs/bpf), or choose another place with --pin-dir"
+        )
+    })?;
     let directory = File::open(pin_directory).with_context(|| format!("cannot open {shown}"))?;
     match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+        // An agent that was just ending may have removed the directory after it was opened here.
+        Ok(lock) if !is_at(&lock, pin_directory) => {
+            bail!("another agent was just leaving {shown}; start this one again")
+        }
         Ok(lock) => Ok(PinLock(lock)),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
             "another agent uses the maps in {shown}; stop it with `redirector stop`, or choose another \
@@ -225,6 +241,13 @@ fn lock(pin_directory: &Path) -> anyhow::Result<PinLock> {
         ),
         Err((_, error)) => Err(error).with_context(|| format!("cannot lock {shown}")),
     }
+}
+
+/// Whether an open directory is still the one at `path`.
+fn is_at(directory: &File, path: &Path) -> bool {
+    let opened = directory.metadata().map(|of| (of.dev(), of.ino()));
+    let there = std::fs::metadata(path).map(|of| (of.dev(), of.ino()));
+    matches!((opened, there), (Ok(opened), Ok(there)) if opened == there)
 }
 
 /// A key that nobody knows. It is kept with the pinned tables.

@@ -24,6 +24,9 @@ pub struct MapsError {
     cause: anyhow::Error,
 }
 
+/// Neighbours that are asked for at a time, so that a flood of unknown clients can't hold up the agent.
+const WANTED_AT_ONCE: usize = 256;
+
 type TableMap = Array<MapData, Plain<SlotTable>>;
 type RootMap = Array<MapData, Plain<TrieRoot>>;
 
@@ -300,6 +303,18 @@ impl Maps {
         remove_any(&mut self.flows, Plain::wrap_ref(key), map::FLOWS4)
     }
 
+    /// Forgets a recorded flow if it is still as it was read.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn remove_flow_if(&mut self, key: &FlowKey4, read: &Flow) -> Result<(), MapsError> {
+        if self.flow(key)? == Some(*read) {
+            self.remove_flow(key)?;
+        }
+        Ok(())
+    }
+
     /// Writes a child of the trie of return routes. It must not be reachable from the root in use.
     ///
     /// # Errors
@@ -342,15 +357,17 @@ impl Maps {
         Ok(())
     }
 
-    /// Takes the neighbours that the data path asked for: address, and interface it would be behind.
+    /// Takes neighbours that the data path asked for, not necessarily all: address, and interface it would be behind.
     ///
     /// # Errors
     ///
     /// See [`Maps::globals`].
     pub fn take_wanted(&mut self) -> Result<Vec<([u8; 4], u32)>, MapsError> {
+        // An iteration begins anew where the data path has just evicted the entry that it stands at.
         let wanted = self
             .wanted
             .iter()
+            .take(WANTED_AT_ONCE)
             .map(|entry| entry.map(|(address, ifindex)| (address.0, ifindex)));
         let wanted: Vec<_> = wanted
             .collect::<Result<_, _>>()
@@ -415,6 +432,7 @@ impl Maps {
             sum.reply_bytes += cpu.reply_bytes;
             sum.syns += cpu.syns;
             sum.syn_acks += cpu.syn_acks;
+            sum.asks += cpu.asks;
         }
         Ok(sum)
     }

@@ -13,7 +13,8 @@ pub struct Entry {
     pub listener: Listener,
     /// What is (to be) in the map.
     pub backend: Backend,
-    /// It served clients before this agent started, and no check has said anything yet.
+    /// It served clients before this agent started or its check was exchanged for another, and that check
+    /// has said nothing yet.
     pub presumed_up: bool,
 }
 

@@ -102,6 +102,13 @@ fn ports<'a>(keys: impl Iterator<Item = &'a EndpointKey4>) -> Box<PortFilter> {
 }
 
 impl State {
+    /// Forgets the tables that `desired` has no redirect for: no packet reads them any more, and the next
+    /// redirect in that place has another, whatever its generation.
+    pub fn forget_tables(&mut self, desired: &Self) {
+        self.tables
+            .retain(|redirect, _| desired.tables.contains_key(redirect));
+    }
+
     /// Notes that a write was made.
     pub fn note(&mut self, write: &Write) {
         match write {

@@ -40,8 +40,8 @@ pub struct RedirectState {
     pub book: SlotBook,
     /// Whether its clients go to the backup pool.
     pub using_backup: bool,
-    /// Those that `book` was last computed for.
-    candidates: Vec<Candidate>,
+    /// Those that `book` was last computed for, by this agent.
+    candidates: Option<Vec<Candidate>>,
 }
 
 /// What the checks say about a node's socket.
@@ -69,7 +69,8 @@ pub enum RelayError {
     /// Another key would send every client elsewhere.
     #[error(
         "hash-key differs from the key in use; with it every client would move to another node. Keep \
-         the key, or stop the relay with `redirector stop --detach` and start it again"
+         the key; to change it, start the agent with the old one, stop it with `redirector stop --detach`, \
+         and start it with the new one"
     )]
     KeyChange,
     /// More sockets than the map has room for.
@@ -251,8 +252,9 @@ impl Relay {
     }
 
     /// The round over recorded flows: settles slots, forgets backends that nothing names any more. Gives the
-    /// flows to be forgotten, which may be done once the new tables are in place.
-    pub fn round(&mut self, flows: &[(FlowKey4, Flow)], epoch: u32) -> Vec<FlowKey4> {
+    /// flows to be forgotten, which may be done once the new tables are in place, and to those only that
+    /// are still as they were read: a client may have used its port again meanwhile.
+    pub fn round(&mut self, flows: &[(FlowKey4, Flow)], epoch: u32) -> Vec<(FlowKey4, Flow)> {
         let mut redirect_of = HashMap::new();
         for (index, state) in &self.redirects {
             for listener in &state.listeners {
@@ -269,7 +271,7 @@ impl Relay {
                     live.entry(*index).or_default().push(entry);
                     named.insert(flow.backend);
                 }
-                _ => forgotten.push(*key),
+                _ => forgotten.push(*entry),
             }
         }
         for (index, state) in &mut self.redirects {
@@ -285,7 +287,7 @@ impl Relay {
             let settled = flows
                 .into_iter()
                 .filter(|(key, _)| !book[hash::slot_of(book.key(), key.client)].is_split());
-            forgotten.extend(settled.map(|(key, _)| *key));
+            forgotten.extend(settled);
         }
         self.forget_backends(&named);
         forgotten

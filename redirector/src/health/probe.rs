@@ -155,6 +155,17 @@ mod tests {
         assert!((50..1000).contains(&took.as_millis()), "{took:?}");
     }
 
+    #[tokio::test]
+    async fn an_agent_that_was_busy_for_longer_than_the_limit_does_not_fail_the_node() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = v4(listener.local_addr().unwrap());
+        let limit = Duration::from_millis(50);
+        let probe = tokio::spawn(tcp(address, limit));
+        tokio::task::yield_now().await;
+        std::thread::sleep(2 * limit);
+        assert_eq!(probe.await.unwrap().0, Outcome::Connected);
+    }
+
     #[test]
     fn a_fault_of_the_relay_says_nothing_about_the_node() {
         let outcome = Outcome::of_connect(&io::ErrorKind::AddrNotAvailable.into());

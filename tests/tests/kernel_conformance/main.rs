@@ -337,6 +337,8 @@ fn statistics_count_packets_bytes_and_attempts_per_backend() {
         to_vip(ON_2, SYN).build(),
         answer(2, ON_2, SYN | ACK).build(),
         data.build(),
+        to_vip(ON_2, ACK).build(),
+        to_vip(ON_2, RST).build(),
         answer(2, ON_2, RST).build(),
         answer(2, ON_2, ACK).build(),
     ];
@@ -351,8 +353,9 @@ fn statistics_count_packets_bytes_and_attempts_per_backend() {
         .expect("the map can be read");
     assert_eq!(
         (stats.forward_packets, stats.forward_bytes, stats.syns),
-        (2, 54 + 100, 1)
+        (4, 3 * 54 + 100, 1)
     );
+    assert_eq!(stats.asks, 2, "the SYN and the data");
     assert_eq!(
         (stats.reply_packets, stats.reply_bytes, stats.syn_acks),
         (3, 3 * 54, 1)

@@ -69,7 +69,7 @@ impl Relay {
                 listeners,
                 book,
                 using_backup: false,
-                candidates: Vec::new(),
+                candidates: None,
             };
             self.redirects.insert(index, state);
         }

@@ -70,9 +70,9 @@ impl Relay {
                 continue;
             };
             state.using_backup = using_backup;
-            if state.candidates != candidates || state.book.table().generation == 0 {
+            if state.candidates.as_ref() != Some(&candidates) {
                 state.book.retarget(&winners(self.key, &candidates), epoch);
-                state.candidates = candidates;
+                state.candidates = Some(candidates);
             }
         }
     }
