@@ -11,10 +11,10 @@ use crate::{
     wire::tcp_flag,
 };
 
-/// How far a client's acknowledgement may be beyond the node's SYN-ACK and still complete the handshake:
-/// the first one may get lost, and the node may have spoken since. It is small in the space of 2^32
-/// numbers, so that a client that lives on another node, woken by a spoofed SYN, is not taken for one
-/// that answers.
+/// How far a client's acknowledgement may be beyond the node's SYN-ACK and still complete the handshake. A
+/// node speaks before it only with TCP Fast Open (RFC 7413), which may send a whole window. It is small in
+/// the space of 2^32 numbers, so that a client that lives on another node, woken by a spoofed SYN, is not
+/// taken for one that answers.
 pub const HANDSHAKE_WINDOW: u32 = 1 << 16;
 
 /// The backend of a client's packet in a split slot, and how it was found.

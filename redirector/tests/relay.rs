@@ -18,15 +18,18 @@ const KEY: [u64; 2] = [3, 5];
 type Redirect<'a> = (&'a str, &'a str, &'a str, u16);
 
 fn config(pools: &[(&str, &[&str])], redirects: &[Redirect<'_>]) -> Config {
-    let mut text = "interfaces = [\"eth0\"]\n".to_owned();
-    for (pool, nodes) in pools {
-        text += &format!("[pool.{pool}]\nnodes = {nodes:?}\n");
-    }
-    for (name, listen, pool, port) in redirects {
-        text += &format!(
+    let pools = pools
+        .iter()
+        .map(|(pool, nodes)| format!("[pool.{pool}]\nnodes = {nodes:?}\n"));
+    let redirects = redirects.iter().map(|(name, listen, pool, port)| {
+        format!(
             "[redirect.{name}]\nlisten = [{listen:?}]\nforward-to = {{ pool = {pool:?}, port = {port} }}\n"
-        );
-    }
+        )
+    });
+    let text: String = std::iter::once("interfaces = [\"eth0\"]\n".to_owned())
+        .chain(pools)
+        .chain(redirects)
+        .collect();
     Config::parse("test", &text).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
 }
 
@@ -103,11 +106,13 @@ fn apply(held: &mut State, relay: &Relay) -> Vec<u16> {
         held.note(write);
     }
     held.forget_tables(&relay.desired());
-    let tables = writes.iter().filter_map(|write| match write {
-        Write::Table(index, _) => Some(*index),
-        _ => None,
-    });
-    tables.collect()
+    let mut tables = Vec::new();
+    for write in &writes {
+        if let Write::Table(index, _) = write {
+            tables.push(*index);
+        }
+    }
+    tables
 }
 
 const TWO: &[&str] = &["10.0.1.1", "10.0.1.2"];

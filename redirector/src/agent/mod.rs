@@ -6,12 +6,14 @@
 //! | `start.rs` | everything that must be right before something is attached |
 //! | `apply.rs` | desired state → maps |
 //! | `attachment.rs` | which interfaces the program is on, and how |
+//! | `reload.rs` | another configuration while packets run |
 //! | `status.rs` | what `show` and `explain` are told |
 //! | `clock.rs` | the data path's clock |
 
 mod apply;
 mod attachment;
 mod clock;
+mod reload;
 mod start;
 mod status;
 
@@ -24,7 +26,7 @@ use std::{
 
 use anyhow::Context as _;
 use aya_log::EbpfLogger;
-use redirector_common::abi::Globals;
+use redirector_common::{abi::Globals, verdict::Event};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
@@ -32,7 +34,6 @@ use tokio::{
 
 use self::{apply::Applied, attachment::Attachment, clock::Clock};
 use crate::{
-    config::Config,
     control::{Call, Request, Response, Server},
     datapath::{Datapath, detach, unpin},
     engine::{Relay, Traffic},
@@ -119,6 +120,8 @@ struct Agent {
     /// Counts the configurations applied.
     generation: u64,
     last_round: Instant,
+    /// How often a connection could not be recorded, as of the last round.
+    table_full: Option<u64>,
     log: EbpfLogger<&'static dyn log::Log>,
     _monitor: Monitor,
     _lock: start::PinLock,
@@ -298,8 +301,32 @@ impl Agent {
         if now.duration_since(self.last_round) >= ROUND.min(session / 4).max(TICK) {
             self.last_round = now;
             self.round();
+            self.warn_of_full_table();
+            // Kernels before 5.16 forget a neighbour that nobody asks for.
+            let view = Arc::clone(&self.views.borrow());
+            self.keep_neighbours(&view).await;
         }
         self.apply();
+    }
+
+    /// Says so when connections could not be recorded since the last round.
+    fn warn_of_full_table(&mut self) {
+        let full = match self.applied.maps.counters() {
+            Ok(counters) => counters.packets[Event::FlowTableFull.index()],
+            Err(error) => return log::error!("{error}"),
+        };
+        let before = self.table_full.replace(full);
+        if let Some(packets) = before
+            .and_then(|before| full.checked_sub(before))
+            .filter(|n| *n > 0)
+        {
+            log::warn!(
+                "the flow table is full ({} connections): {packets} packets of connections that could not \
+                 be recorded; they go on in a table that evicts the oldest. Raise flows.max, or lower \
+                 flows.session-timeout",
+                self.relay.config().flows.max
+            );
+        }
     }
 
     /// Looks whether nodes that are spoken to answer.
@@ -393,78 +420,6 @@ impl Agent {
                 )
             }
         }
-    }
-
-    /// Reads the configuration file again. A wrong one changes nothing.
-    async fn reload(&mut self) -> anyhow::Result<String> {
-        let config = Config::load(&self.options.config)?;
-        let current = self.relay.config();
-        // Everything that may be wrong is looked at before anything is changed.
-        self.relay.accepts(&config)?;
-        let view = Arc::clone(&self.views.borrow());
-        start::refuse_own_nodes(&view, &config)?;
-        if config.flows.max != current.flows.max {
-            log::warn!("flows.max takes effect after `redirector stop --detach` and a new start");
-        }
-        // An interface that was removed and made anew has lost the program.
-        let made_anew = self.attachments.iter().any(|attachment| {
-            let link = view.link_by_name(&attachment.interface);
-            link.is_none_or(|(ifindex, _)| ifindex != attachment.ifindex)
-        });
-        if config.interfaces != current.interfaces
-            || config.xdp_mode != current.xdp_mode
-            || made_anew
-        {
-            self.reattach(&view, &config)?;
-        }
-        self.relay
-            .reconfigure(config, self.epoch(), Instant::now())?;
-        self.generation += 1;
-        self.scheduler.set_targets(self.relay.targets());
-        self.follow_network().await;
-        Ok(format!("{} is in force", self.options.config.display()))
-    }
-
-    /// Attaches to what `config` names, then leaves the rest. Where an interface refuses, those that were
-    /// new are left again.
-    fn reattach(&mut self, view: &NetView, config: &Config) -> anyhow::Result<()> {
-        let mut attachments = Vec::new();
-        for (interface, ifindex) in attachment::find(view, &config.interfaces)? {
-            let attached = attachment::attach_to(
-                &mut self.datapath,
-                &interface,
-                ifindex,
-                config.xdp_mode,
-                &self.options.pin_dir,
-            );
-            match attached {
-                Ok(attachment) => attachments.push(attachment),
-                Err(error) => {
-                    self.reattached_in_part(attachments)?;
-                    return Err(error);
-                }
-            }
-        }
-        let kept =
-            |old: &&Attachment| !attachments.iter().any(|new| new.interface == old.interface);
-        for old in self.attachments.iter().filter(kept) {
-            detach(&old.interface, old.mode, &self.options.pin_dir)?;
-            log::info!("{}: detached", old.interface);
-        }
-        self.attachments = attachments;
-        Ok(())
-    }
-
-    /// Leaves those of `attachments` whose interfaces are not in use, and notes the mode of the others.
-    fn reattached_in_part(&mut self, attachments: Vec<Attachment>) -> anyhow::Result<()> {
-        for new in attachments {
-            let mut old = self.attachments.iter_mut();
-            match old.find(|old| old.interface == new.interface) {
-                Some(old) => *old = new,
-                None => detach(&new.interface, new.mode, &self.options.pin_dir)?,
-            }
-        }
-        Ok(())
     }
 }
 

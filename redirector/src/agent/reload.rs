@@ -1,0 +1,84 @@
+//! Another configuration while packets run: all of it, or nothing.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    Agent,
+    attachment::{self, Attachment},
+    start,
+};
+use crate::{config::Config, datapath::detach, net::view::NetView};
+
+impl Agent {
+    /// Reads the configuration file again. A wrong one changes nothing.
+    pub(super) async fn reload(&mut self) -> anyhow::Result<String> {
+        let config = Config::load(&self.options.config)?;
+        let current = self.relay.config();
+        // Everything that may be wrong is looked at before anything is changed.
+        self.relay.accepts(&config)?;
+        let view = Arc::clone(&self.views.borrow());
+        start::refuse_own_nodes(&view, &config)?;
+        if config.flows.max != current.flows.max {
+            log::warn!("flows.max takes effect after `redirector stop --detach` and a new start");
+        }
+        // An interface that was removed and made anew has lost the program.
+        let made_anew = self.attachments.iter().any(|attachment| {
+            let link = view.link_by_name(&attachment.interface);
+            link.is_none_or(|(ifindex, _)| ifindex != attachment.ifindex)
+        });
+        if config.interfaces != current.interfaces
+            || config.xdp_mode != current.xdp_mode
+            || made_anew
+        {
+            self.reattach(&view, &config)?;
+        }
+        self.relay
+            .reconfigure(config, self.epoch(), Instant::now())?;
+        self.generation += 1;
+        self.scheduler.set_targets(self.relay.targets());
+        self.follow_network().await;
+        Ok(format!("{} is in force", self.options.config.display()))
+    }
+
+    /// Attaches to what `config` names, then leaves the rest. Where an interface refuses, those that were
+    /// new are left again.
+    fn reattach(&mut self, view: &NetView, config: &Config) -> anyhow::Result<()> {
+        let mut attachments = Vec::new();
+        for (interface, ifindex) in attachment::find(view, &config.interfaces)? {
+            let attached = attachment::attach_to(
+                &mut self.datapath,
+                &interface,
+                ifindex,
+                config.xdp_mode,
+                &self.options.pin_dir,
+            );
+            match attached {
+                Ok(attachment) => attachments.push(attachment),
+                Err(error) => {
+                    self.reattached_in_part(attachments)?;
+                    return Err(error);
+                }
+            }
+        }
+        let kept =
+            |old: &&Attachment| !attachments.iter().any(|new| new.interface == old.interface);
+        for old in self.attachments.iter().filter(kept) {
+            detach(&old.interface, old.mode, &self.options.pin_dir)?;
+            log::info!("{}: detached", old.interface);
+        }
+        self.attachments = attachments;
+        Ok(())
+    }
+
+    /// Leaves those of `attachments` whose interfaces are not in use, and notes the mode of the others.
+    fn reattached_in_part(&mut self, attachments: Vec<Attachment>) -> anyhow::Result<()> {
+        for new in attachments {
+            let mut old = self.attachments.iter_mut();
+            match old.find(|old| old.interface == new.interface) {
+                Some(old) => *old = new,
+                None => detach(&new.interface, new.mode, &self.options.pin_dir)?,
+            }
+        }
+        Ok(())
+    }
+}
