@@ -56,6 +56,10 @@ fn main() -> anyhow::Result<()> {
             figure.name, figure.own_ns, figure.times_floor, figure.spread.0, figure.spread.1
         );
     }
+    println!(
+        "64k clients against one, whole packet: forward {:.2}x, reply {:.2}x",
+        report.forward_many_over_one, report.reply_many_over_one
+    );
     if let Some(instructions) = report.verified_instructions {
         println!("verifier: {instructions} instructions of 1,000,000");
     }
