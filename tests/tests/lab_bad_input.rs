@@ -136,7 +136,7 @@ fn two_redirects_on_one_address_and_port_are_refused() -> Result<()> {
 #[test]
 fn without_privileges_it_says_which_are_missing() -> Result<()> {
     let lab = small_lab()?;
-    let agent = Agent::prepare(&lab, &good())?;
+    let agent = Agent::prepare(&lab, &good())?.readable_by_all(&lab)?;
     let mut command = lab.relay().command("setpriv");
     command
         .args([

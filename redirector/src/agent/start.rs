@@ -115,8 +115,8 @@ struct Prepared {
 }
 
 impl Prepared {
-    /// Tables first, then the program that reads them; nothing that can fail comes after that. Where an interface refuses, those before it are
-    /// left again.
+    /// Tables first, then the program that reads them; nothing that can fail comes after that. Where an
+    /// interface refuses, those before it are left again.
     fn new(
         datapath: &mut Datapath,
         config: Config,

@@ -17,7 +17,9 @@ pub struct Object(Cow<'static, [u8]>);
 #[derive(Debug, Error)]
 pub enum ObjectError {
     /// The named file can't be read.
-    #[error("cannot read the BPF object {path}: {cause}; build it with `cargo xtask build`")]
+    #[error(
+        "cannot read the BPF object {path}: {cause}; `cargo xtask build` makes it as target/bpf/redirector.o"
+    )]
     Read {
         /// The file.
         path: PathBuf,

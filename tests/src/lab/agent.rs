@@ -128,6 +128,24 @@ impl Agent {
         Ok(agent)
     }
 
+    /// The same with copies of program and object that every user can read, wherever the tree was cloned to.
+    ///
+    /// # Errors
+    /// When they can't be copied.
+    pub fn readable_by_all(mut self, lab: &Lab) -> Result<Self> {
+        let copy = |from: &Path, name: &str| {
+            let to = lab.workspace.file(name);
+            std::fs::copy(from, &to)
+                .with_context(|| format!("can't copy {} to {}", from.display(), to.display()))?;
+            anyhow::Ok(to)
+        };
+        self.program = copy(&self.program, "redirector")?;
+        if let Some(object) = &self.object {
+            self.object = Some(copy(object, "redirector.o")?);
+        }
+        Ok(self)
+    }
+
     /// The program and arguments of `redirector run`, in the relay.
     pub fn run_command(&self) -> Command {
         let mut command = Command::new("ip");
