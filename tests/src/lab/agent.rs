@@ -135,7 +135,7 @@ impl Agent {
     pub fn readable_by_all(mut self, lab: &Lab) -> Result<Self> {
         let copy = |from: &Path, name: &str| {
             let to = lab.workspace.file(name);
-            std::fs::copy(from, &to)
+            fs::copy(from, &to)
                 .with_context(|| format!("can't copy {} to {}", from.display(), to.display()))?;
             anyhow::Ok(to)
         };
