@@ -74,8 +74,9 @@ pub struct HostTables {
     pub ingress: u32,
     /// Ways back to clients, from their SYNs.
     pub ways_back: RefCell<BTreeMap<[u8; 4], NextHop>>,
-    /// What the kernel would say where the trie says nothing; `Unknown` for an on-link client whose
-    /// neighbour entry it does not have.
+    /// On-link clients whose neighbour entries the kernel lacks, and the interfaces that it has them at.
+    pub strangers: BTreeMap<[u8; 4], u32>,
+    /// What the kernel would say where the trie says nothing.
     pub kernel_routes: BTreeMap<[u8; 4], ReturnHop>,
     /// Events by their index.
     pub events: RefCell<BTreeMap<usize, u64>>,
@@ -99,6 +100,7 @@ impl Default for HostTables {
             return_hops: Vec::new(),
             ingress: 0,
             ways_back: RefCell::default(),
+            strangers: BTreeMap::new(),
             kernel_routes: BTreeMap::new(),
             events: RefCell::default(),
             stats: RefCell::default(),
@@ -197,15 +199,14 @@ impl Tables for HostTables {
                 .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop)),
             TRIE_ASK_KERNEL | TRIE_CHILD.. => {
                 self.count(Event::ReturnHopAsked);
-                match self.kernel_routes.get(&client) {
-                    Some(ReturnHop::Unknown) => self
-                        .ways_back
-                        .borrow()
-                        .get(&client)
-                        .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop)),
-                    Some(known) => *known,
-                    None => ReturnHop::Unknown,
+                if let Some(known) = self.kernel_routes.get(&client) {
+                    return *known;
                 }
+                self.ways_back
+                    .borrow()
+                    .get(&client)
+                    .filter(|hop| self.strangers.get(&client) == Some(&hop.ifindex))
+                    .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop))
             }
         }
     }

@@ -60,15 +60,17 @@ pub trait Tables {
     /// Notes that a client's SYN came in with these link-layer addresses, if its address is not among the
     /// mirrored routes. When the kernel does not know the neighbour either, the answer takes this way: the
     /// neighbour is asked for at the same moment, but a SYN-ACK can't wait and would come again only after
-    /// a second. Only a host on the same link can pretend here, as it can with ARP.
+    /// a second. It is taken only by the interface that the kernel's route to the client names, so only a host
+    /// on the client's own link can pretend, as it can with ARP.
     fn note_way_back(&self, client: [u8; 4], from: &Ethernet);
 
     /// Counts an event.
     fn count(&self, event: Event);
 
-    /// Counts a packet of `bytes` sent to backend `id`; `syn` when it is an attempt to connect.
+    /// Counts a packet sent to backend `id`; `bytes` from the Ethernet header on.
     fn count_forward(&self, id: u16, bytes: usize, packet: &Packet);
 
-    /// Counts a packet of `bytes` answered by backend `id`; `syn_ack` when it accepts a connection.
+    /// Counts a packet answered by backend `id`; `bytes` from the Ethernet header on, `syn_ack` when it
+    /// accepts a connection.
     fn count_reply(&self, id: u16, bytes: usize, syn_ack: bool);
 }

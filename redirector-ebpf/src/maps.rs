@@ -196,6 +196,7 @@ impl<'a> KernelTables<'a> {
                 // SAFETY: copied at once; an entry reused meanwhile is another client's way, on which
                 // this one packet is lost.
                 unsafe { WAYS_BACK4.get(client) }
+                    .filter(|hop| hop.ifindex == query.ifindex)
                     .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop))
             }
             _ => ReturnHop::Unknown,
@@ -213,9 +214,8 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn endpoint(&self, key: &EndpointKey4) -> Option<&Endpoint> {
-        // SAFETY: an entry removed while a packet is being processed may be reused only after an RCU
-        // grace period on kernels before 6.x or read as another endpoint's; either way it is bytes of
-        // a valid `Endpoint`, and the agent removes endpoints only after their redirect.
+        // SAFETY: an entry that is removed while this packet is processed may be read as another's that
+        // takes its place; any bytes are a valid `Endpoint`, and its indices are looked up with bounds.
         unsafe { ENDPOINTS4.get(key) }
     }
 

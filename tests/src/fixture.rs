@@ -167,10 +167,10 @@ pub fn host_tables() -> HostTables {
     let root = |network: &[u8]| usize::from(u16::from_be_bytes([network[0], network[1]]));
     tables.return_root.entries[root(&RELAY)] = TRIE_CHILD | 2;
     tables.return_root.entries[root(&LOST_NETWORK)] = TRIE_CHILD | 3;
+    tables.strangers = [(KERNEL_STRANGER, CLIENT_IFINDEX)].into();
     tables.kernel_routes = [
         (KERNEL_CLIENT, ReturnHop::Via(KERNEL_HOP)),
         (KERNEL_LOCAL, ReturnHop::Local),
-        (KERNEL_STRANGER, ReturnHop::Unknown),
     ]
     .into();
     tables

@@ -236,11 +236,6 @@ impl Relay {
         fell_silent
     }
 
-    /// Whether a node is silent while it is spoken to.
-    pub fn is_silent(&self, id: u16) -> bool {
-        self.silent.contains(&id)
-    }
-
     /// Every node of every pool of every redirect: name and address.
     fn members(&self) -> impl Iterator<Item = (&Redirect, usize, (String, Ipv4Addr))> {
         self.config.redirects.iter().flat_map(move |redirect| {

@@ -302,6 +302,15 @@ fn the_first_answer_to_an_unknown_client_on_the_link_takes_the_way_its_syn_came(
         ..to_vip(ON_1, SYN)
     };
     program
+        .run(&syn.build(), NODE_IFINDEX)
+        .expect("the program runs");
+    let got = verdict(&mut program, &answer, NODE_IFINDEX);
+    assert_eq!(
+        got,
+        Verdict::DropNoReturnHop,
+        "somebody at another interface pretends"
+    );
+    program
         .run(&syn.build(), CLIENT_IFINDEX)
         .expect("the program runs");
     let sent = program
