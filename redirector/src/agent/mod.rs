@@ -19,6 +19,7 @@ mod status;
 
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -40,7 +41,7 @@ use crate::{
     health::{Health, Observation, Scheduler, log_line::ChangeLine},
     net::{
         monitor::Monitor,
-        resolve::{neighbour_of, resolve},
+        resolve::{resolve, way_to},
         solicit::Solicitor,
         view::NetView,
     },
@@ -236,13 +237,14 @@ impl Agent {
     }
 
     /// The neighbours by which the nodes are reached.
-    fn neighbours(&self) -> BTreeSet<(u32, std::net::Ipv4Addr)> {
+    fn neighbours(&self) -> BTreeSet<(u32, IpAddr)> {
         let view = self.views.borrow();
         let allowed = self.allowed();
         self.relay
             .backends()
             .iter()
-            .filter_map(|(_, entry)| neighbour_of(&view, *entry.address.ip(), &allowed).ok())
+            .filter_map(|(_, entry)| way_to(&view, (*entry.address.ip()).into(), &allowed).ok())
+            .map(|way| (way.ifindex, way.neighbour))
             .collect()
     }
 
@@ -250,7 +252,7 @@ impl Agent {
         let view = Arc::clone(&self.views.borrow_and_update());
         let allowed = self.allowed();
         self.relay.reach(
-            |address| resolve(&view, address, &allowed).ok(),
+            |address| resolve(&view, address.into(), &allowed).ok(),
             self.epoch(),
         );
         if let Err(error) = self.applied.route(&view, &allowed) {
@@ -290,7 +292,7 @@ impl Agent {
         match self.applied.maps.take_wanted() {
             Ok(wanted) => {
                 for (address, ifindex) in wanted {
-                    if let Err(error) = self.solicitor.solicit(ifindex, address.into()).await {
+                    if let Err(error) = self.solicitor.solicit(ifindex, address).await {
                         log::debug!("{error}");
                     }
                 }

@@ -152,7 +152,7 @@ impl Prepared {
         let xdp_mode = config.xdp_mode;
         let mut relay = Relay::new(config, random_key()?, found, epoch, now)?;
         relay.reach(
-            |address: Ipv4Addr| resolve(view, address, &allowed).ok(),
+            |address: Ipv4Addr| resolve(view, address.into(), &allowed).ok(),
             epoch,
         );
         applied.apply(&relay)?;
@@ -183,7 +183,7 @@ impl Prepared {
 pub(super) fn refuse_own_nodes(view: &NetView, config: &Config) -> anyhow::Result<()> {
     for pool in &config.pools {
         for node in &pool.nodes {
-            if view.is_own(node.address) {
+            if view.is_own(node.address.into()) {
                 bail!(
                     "node {} of pool {} has the address {}, which is this relay's own; a node is another \
                      host",
@@ -201,7 +201,7 @@ pub(super) fn refuse_own_nodes(view: &NetView, config: &Config) -> anyhow::Resul
 fn warn_of_the_host(view: &NetView, config: &Config) {
     for redirect in &config.redirects {
         for listen in &redirect.listen {
-            if !view.is_own(*listen.ip()) {
+            if !view.is_own((*listen.ip()).into()) {
                 log::warn!(
                     "redirect {}: {} is not an address of this host; nobody answers ARP for it here, so \
                      clients must be routed here",

@@ -21,7 +21,7 @@ use crate::{
     },
     engine::RedirectState,
     health::{Health, Tracker},
-    net::resolve::neighbour_of,
+    net::resolve::way_to,
 };
 
 impl Agent {
@@ -140,7 +140,7 @@ impl Agent {
             return None;
         }
         let view = self.views.borrow();
-        let neighbour = neighbour_of(&view, *entry.address.ip(), &self.allowed());
+        let neighbour = way_to(&view, (*entry.address.ip()).into(), &self.allowed());
         let mac = backend
             .hop
             .destination
@@ -148,7 +148,7 @@ impl Agent {
             .join(":");
         Some(NextHopStatus {
             interface: view.link_name(backend.hop.ifindex),
-            neighbour: neighbour.map_or(*entry.address.ip(), |(_, address)| address),
+            neighbour: neighbour.map_or((*entry.address.ip()).into(), |way| way.neighbour),
             mac,
         })
     }

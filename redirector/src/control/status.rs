@@ -206,7 +206,7 @@ pub struct NextHopStatus {
     /// The interface.
     pub interface: String,
     /// Address of the neighbour: the node itself, or a gateway.
-    pub neighbour: Ipv4Addr,
+    pub neighbour: std::net::IpAddr,
     /// Link-layer address of the neighbour, as `02:00:00:00:00:01`.
     pub mac: String,
 }

@@ -19,10 +19,21 @@ use super::{
 const PROGRAM: &str = "redirector";
 
 /// Maps that outlive the agent.
-const PINNED: [&str; 15] = [
+const PINNED: [&str; 26] = [
     map::GLOBALS,
     map::PORT_FILTER,
     map::ENDPOINTS4,
+    map::ENDPOINTS6,
+    map::LISTENERS,
+    map::FLOWS6,
+    map::EMBRYOS6,
+    map::FRAGMENTED4,
+    map::FRAGMENTED6,
+    map::RETURN_ROOT6,
+    map::RETURN_NODES6,
+    map::NEIGHBOURS6,
+    map::WANTED6,
+    map::WAYS_BACK6,
     map::SLOT_TABLES,
     map::BACKENDS,
     map::FLOWS4,
@@ -106,6 +117,7 @@ pub fn load(
     kernel::check()?;
     let mut loader = EbpfLoader::new();
     loader.map_max_entries(map::FLOWS4, flows);
+    loader.map_max_entries(map::FLOWS6, flows);
     let mut adopted = false;
     if let Some(pin_directory) = pin_directory {
         adopted = versioned(pin_directory).join(map::GLOBALS).exists();

@@ -1,6 +1,6 @@
 //! Every map, typed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::{
     Ebpf,
@@ -9,11 +9,11 @@ use aya::{
 use bytemuck::{TransparentWrapper as _, Zeroable as _};
 use redirector_common::abi::{
     Backend, BackendStats, COUNTER_SLOTS, Counters, Endpoint, EndpointKey4, Flow, FlowKey4,
-    Globals, NextHop, PortFilter, SlotTable, TrieNode, TrieRoot, map,
+    Globals, Listener, PortFilter, SlotTable, map,
 };
 use thiserror::Error;
 
-use super::plain::Plain;
+use super::{plain::Plain, returns::Returns};
 
 /// A map could not be read or written.
 #[derive(Debug, Error)]
@@ -24,11 +24,11 @@ pub struct MapsError {
     cause: anyhow::Error,
 }
 
-/// Neighbours that are asked for at a time, so that a flood of unknown clients can't hold up the agent.
+/// Neighbours of each family that are asked for at a time, so that a flood of unknown clients can't hold up the
+/// agent.
 const WANTED_AT_ONCE: usize = 256;
 
 type TableMap = Array<MapData, Plain<SlotTable>>;
-type RootMap = Array<MapData, Plain<TrieRoot>>;
 
 /// The maps of a loaded program.
 ///
@@ -41,22 +41,22 @@ pub struct Maps {
     endpoints: HashMap<MapData, Plain<EndpointKey4>, Plain<Endpoint>>,
     slot_tables: ArrayOfMaps<MapData, TableMap>,
     tables: BTreeMap<u16, Buffers<TableMap>>,
+    listeners: Array<MapData, Plain<Listener>>,
     backends: Array<MapData, Plain<Backend>>,
     flows: HashMap<MapData, Plain<FlowKey4>, Plain<Flow>>,
-    return_root: ArrayOfMaps<MapData, RootMap>,
-    root: Buffers<RootMap>,
-    return_nodes: Array<MapData, Plain<TrieNode>>,
-    return_hops: Array<MapData, Plain<NextHop>>,
-    wanted: HashMap<MapData, Plain<[u8; 4]>, u32>,
+    /// Ways back to clients.
+    pub returns: Returns,
+    wanted4: HashMap<MapData, Plain<[u8; 4]>, u32>,
+    wanted6: HashMap<MapData, Plain<[u8; 16]>, u32>,
     tx_ports: DevMapHash<MapData>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     backend_stats: PerCpuArray<MapData, Plain<BackendStats>>,
 }
 
 /// The map that packets read and the one that they don't.
-struct Buffers<M> {
-    in_use: Option<M>,
-    spare: Option<M>,
+pub(super) struct Buffers<M> {
+    pub(super) in_use: Option<M>,
+    pub(super) spare: Option<M>,
 }
 
 impl<M> Default for Buffers<M> {
@@ -69,7 +69,7 @@ impl<M> Default for Buffers<M> {
 }
 
 /// Makes the error of one access.
-fn failed(action: &'static str, name: &'static str) -> impl Fn(MapError) -> MapsError {
+pub(super) fn failed(action: &'static str, name: &'static str) -> impl Fn(MapError) -> MapsError {
     move |cause| MapsError {
         action,
         name,
@@ -77,7 +77,7 @@ fn failed(action: &'static str, name: &'static str) -> impl Fn(MapError) -> Maps
     }
 }
 
-fn take<M: TryFrom<Map, Error = MapError>>(
+pub(super) fn take<M: TryFrom<Map, Error = MapError>>(
     ebpf: &mut Ebpf,
     name: &'static str,
 ) -> Result<M, MapsError> {
@@ -109,13 +109,12 @@ impl Maps {
             endpoints: take(ebpf, map::ENDPOINTS4)?,
             slot_tables: take(ebpf, map::SLOT_TABLES)?,
             tables: BTreeMap::new(),
+            listeners: take(ebpf, map::LISTENERS)?,
             backends: take(ebpf, map::BACKENDS)?,
             flows: take(ebpf, map::FLOWS4)?,
-            return_root: take(ebpf, map::RETURN_ROOT)?,
-            root: Buffers::default(),
-            return_nodes: take(ebpf, map::RETURN_NODES)?,
-            return_hops: take(ebpf, map::RETURN_HOPS)?,
-            wanted: take(ebpf, map::WANTED4)?,
+            returns: Returns::take(ebpf)?,
+            wanted4: take(ebpf, map::WANTED4)?,
+            wanted6: take(ebpf, map::WANTED6)?,
             tx_ports: take(ebpf, map::TX_PORTS)?,
             counters: take(ebpf, map::COUNTERS)?,
             backend_stats: take(ebpf, map::BACKEND_STATS)?,
@@ -256,6 +255,17 @@ impl Maps {
             .map_err(failed("write", map::BACKENDS))
     }
 
+    /// Writes a listener.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn set_listener(&mut self, number: u16, listener: &Listener) -> Result<(), MapsError> {
+        self.listeners
+            .set(u32::from(number), Plain::wrap_ref(listener), 0)
+            .map_err(failed("write", map::LISTENERS))
+    }
+
     /// All recorded flows, in no order. Flows that come or go meanwhile may be missed.
     ///
     /// # Errors
@@ -315,66 +325,14 @@ impl Maps {
         Ok(())
     }
 
-    /// Writes a child of the trie of return routes. It must not be reachable from the root in use.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn set_return_node(&mut self, index: u16, node: &TrieNode) -> Result<(), MapsError> {
-        self.return_nodes
-            .set(u32::from(index), Plain::wrap_ref(node), 0)
-            .map_err(failed("write", map::RETURN_NODES))
-    }
-
-    /// Writes a next hop of the return routes. It must not be reachable from the root in use.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn set_return_hop(&mut self, index: u16, hop: &NextHop) -> Result<(), MapsError> {
-        self.return_hops
-            .set(u32::from(index), Plain::wrap_ref(hop), 0)
-            .map_err(failed("write", map::RETURN_HOPS))
-    }
-
-    /// Puts a root of the return routes in place, all at once.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`]; the old root stays in place then.
-    pub fn set_return_root(&mut self, root: &TrieRoot) -> Result<(), MapsError> {
-        let mut spare = match self.root.spare.take() {
-            Some(spare) => spare,
-            None => RootMap::create(1, 0).map_err(failed("create", map::RETURN_ROOT))?,
-        };
-        spare
-            .set(0, Plain::wrap_ref(root), 0)
-            .map_err(failed("write", map::RETURN_ROOT))?;
-        self.return_root
-            .set(0, &spare, 0)
-            .map_err(failed("write", map::RETURN_ROOT))?;
-        self.root.spare = self.root.in_use.replace(spare);
-        Ok(())
-    }
-
     /// Takes neighbours that the data path asked for, not necessarily all: address, and interface it would be behind.
     ///
     /// # Errors
     ///
     /// See [`Maps::globals`].
-    pub fn take_wanted(&mut self) -> Result<Vec<([u8; 4], u32)>, MapsError> {
-        // An iteration begins anew where the data path has just evicted the entry that it stands at.
-        let wanted = self
-            .wanted
-            .iter()
-            .take(WANTED_AT_ONCE)
-            .map(|entry| entry.map(|(address, ifindex)| (address.0, ifindex)));
-        let wanted: Vec<_> = wanted
-            .collect::<Result<_, _>>()
-            .map_err(failed("read", map::WANTED4))?;
-        for (address, _) in &wanted {
-            remove_any(&mut self.wanted, Plain::wrap_ref(address), map::WANTED4)?;
-        }
+    pub fn take_wanted(&mut self) -> Result<Vec<(IpAddr, u32)>, MapsError> {
+        let mut wanted = take_some(&mut self.wanted4, map::WANTED4)?;
+        wanted.extend(take_some(&mut self.wanted6, map::WANTED6)?);
         Ok(wanted)
     }
 
@@ -438,8 +396,27 @@ impl Maps {
     }
 }
 
+fn take_some<A: bytemuck::Pod + Into<IpAddr>>(
+    map: &mut HashMap<MapData, Plain<A>, u32>,
+    name: &'static str,
+) -> Result<Vec<(IpAddr, u32)>, MapsError> {
+    // An iteration begins anew where the data path has just evicted the entry that it stands at.
+    let wanted: Vec<_> = map
+        .iter()
+        .take(WANTED_AT_ONCE)
+        .collect::<Result<_, _>>()
+        .map_err(failed("read", name))?;
+    for (address, _) in &wanted {
+        remove_any(map, address, name)?;
+    }
+    Ok(wanted
+        .into_iter()
+        .map(|(address, ifindex)| (address.0.into(), ifindex))
+        .collect())
+}
+
 /// Removes an entry; one that is not there is no error.
-fn remove_any<K: aya::Pod, V: aya::Pod>(
+pub(super) fn remove_any<K: aya::Pod, V: aya::Pod>(
     map: &mut HashMap<MapData, K, V>,
     key: &K,
     name: &'static str,

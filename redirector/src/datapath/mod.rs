@@ -6,6 +6,7 @@
 //! | `object.rs` | where the program comes from |
 //! | `load.rs` | program and maps, fresh or adopted from pins |
 //! | `maps.rs` | every map, typed |
+//! | `returns.rs` | those of the ways back to clients |
 //! | `attach.rs` | links to interfaces, pinned so that forwarding outlives the agent |
 //! | `plain.rs` | the one `unsafe` line of the agent: ABI structures are plain bytes |
 //!
@@ -18,9 +19,11 @@ mod load;
 mod maps;
 mod object;
 mod plain;
+mod returns;
 
 pub use attach::{Attached, Mode, attach, detach, pinned};
 pub use kernel::KernelError;
 pub use load::{Datapath, LoadError, load, unpin};
 pub use maps::{Maps, MapsError};
 pub use object::{Object, ObjectError};
+pub use returns::Returns;

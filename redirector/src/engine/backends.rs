@@ -51,7 +51,7 @@ impl Backends {
         }
         let limit = u16::try_from(MAX_BACKENDS).unwrap_or(u16::MAX);
         let id = (1..limit).find(|id| !self.entries.contains_key(id))?;
-        let backend = Backend::new(address.ip().octets(), address.port());
+        let backend = Backend::new((*address.ip()).into(), address.port());
         self.entries.insert(
             id,
             Entry {

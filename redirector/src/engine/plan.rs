@@ -7,13 +7,17 @@
 use std::collections::BTreeMap;
 
 use bytemuck::Zeroable as _;
-use redirector_common::abi::{Backend, ENDPOINT_LISTENER, Endpoint, EndpointKey4, PortFilter};
+use redirector_common::abi::{
+    Backend, ENDPOINT_LISTENER, Endpoint, EndpointKey4, Listener, PortFilter,
+};
 
 /// What the maps should hold, or what they do hold. Slot tables are stood for by their generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// Listeners and nodes' sockets.
     pub endpoints: BTreeMap<EndpointKey4, Endpoint>,
+    /// Listeners by number. Their entries are overwritten, never removed: a fragment may name them still.
+    pub listeners: BTreeMap<u16, Listener>,
     /// Backends by id.
     pub backends: BTreeMap<u16, Backend>,
     /// Generation of each redirect's slot table.
@@ -23,6 +27,8 @@ pub struct State {
 /// One write to the maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
+    /// Write a listener.
+    Listener(u16, Listener),
     /// Write a backend.
     Backend(u16, Backend),
     /// Put the slot table of a redirect in place; its generation.
@@ -48,6 +54,11 @@ pub fn plan(held: &State, desired: &State) -> Vec<Write> {
     for (redirect, generation) in &desired.tables {
         if held.tables.get(redirect) != Some(generation) {
             writes.push(Write::Table(*redirect, *generation));
+        }
+    }
+    for (number, listener) in &desired.listeners {
+        if held.listeners.get(number) != Some(listener) {
+            writes.push(Write::Listener(*number, *listener));
         }
     }
     let before = ports(held.endpoints.keys());
@@ -91,10 +102,10 @@ pub fn plan(held: &State, desired: &State) -> Vec<Write> {
     writes
 }
 
-/// The set of the endpoints' ports.
+/// The set of the endpoints' ports; an address as such has none.
 fn ports<'a>(keys: impl Iterator<Item = &'a EndpointKey4>) -> Box<PortFilter> {
     let mut filter: Box<PortFilter> = Box::new(PortFilter::zeroed());
-    for key in keys {
+    for key in keys.filter(|key| key.protocol != 0) {
         let port = u16::from_be_bytes(key.port);
         filter.words[usize::from(port >> 6)] |= 1 << (port & 63);
     }
@@ -112,6 +123,9 @@ impl State {
     /// Notes that a write was made.
     pub fn note(&mut self, write: &Write) {
         match write {
+            Write::Listener(number, listener) => {
+                self.listeners.insert(*number, *listener);
+            }
             Write::Backend(id, backend) => {
                 self.backends.insert(*id, *backend);
             }
@@ -150,14 +164,15 @@ mod tests {
     fn state(nodes: &[u8]) -> State {
         let mut state = State::default();
         state.tables.insert(0, u32::try_from(nodes.len()).unwrap());
-        state
-            .endpoints
-            .insert(key(1, 1080), Endpoint::listener([10, 0, 0, 1], 1080, 0, 1));
+        state.endpoints.insert(
+            key(1, 1080),
+            Endpoint::listener([10, 0, 0, 1].into(), 1080, 0, 1, 0),
+        );
         for node in nodes {
-            let backend = Backend::new([10, 0, 0, *node], 1081);
+            let backend = Backend::new([10, 0, 0, *node].into(), 1081);
             let id = u16::from(*node);
             state.backends.insert(id, backend);
-            let endpoint = Endpoint::node(&backend, id, [10, 0, 0, 1], 1080, 0, 1);
+            let endpoint = Endpoint::node(&backend, id, [10, 0, 0, 1].into(), 1080, 0, 1, 0);
             state.endpoints.insert(key(*node, 1081), endpoint);
         }
         state

@@ -6,12 +6,12 @@ mod retarget;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     time::Instant,
 };
 
 use redirector_common::{
-    abi::{Backend, Endpoint, EndpointKey4, Flow, FlowKey4, NextHop, SlotTable},
+    abi::{self as data_path, Backend, Endpoint, EndpointKey4, Flow, FlowKey4, NextHop, SlotTable},
     hash,
     wire::protocol,
 };
@@ -313,18 +313,27 @@ impl Relay {
                 .tables
                 .insert(*index, redirect.book.table().generation);
             for listener in &redirect.listeners {
-                let (ip, port) = (listener.address.ip().octets(), listener.address.port());
-                let endpoint = Endpoint::listener(ip, port, *index, listener.id);
+                let (ip, port) = (IpAddr::V4(*listener.address.ip()), listener.address.port());
+                let entry = data_path::Listener::new(ip, port, protocol::TCP, *index, 0);
+                state.listeners.insert(listener.id, entry);
+                let endpoint = Endpoint::listener(ip, port, *index, listener.id, 0);
                 state.endpoints.insert(key_of(listener.address), endpoint);
+                let vip = Endpoint::vip(*index, listener.id, 0);
+                state.endpoints.insert(address_key(listener.address), vip);
             }
         }
         for (id, entry) in self.backends.iter() {
             state.backends.insert(id, entry.backend);
-            let listener = entry.listener;
-            let (ip, port) = (listener.address.ip().octets(), listener.address.port());
-            let endpoint =
-                Endpoint::node(&entry.backend, id, ip, port, listener.redirect, listener.id);
+            let Listener {
+                address,
+                redirect,
+                id: listener,
+            } = entry.listener;
+            let (ip, port) = (IpAddr::V4(*address.ip()), address.port());
+            let endpoint = Endpoint::node(&entry.backend, id, ip, port, redirect, listener, 0);
             state.endpoints.insert(key_of(entry.address), endpoint);
+            let node = Endpoint::node_address(0);
+            state.endpoints.insert(address_key(entry.address), node);
         }
         state
     }
@@ -352,6 +361,14 @@ fn timeouts(config: &Config) -> Timeouts {
 
 fn socket(key: EndpointKey4) -> SocketAddrV4 {
     SocketAddrV4::new(key.address.into(), u16::from_be_bytes(key.port))
+}
+
+/// The key of an address as such, whatever the port and protocol.
+fn address_key(address: SocketAddrV4) -> EndpointKey4 {
+    EndpointKey4 {
+        address: address.ip().octets(),
+        ..EndpointKey4::default()
+    }
 }
 
 fn key_of(address: SocketAddrV4) -> EndpointKey4 {

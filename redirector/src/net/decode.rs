@@ -5,9 +5,9 @@
     reason = "the kernel's attributes are many and grow; only a few matter here"
 )]
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_REPLACE};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
@@ -17,11 +17,12 @@ use netlink_packet_route::{
         NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
         NeighbourState as KernelState,
     },
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType},
+    route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType},
     rule::{RuleAction, RuleAttribute, RuleMessage},
 };
 
 use super::{
+    family::Family,
     routes::{Placement, Route, RouteKind, Special, Table},
     view::{Address, Event, Link, Neighbour, NeighbourState},
 };
@@ -54,10 +55,14 @@ pub fn decode(message: &RouteNetlinkMessage, flags: u16, dumped: bool) -> Decode
             decode_address(message).map(|(index, address)| Event::AddressGone(index, address))
         }
         NewRoute(route) => {
+            let family = family(route.header.address_family);
             let placement = if dumped || flags & NLM_F_APPEND != 0 {
                 Placement::Last
             } else if flags & NLM_F_REPLACE != 0 {
                 Placement::Replace
+            } else if family == Some(Family::V6) {
+                // IPv6 puts a new route behind its rivals.
+                Placement::Last
             } else {
                 Placement::First
             };
@@ -68,7 +73,7 @@ pub fn decode(message: &RouteNetlinkMessage, flags: u16, dumped: bool) -> Decode
             .map(|(index, address, neighbour)| Event::Neighbour(index, address, neighbour)),
         DelNeighbour(message) => decode_neighbour(message)
             .map(|(index, address, _)| Event::NeighbourGone(index, address)),
-        NewRule(rule) | DelRule(rule) if rule.header.family == AddressFamily::Inet => {
+        NewRule(rule) | DelRule(rule) if family(rule.header.family).is_some() => {
             return Decoded::RulesStale;
         }
         // Every other kind of message is one that was not subscribed to.
@@ -77,11 +82,26 @@ pub fn decode(message: &RouteNetlinkMessage, flags: u16, dumped: bool) -> Decode
     event.map_or(Decoded::Ignored, Decoded::Event)
 }
 
-/// Whether these policy rules are anything but the default three.
-pub fn are_special(rules: &[RuleMessage]) -> bool {
+/// The family that the kernel calls so; none for others than IPv4 and IPv6.
+fn family(named: AddressFamily) -> Option<Family> {
+    match named {
+        AddressFamily::Inet => Some(Family::V4),
+        AddressFamily::Inet6 => Some(Family::V6),
+        _ => None,
+    }
+}
+
+/// Whether these policy rules are anything but the family's default ones.
+pub fn are_special(family: Family, rules: &[RuleMessage]) -> bool {
+    const DEFAULT: [Option<(u32, u32)>; 3] =
+        [Some((0, 255)), Some((32_766, 254)), Some((32_767, 253))];
+    let default = match family {
+        Family::V4 => &DEFAULT[..],
+        Family::V6 => &DEFAULT[..2],
+    };
     let mut plain: Vec<Option<(u32, u32)>> = rules.iter().map(default_rule).collect();
     plain.sort_unstable();
-    plain != [Some((0, 255)), Some((32_766, 254)), Some((32_767, 253))]
+    plain != default
 }
 
 /// Priority and table of a rule that has no condition.
@@ -143,27 +163,32 @@ fn decode_link(message: &LinkMessage) -> Option<(u32, Link)> {
     Some((message.header.index, link))
 }
 
+/// Flags of an address that the kernel prefers others to. What is "secondary" in IPv4 is "temporary" in
+/// IPv6; the others are IPv6's alone.
+const LATER: AddressHeaderFlags = AddressHeaderFlags::Secondary
+    .union(AddressHeaderFlags::Deprecated)
+    .union(AddressHeaderFlags::Tentative)
+    .union(AddressHeaderFlags::Dadfailed);
+
 fn decode_address(message: &AddressMessage) -> Option<(u32, Address)> {
-    if message.header.family != AddressFamily::Inet {
-        return None;
-    }
+    family(message.header.family)?;
     let (mut local, mut peer) = (None, None);
     for attribute in &message.attributes {
         match attribute {
-            AddressAttribute::Local(IpAddr::V4(address)) => local = Some(*address),
-            AddressAttribute::Address(IpAddr::V4(address)) => peer = Some(*address),
+            AddressAttribute::Local(address) => local = Some(*address),
+            AddressAttribute::Address(address) => peer = Some(*address),
             // Labels, lifetimes, ...
             _ => {}
         }
     }
     let local = local.or(peer)?;
-    let subnet = Ipv4Net::new(peer.unwrap_or(local), message.header.prefix_len)
+    let subnet = IpNet::new(peer.unwrap_or(local), message.header.prefix_len)
         .ok()?
         .trunc();
     let address = Address {
         local,
         subnet,
-        secondary: message.header.flags.contains(AddressHeaderFlags::Secondary),
+        secondary: message.header.flags.intersects(LATER),
         global: matches!(
             message.header.scope,
             AddressScope::Universe | AddressScope::Site | AddressScope::Other(_)
@@ -174,30 +199,37 @@ fn decode_address(message: &AddressMessage) -> Option<(u32, Address)> {
 
 fn decode_route(message: &RouteMessage) -> Option<Route> {
     let header = &message.header;
-    if header.address_family != AddressFamily::Inet {
+    let family = family(header.address_family)?;
+    if header.flags.contains(RouteFlags::Cloned) {
+        // What the kernel has learned about one host; it expires without a message.
         return None;
     }
     let mut table = u32::from(header.table);
-    let mut destination = Ipv4Addr::UNSPECIFIED;
+    let mut destination = family.address(0);
     let mut route = Route {
         table: Table::Main,
-        prefix: Ipv4Net::default(),
+        prefix: destination.into(),
         kind: decode_kind(header.kind)?,
         metric: 0,
         tos: header.tos,
         gateway: None,
         ifindex: None,
         source: None,
+        mtu: None,
         special: None,
     };
+    if header.source_prefix_length != 0 {
+        mark(&mut route, Special::SourceSpecific);
+    }
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Table(value) => table = *value,
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = *address,
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => route.gateway = Some(*address),
-            RouteAttribute::PrefSource(RouteAddress::Inet(address)) => {
-                route.source = Some(*address);
-            }
+            RouteAttribute::Destination(address) => destination = ip(address)?,
+            RouteAttribute::Gateway(address) => match ip(address) {
+                Some(gateway) if Family::of(gateway) == family => route.gateway = Some(gateway),
+                Some(_) | None => mark(&mut route, Special::GatewayOfOtherFamily),
+            },
+            RouteAttribute::PrefSource(address) => route.source = ip(address),
             RouteAttribute::Oif(index) => route.ifindex = Some(*index),
             RouteAttribute::Priority(metric) => route.metric = *metric,
             RouteAttribute::MultiPath(_) => mark(&mut route, Special::Multipath),
@@ -205,15 +237,13 @@ fn decode_route(message: &RouteMessage) -> Option<Route> {
             RouteAttribute::Encap(_) | RouteAttribute::EncapType(_) => {
                 mark(&mut route, Special::Encapsulated);
             }
-            RouteAttribute::Via(_) | RouteAttribute::Gateway(_) => {
-                mark(&mut route, Special::GatewayOfOtherFamily);
-            }
-            RouteAttribute::Metrics(metrics)
-                if metrics
-                    .iter()
-                    .any(|metric| matches!(metric, RouteMetric::Mtu(_))) =>
-            {
-                mark(&mut route, Special::MtuLimited);
+            RouteAttribute::Via(_) => mark(&mut route, Special::GatewayOfOtherFamily),
+            RouteAttribute::Metrics(metrics) => {
+                route.mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    // Windows, round-trip times, ...
+                    _ => None,
+                });
             }
             // Realms, cache statistics, ...
             _ => {}
@@ -225,13 +255,22 @@ fn decode_route(message: &RouteMessage) -> Option<Route> {
         253 => Table::Default,
         _ => return None,
     };
-    route.prefix = Ipv4Net::new(destination, header.destination_prefix_length)
+    route.prefix = IpNet::new(destination, header.destination_prefix_length)
         .ok()?
         .trunc();
     Some(route)
 }
 
-/// Keeps the mark that says most: the variants of [`Special`] are in that order except for the last.
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        // Labels and other families.
+        _ => None,
+    }
+}
+
+/// Keeps the mark that says most.
 fn mark(route: &mut Route, special: Special) {
     route.special = Some(match route.special {
         Some(before) if rank(before) <= rank(special) => before,
@@ -241,11 +280,11 @@ fn mark(route: &mut Route, special: Special) {
 
 fn rank(special: Special) -> u8 {
     match special {
-        Special::Encapsulated => 0,
-        Special::GatewayOfOtherFamily => 1,
-        Special::Multipath => 2,
-        Special::NextHopObject => 3,
-        Special::MtuLimited => 4,
+        Special::SourceSpecific => 0,
+        Special::Encapsulated => 1,
+        Special::GatewayOfOtherFamily => 2,
+        Special::Multipath => 3,
+        Special::NextHopObject => 4,
     }
 }
 
@@ -264,10 +303,9 @@ fn decode_kind(kind: RouteType) -> Option<RouteKind> {
     })
 }
 
-fn decode_neighbour(message: &NeighbourMessage) -> Option<(u32, Ipv4Addr, Neighbour)> {
-    if message.header.family != AddressFamily::Inet
-        || message.header.flags.contains(NeighbourFlags::Proxy)
-    {
+fn decode_neighbour(message: &NeighbourMessage) -> Option<(u32, IpAddr, Neighbour)> {
+    family(message.header.family)?;
+    if message.header.flags.contains(NeighbourFlags::Proxy) {
         return None;
     }
     let mut neighbour = Neighbour {
@@ -278,7 +316,10 @@ fn decode_neighbour(message: &NeighbourMessage) -> Option<(u32, Ipv4Addr, Neighb
     for attribute in &message.attributes {
         match attribute {
             NeighbourAttribute::Destination(NeighbourAddress::Inet(value)) => {
-                address = Some(*value);
+                address = Some(IpAddr::V4(*value));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(value)) => {
+                address = Some(IpAddr::V6(*value));
             }
             NeighbourAttribute::LinkLayerAddress(bytes) => {
                 neighbour.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok();
@@ -309,120 +350,4 @@ fn decode_state(state: KernelState) -> NeighbourState {
 }
 
 #[cfg(test)]
-mod tests {
-    use netlink_packet_route::rule::RuleHeader;
-
-    use super::*;
-
-    fn rule(priority: u32, table: u8) -> RuleMessage {
-        let mut rule = RuleMessage::default();
-        rule.header = RuleHeader {
-            family: AddressFamily::Inet,
-            table,
-            action: RuleAction::ToTable,
-            ..RuleHeader::default()
-        };
-        rule.attributes = vec![
-            RuleAttribute::Table(table.into()),
-            RuleAttribute::SuppressPrefixLen(u32::MAX),
-            RuleAttribute::Priority(priority),
-        ];
-        rule
-    }
-
-    fn route_message(table: u8) -> RouteMessage {
-        let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
-        message.header.table = table;
-        message.header.kind = RouteType::Unicast;
-        message.header.destination_prefix_length = 24;
-        message.attributes = vec![
-            RouteAttribute::Destination(RouteAddress::Inet(Ipv4Addr::new(10, 1, 2, 0))),
-            RouteAttribute::Gateway(RouteAddress::Inet(Ipv4Addr::new(10, 0, 0, 1))),
-            RouteAttribute::Oif(3),
-        ];
-        message
-    }
-
-    #[test]
-    fn only_the_default_three_rules_are_ordinary() {
-        let default = [rule(0, 255), rule(32_766, 254), rule(32_767, 253)];
-        assert!(!are_special(&default));
-        assert!(are_special(&default[..2]));
-        assert!(are_special(&[
-            rule(0, 255),
-            rule(100, 254),
-            rule(32_766, 254),
-            rule(32_767, 253)
-        ]));
-        let mut conditional = default.clone();
-        conditional[1].attributes.push(RuleAttribute::FwMark(1));
-        assert!(are_special(&conditional));
-        let mut from = default;
-        from[1].header.src_len = 8;
-        assert!(are_special(&from));
-    }
-
-    #[test]
-    fn a_route_of_a_table_that_is_not_consulted_is_ignored() {
-        assert!(matches!(
-            decode(&RouteNetlinkMessage::NewRoute(route_message(254)), 0, false),
-            Decoded::Event(Event::Route(_, Placement::First))
-        ));
-        assert_eq!(
-            decode(&RouteNetlinkMessage::NewRoute(route_message(100)), 0, false),
-            Decoded::Ignored
-        );
-    }
-
-    #[test]
-    fn the_flags_tell_where_a_route_goes() {
-        let message = RouteNetlinkMessage::NewRoute(route_message(254));
-        let placed = |flags, dumped| match decode(&message, flags, dumped) {
-            Decoded::Event(Event::Route(_, placement)) => placement,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(placed(NLM_F_REPLACE, false), Placement::Replace);
-        assert_eq!(placed(NLM_F_APPEND, false), Placement::Last);
-        assert_eq!(placed(0, true), Placement::Last);
-    }
-
-    #[test]
-    fn a_multipath_route_is_marked_even_when_it_comes_from_an_object() {
-        let mut message = route_message(254);
-        message.attributes.push(RouteAttribute::NhId(7));
-        message
-            .attributes
-            .push(RouteAttribute::MultiPath(Vec::new()));
-        assert_eq!(
-            decode_route(&message).unwrap().special,
-            Some(Special::Multipath)
-        );
-        assert_eq!(decode_route(&route_message(254)).unwrap().special, None);
-    }
-
-    #[test]
-    fn a_bridge_message_about_a_port_does_not_remove_the_link() {
-        let mut message = LinkMessage::default();
-        message.header.index = 4;
-        assert_eq!(
-            decode(&RouteNetlinkMessage::DelLink(message.clone()), 0, false),
-            Decoded::Event(Event::LinkGone(4))
-        );
-        message.header.interface_family = AddressFamily::Bridge;
-        assert_eq!(
-            decode(&RouteNetlinkMessage::DelLink(message), 0, false),
-            Decoded::Ignored
-        );
-    }
-
-    #[test]
-    fn an_ethernet_address_needs_an_ethernet_interface() {
-        let mut message = LinkMessage::default();
-        message.attributes = vec![LinkAttribute::Address(vec![0; 6])];
-        message.header.link_layer_type = LinkLayerType::Loopback;
-        assert_eq!(decode_link(&message).unwrap().1.mac, None);
-        message.header.link_layer_type = LinkLayerType::Ether;
-        assert_eq!(decode_link(&message).unwrap().1.mac, Some([0; 6]));
-    }
-}
+mod tests;

@@ -22,6 +22,7 @@ use tokio::{
 use self::dump::{address_request, dump, neighbour_request, read_routes, read_rules};
 use super::{
     decode::{self, Decoded},
+    family::Family,
     view::{Effect, NetView},
 };
 
@@ -114,6 +115,9 @@ impl Sockets {
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv6Rule,
             MulticastGroup::Neigh,
         ])
         .map_err(MonitorError::Open)?;
@@ -343,14 +347,10 @@ impl Follower {
                 "interfaces",
                 RouteNetlinkMessage::GetLink(LinkMessage::default()),
             ),
-            (
-                "addresses",
-                RouteNetlinkMessage::GetAddress(address_request()),
-            ),
-            (
-                "neighbours",
-                RouteNetlinkMessage::GetNeighbour(neighbour_request()),
-            ),
+            address_request(Family::V4),
+            address_request(Family::V6),
+            neighbour_request(Family::V4),
+            neighbour_request(Family::V6),
         ] {
             let dump = dump(handle, what, request).await?;
             certain &= dump.certain;

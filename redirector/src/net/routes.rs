@@ -1,8 +1,10 @@
-//! IPv4 routes, stored so that a change is cheap to apply and a snapshot cheap to take.
+//! Routes of both families, stored so that a change is cheap to apply and a snapshot cheap to take.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+
+use super::family::{Family, bits};
 
 /// A routing table that the default policy rules consult.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,7 +13,7 @@ pub enum Table {
     Local,
     /// Table 254.
     Main,
-    /// Table 253, consulted where the others have no route.
+    /// Table 253, consulted where the others have no route; by IPv4 only.
     Default,
 }
 
@@ -45,19 +47,19 @@ pub enum Special {
     NextHopObject,
     /// It encapsulates (MPLS, tunnel metadata, segment routing, ...).
     Encapsulated,
-    /// Its gateway is an IPv6 address.
+    /// It is an IPv4 route whose gateway is an IPv6 address.
     GatewayOfOtherFamily,
-    /// It carries an MTU of its own.
-    MtuLimited,
+    /// It only counts for packets of certain sources.
+    SourceSpecific,
 }
 
-/// One IPv4 route.
+/// One route.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// Table it belongs to.
     pub table: Table,
     /// Destinations it matches.
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
     /// What happens to packets that match.
     pub kind: RouteKind,
     /// Priority among routes of the same prefix; the lowest wins.
@@ -65,16 +67,24 @@ pub struct Route {
     /// Type of service that packets must have; 0 matches every packet.
     pub tos: u8,
     /// Gateway; none means that destinations are on-link.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// Index of the interface it leaves by; none for kinds without one, and for multipath routes.
     pub ifindex: Option<u32>,
     /// Preferred source address.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
+    /// Largest packet that may be sent by it, in bytes from the IP header on; none means that the
+    /// interface's counts.
+    pub mtu: Option<u32>,
     /// What makes it more than a plain route.
     pub special: Option<Special>,
 }
 
 impl Route {
+    /// The family of its destinations.
+    pub fn family(&self) -> Family {
+        Family::of(self.prefix.addr())
+    }
+
     fn key(&self) -> Key {
         (self.table, self.prefix.trunc())
     }
@@ -96,27 +106,37 @@ pub enum Placement {
     Replace,
 }
 
-type Key = (Table, Ipv4Net);
+type Key = (Table, IpNet);
 
-/// Routes whose networks begin with the same octet.
+/// Routes whose networks are kept together.
 type Shard = BTreeMap<Key, Vec<Route>>;
 
-/// The IPv4 routes of the tables that the default policy rules consult.
+/// Which shard holds the routes of a network.
+type ShardKey = (Family, u8);
+
+/// The first octet of an IPv4 network. IPv6 networks have too few different ones, so it is all octets
+/// of the part that is routed between sites, and within one, put together.
+fn shard_of(prefix: &IpNet) -> ShardKey {
+    let octets = bits(prefix.network()).to_be_bytes();
+    match prefix {
+        IpNet::V4(_) => (Family::V4, octets[0]),
+        IpNet::V6(_) => (Family::V6, octets[..8].iter().fold(0, |all, one| all ^ one)),
+    }
+}
+
+/// The routes of the tables that the default policy rules consult.
 ///
-/// Routes are kept in shards by first octet and each shard is shared with the snapshots taken before
-/// it changes, so a change of one among 100,000 routes copies a few hundred.
+/// Routes are kept in shards and each shard is shared with the snapshots taken before it changes, so
+/// a change of one among 100,000 routes copies a few hundred.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteTable {
-    shards: BTreeMap<u8, Arc<Shard>>,
+    shards: BTreeMap<ShardKey, Arc<Shard>>,
 }
 
 impl RouteTable {
     /// Adds a route; returns whether that changed anything.
     pub fn add(&mut self, route: Route, placement: Placement) -> bool {
-        let shard = self
-            .shards
-            .entry(route.key().1.network().octets()[0])
-            .or_default();
+        let shard = self.shards.entry(shard_of(&route.key().1)).or_default();
         if placement != Placement::Replace
             && shard
                 .get(&route.key())
@@ -149,8 +169,8 @@ impl RouteTable {
 
     /// Removes a route; returns whether it was there.
     pub fn remove(&mut self, route: &Route) -> bool {
-        let octet = route.key().1.network().octets()[0];
-        let Some(shard) = self.shards.get_mut(&octet) else {
+        let of = shard_of(&route.key().1);
+        let Some(shard) = self.shards.get_mut(&of) else {
             return false;
         };
         if !shard
@@ -167,7 +187,7 @@ impl RouteTable {
             }
         }
         if routes.is_empty() {
-            self.shards.remove(&octet);
+            self.shards.remove(&of);
         }
         true
     }
@@ -208,28 +228,37 @@ impl RouteTable {
         self.shards.is_empty()
     }
 
-    /// The route of a packet with type of service 0, by longest prefix and then lowest metric.
-    ///
-    /// As long as no policy rule was ever added, the kernel keeps the tables local and main in one
-    /// trie: the longest prefix of both wins, and local wins between equals. The table default counts
-    /// where these have no route. A `throw` route ends the search in its table.
-    pub fn lookup(&self, address: Ipv4Addr) -> Option<&Route> {
-        let merged = self.longest(address, &[Table::Local, Table::Main]);
-        match merged {
-            Some(route) if route.kind != RouteKind::Throw => Some(route),
-            Some(_) | None => self
-                .longest(address, &[Table::Default])
-                .filter(|route| route.kind != RouteKind::Throw),
-        }
+    /// The routes of one table and prefix, best first.
+    pub fn group(&self, table: Table, prefix: IpNet) -> &[Route] {
+        let key = (table, prefix.trunc());
+        let shard = self.shards.get(&shard_of(&key.1));
+        shard
+            .and_then(|shard| shard.get(&key))
+            .map_or(&[], Vec::as_slice)
     }
 
-    fn longest(&self, address: Ipv4Addr, tables: &[Table]) -> Option<&Route> {
-        (0..=32).rev().find_map(|length| {
-            let prefix = Ipv4Net::new_assert(address, length).trunc();
-            let shard = self.shards.get(&prefix.network().octets()[0])?;
+    /// The route of a packet with type of service 0, by longest prefix and then lowest metric.
+    ///
+    /// As long as no policy rule was ever added, the kernel keeps IPv4's tables local and main in one
+    /// trie: the longest prefix of both wins, and local wins between equals. The table default counts
+    /// where these have no route. IPv6 looks into local, and then into main. A `throw` route ends the
+    /// search in its table.
+    pub fn lookup(&self, address: IpAddr) -> Option<&Route> {
+        let stages: [&[Table]; 2] = match address {
+            IpAddr::V4(_) => [&[Table::Local, Table::Main], &[Table::Default]],
+            IpAddr::V6(_) => [&[Table::Local], &[Table::Main]],
+        };
+        stages.iter().find_map(|tables| {
+            self.longest(address, tables)
+                .filter(|route| route.kind != RouteKind::Throw)
+        })
+    }
+
+    fn longest(&self, address: IpAddr, tables: &[Table]) -> Option<&Route> {
+        (0..=Family::of(address).width()).rev().find_map(|length| {
+            let prefix = IpNet::new_assert(address, length).trunc();
             tables.iter().find_map(|table| {
-                shard
-                    .get(&(*table, prefix))?
+                self.group(*table, prefix)
                     .iter()
                     .find(|route| route.tos == 0)
             })
@@ -248,118 +277,22 @@ impl FromIterator<Route> for RouteTable {
     }
 }
 
+/// A plain route of the table main, for tests.
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(prefix: &str, metric: u32, ifindex: u32) -> Route {
-        Route {
-            table: Table::Main,
-            prefix: prefix.parse().unwrap(),
-            kind: RouteKind::Unicast,
-            metric,
-            tos: 0,
-            gateway: None,
-            ifindex: Some(ifindex),
-            source: None,
-            special: None,
-        }
-    }
-
-    fn winner(table: &RouteTable, address: [u8; 4]) -> Option<u32> {
-        table.lookup(address.into()).and_then(|route| route.ifindex)
-    }
-
-    #[test]
-    fn the_longest_prefix_wins_and_then_the_lowest_metric() {
-        let table: RouteTable = [
-            route("10.0.0.0/8", 5, 1),
-            route("10.1.0.0/16", 9, 2),
-            route("10.1.0.0/16", 7, 3),
-        ]
-        .into_iter()
-        .collect();
-        assert_eq!(winner(&table, [10, 1, 2, 3]), Some(3));
-        assert_eq!(winner(&table, [10, 2, 2, 3]), Some(1));
-        assert_eq!(winner(&table, [11, 2, 2, 3]), None);
-    }
-
-    #[test]
-    fn a_replacement_leaves_one_route_and_an_append_two() {
-        let mut table = RouteTable::default();
-        table.add(route("10.0.0.0/8", 0, 1), Placement::First);
-        assert!(table.add(route("10.0.0.0/8", 0, 2), Placement::Replace));
-        assert_eq!(table.len(), 1);
-        assert_eq!(winner(&table, [10, 0, 0, 1]), Some(2));
-        assert!(table.add(route("10.0.0.0/8", 0, 3), Placement::Last));
-        assert_eq!((table.len(), winner(&table, [10, 0, 0, 1])), (2, Some(2)));
-        assert!(table.add(route("10.0.0.0/8", 0, 4), Placement::First));
-        assert_eq!((table.len(), winner(&table, [10, 0, 0, 1])), (3, Some(4)));
-    }
-
-    #[test]
-    fn adding_a_route_twice_or_removing_a_stranger_changes_nothing() {
-        let mut table = RouteTable::default();
-        assert!(table.add(route("10.0.0.0/8", 0, 1), Placement::First));
-        assert!(!table.add(route("10.0.0.0/8", 0, 1), Placement::First));
-        assert!(!table.add(route("10.0.0.0/8", 0, 1), Placement::Replace));
-        assert!(!table.remove(&route("10.0.0.0/8", 0, 2)));
-        assert!(table.remove(&route("10.0.0.0/8", 0, 1)));
-        assert_eq!(table, RouteTable::default());
-    }
-
-    #[test]
-    fn a_route_that_wants_a_type_of_service_is_not_everybodys() {
-        let mut picky = route("10.0.0.0/8", 0, 1);
-        picky.tos = 0x10;
-        let table: RouteTable = [picky, route("0.0.0.0/0", 0, 2)].into_iter().collect();
-        assert_eq!(winner(&table, [10, 0, 0, 1]), Some(2));
-    }
-
-    #[test]
-    fn the_default_table_counts_only_where_main_has_nothing() {
-        let mut fallback = route("10.1.0.0/16", 0, 9);
-        fallback.table = Table::Default;
-        let table: RouteTable = [fallback.clone(), route("10.0.0.0/8", 0, 1)]
-            .into_iter()
-            .collect();
-        assert_eq!(winner(&table, [10, 1, 0, 1]), Some(1));
-        let table: RouteTable = [fallback].into_iter().collect();
-        assert_eq!(winner(&table, [10, 1, 0, 1]), Some(9));
-    }
-
-    #[test]
-    fn a_change_leaves_the_snapshots_alone_and_copies_one_shard() {
-        let table: RouteTable = [route("10.0.0.0/8", 0, 1), route("11.0.0.0/8", 0, 1)]
-            .into_iter()
-            .collect();
-        let mut changed = table.clone();
-        changed.add(route("10.3.0.0/16", 0, 2), Placement::First);
-        assert_eq!(winner(&table, [10, 3, 0, 1]), Some(1));
-        assert_eq!(winner(&changed, [10, 3, 0, 1]), Some(2));
-        assert!(Arc::ptr_eq(&table.shards[&11], &changed.shards[&11]));
-        assert!(!Arc::ptr_eq(&table.shards[&10], &changed.shards[&10]));
-    }
-
-    #[test]
-    fn changes_among_a_hundred_thousand_routes_are_cheap() {
-        let many = (0..100_000_u32).map(|n| {
-            let [_, a, b, c] = n.to_be_bytes();
-            let mut route = route("0.0.0.0/0", 0, 1);
-            route.prefix = Ipv4Net::new_assert(Ipv4Addr::new(c, b, a, 0), 24);
-            route
-        });
-        let mut table: RouteTable = many.collect();
-        let start = std::time::Instant::now();
-        for n in 0..=255 {
-            let snapshot = table.clone();
-            table.add(route(&format!("{n}.9.9.0/28"), 0, 2), Placement::First);
-            drop(snapshot);
-        }
-        println!(
-            "256 changes, each after a snapshot of 100,000 routes: {:?}",
-            start.elapsed()
-        );
-        assert_eq!(table.len(), 100_256);
+pub(super) fn route(prefix: &str, gateway: Option<&str>, ifindex: u32) -> Route {
+    Route {
+        table: Table::Main,
+        prefix: prefix.parse().unwrap(),
+        kind: RouteKind::Unicast,
+        metric: 0,
+        tos: 0,
+        gateway: gateway.map(|text| text.parse().unwrap()),
+        ifindex: Some(ifindex),
+        source: None,
+        mtu: None,
+        special: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

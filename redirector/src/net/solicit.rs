@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -40,13 +40,13 @@ pub enum SolicitError {
         /// Index of the interface.
         ifindex: u32,
         /// Address of the neighbour.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// What the kernel said.
         errno: Errno,
     },
 }
 
-/// Asks the kernel to resolve neighbours (`RTM_NEWNEIGH` with `NTF_USE`).
+/// Asks the kernel to resolve neighbours (`RTM_NEWNEIGH` with `NTF_USE`), by ARP or neighbour discovery.
 ///
 /// Entries set by the administrator (permanent, no ARP) are left alone: recent kernels would take
 /// their permanence away.
@@ -82,7 +82,7 @@ impl Solicitor {
     ///
     /// # Errors
     /// If the kernel refuses, or the connection is closed.
-    pub async fn solicit(&self, ifindex: u32, address: Ipv4Addr) -> Result<(), SolicitError> {
+    pub async fn solicit(&self, ifindex: u32, address: IpAddr) -> Result<(), SolicitError> {
         // An entry that is kept has to be kept on: a request without the flag would end that.
         let managed = self
             .known(ifindex, address)
@@ -96,7 +96,7 @@ impl Solicitor {
     ///
     /// # Errors
     /// As [`Self::solicit`].
-    pub async fn keep(&self, ifindex: u32, address: Ipv4Addr) -> Result<(), SolicitError> {
+    pub async fn keep(&self, ifindex: u32, address: IpAddr) -> Result<(), SolicitError> {
         let managed = self.keeping_supported.load(Ordering::Relaxed);
         match self.send(ifindex, address, managed, true).await {
             Err(SolicitError::Refused {
@@ -115,7 +115,7 @@ impl Solicitor {
     ///
     /// # Errors
     /// As [`Self::solicit`].
-    pub async fn unmanage(&self, ifindex: u32, address: Ipv4Addr) -> Result<(), SolicitError> {
+    pub async fn unmanage(&self, ifindex: u32, address: IpAddr) -> Result<(), SolicitError> {
         match self.send(ifindex, address, false, false).await {
             Err(SolicitError::Refused {
                 errno: Errno::ENOENT | Errno::ENODEV,
@@ -125,7 +125,7 @@ impl Solicitor {
         }
     }
 
-    fn known(&self, ifindex: u32, address: Ipv4Addr) -> Option<(NeighbourState, bool)> {
+    fn known(&self, ifindex: u32, address: IpAddr) -> Option<(NeighbourState, bool)> {
         let view = self.views.borrow();
         view.neighbours
             .get(&(ifindex, address))
@@ -135,7 +135,7 @@ impl Solicitor {
     async fn send(
         &self,
         ifindex: u32,
-        address: Ipv4Addr,
+        address: IpAddr,
         managed: bool,
         create: bool,
     ) -> Result<(), SolicitError> {
@@ -146,15 +146,17 @@ impl Solicitor {
         ) {
             return Ok(());
         }
+        let (family, destination) = match address {
+            IpAddr::V4(address) => (AddressFamily::Inet, NeighbourAddress::Inet(address)),
+            IpAddr::V6(address) => (AddressFamily::Inet6, NeighbourAddress::Inet6(address)),
+        };
         let mut message = NeighbourMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = family;
         message.header.ifindex = ifindex;
         message.header.flags = NeighbourFlags::Use;
         message
             .attributes
-            .push(NeighbourAttribute::Destination(NeighbourAddress::Inet(
-                address,
-            )));
+            .push(NeighbourAttribute::Destination(destination));
         if managed {
             message
                 .attributes

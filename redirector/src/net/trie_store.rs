@@ -5,21 +5,29 @@
 //! it does not use, nodes and hops that are the same are referred to again, and then one update of
 //! the outer map puts the new root in place. The kernel lets that update wait for running readers, so
 //! when it returns the indices that only the old trie used are free. [`Limits`](super::trie::Limits)
-//! keep a trie within half of the maps; hence the next one always has room.
+//! keep a trie within half of the maps; hence the next one always has room. The families have maps of
+//! their own except for the one of hops, of which each has a part.
 
-use std::collections::{BTreeMap, HashMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, HashMap, btree_map::Entry},
+    ops::Range,
+};
 
 use redirector_common::abi::{
-    MAX_HOPS, MAX_TRIE_NODES, NextHop, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL,
-    TrieEntry, TrieNode, TrieRoot,
+    MAX_TRIE_NODES, NextHop, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL,
+    TRIE_NEIGHBOUR, TrieEntry, TrieNode, TrieRoot,
 };
 use thiserror::Error;
 
-use super::trie::{ReturnTrie, empty_root};
+use super::{
+    family::Family,
+    trie::{ReturnTrie, empty_root, hop_indices},
+};
 
 /// What is in the maps and reachable from the root in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrieStore {
+    family: Family,
     root: Box<TrieRoot>,
     nodes: BTreeMap<u16, TrieNode>,
     hops: BTreeMap<u16, NextHop>,
@@ -54,26 +62,20 @@ pub enum BrokenTrie {
         "the trie in the maps refers to next hop {0}, which cannot be read; put an empty root in place and start with `TrieStore::new`"
     )]
     Hop(u16),
-    /// A node of the third level has a child.
+    /// A node of the last level has a child.
     #[error(
-        "the trie in the maps has a fourth level below node {0}; put an empty root in place and start with `TrieStore::new`"
+        "the trie in the maps has more levels than an address below node {0}; put an empty root in place and start with `TrieStore::new`"
     )]
     Depth(u16),
-}
-
-impl Default for TrieStore {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl TrieStore {
     /// The store for a root that is all [`TRIE_ASK_KERNEL`], such as one just created. Where an unknown
     /// root may be in use, put an empty one in place first.
-    pub fn new() -> Self {
-        let root = empty_root();
+    pub fn new(family: Family) -> Self {
         Self {
-            root,
+            family,
+            root: empty_root(),
             nodes: BTreeMap::new(),
             hops: BTreeMap::new(),
         }
@@ -84,16 +86,19 @@ impl TrieStore {
     /// # Errors
     /// If the content is not a trie; then put an empty root in place and use [`Self::new`].
     pub fn adopt(
+        family: Family,
         root: &TrieRoot,
         mut read_node: impl FnMut(u16) -> Option<TrieNode>,
         mut read_hop: impl FnMut(u16) -> Option<NextHop>,
     ) -> Result<Self, BrokenTrie> {
         let mut store = Self {
             root: Box::new(*root),
-            ..Self::new()
+            ..Self::new(family)
         };
         let mut level: Vec<u16> = store.read_hops(&root.entries, &mut read_hop)?;
-        for depth in 2..=3 {
+        // The first level takes 16 bits of an address, each of the others 8.
+        let deepest = family.width() / 8 - 1;
+        for depth in 2..=deepest {
             let mut below = Vec::new();
             for index in level {
                 let node = match store.nodes.get(&index) {
@@ -104,7 +109,7 @@ impl TrieStore {
                 };
                 store.nodes.insert(index, node);
                 let children = store.read_hops(&node.entries, &mut read_hop)?;
-                if depth == 3 && !children.is_empty() {
+                if depth == deepest && !children.is_empty() {
                     return Err(BrokenTrie::Depth(index));
                 }
                 below.extend(children);
@@ -129,7 +134,8 @@ impl TrieStore {
                 Refers::Child(index) => children.push(index),
                 Refers::Hop(index) => {
                     if let Entry::Vacant(vacant) = self.hops.entry(index) {
-                        let hop = read_hop(index).filter(|_| u32::from(index) < MAX_HOPS);
+                        let hop = read_hop(index)
+                            .filter(|_| hop_indices(self.family).contains(&index.into()));
                         vacant.insert(hop.ok_or(BrokenTrie::Hop(index))?);
                     }
                 }
@@ -140,7 +146,7 @@ impl TrieStore {
         Ok(children)
     }
 
-    /// Plans the writes that replace the trie in use by another.
+    /// Plans the writes that replace the trie in use by another of its family.
     pub fn plan(&self, trie: &ReturnTrie) -> Update {
         let mut planner = Planner {
             trie,
@@ -154,14 +160,14 @@ impl TrieStore {
                 .iter()
                 .map(|(index, hop)| (*hop, *index))
                 .collect(),
-            free_nodes: free(1, MAX_TRIE_NODES, &self.nodes),
-            free_hops: free(0, MAX_HOPS, &self.hops),
+            free_nodes: free(1..MAX_TRIE_NODES, &self.nodes),
+            free_hops: free(hop_indices(self.family), &self.hops),
             node_of: HashMap::new(),
             hop_of: HashMap::new(),
             node_writes: Vec::new(),
             hop_writes: Vec::new(),
             degraded: false,
-            after: Self::new(),
+            after: Self::new(self.family),
         };
         for (high, entry) in trie.root.entries.iter().enumerate() {
             planner.after.root.entries[high] = planner.translate(*entry);
@@ -189,6 +195,11 @@ impl TrieStore {
         *self = update.after;
     }
 
+    /// The family whose tries it keeps.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
     /// How many nodes and hops are in use.
     pub fn used(&self) -> (usize, usize) {
         (self.nodes.len(), self.hops.len())
@@ -204,7 +215,7 @@ enum Refers {
 fn classify(entry: TrieEntry) -> Refers {
     if entry & TRIE_CHILD != 0 {
         Refers::Child(entry & !TRIE_CHILD)
-    } else if entry == TRIE_ASK_KERNEL || entry == TRIE_LOCAL {
+    } else if [TRIE_ASK_KERNEL, TRIE_LOCAL, TRIE_NEIGHBOUR].contains(&entry) {
         Refers::Nothing
     } else {
         Refers::Hop(entry - TRIE_FIRST_HOP)
@@ -212,9 +223,8 @@ fn classify(entry: TrieEntry) -> Refers {
 }
 
 /// The indices that are not used, the lowest last.
-fn free<T>(first: u32, end: u32, used: &BTreeMap<u16, T>) -> Vec<u16> {
-    (first..end)
-        .rev()
+fn free<T>(all: Range<u32>, used: &BTreeMap<u16, T>) -> Vec<u16> {
+    all.rev()
         .filter_map(|index| u16::try_from(index).ok())
         .filter(|index| !used.contains_key(index))
         .collect()

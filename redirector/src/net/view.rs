@@ -1,10 +1,16 @@
 //! What the agent knows about links, addresses, routes and neighbours: plain data, changed by events.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
-use super::routes::{Placement, Route, RouteTable};
+use super::{
+    family::Family,
+    routes::{Placement, Route, RouteTable, Special},
+};
 
 /// A network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,14 +38,15 @@ impl Link {
     }
 }
 
-/// An IPv4 address of the relay.
+/// An address of the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     /// The address itself.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// The network that it puts on-link (that of the peer on a point-to-point interface).
-    pub subnet: Ipv4Net,
-    /// Whether another address of the same network comes first when the kernel picks a source.
+    pub subnet: IpNet,
+    /// Whether another address of the same network comes first when the kernel picks a source; in
+    /// IPv6 one that is temporary, deprecated or not known to be unique.
     pub secondary: bool,
     /// Whether it may be used to speak with other hosts (its scope is global).
     pub global: bool,
@@ -111,11 +118,11 @@ pub enum Event {
     /// A route was removed.
     RouteGone(Route),
     /// A neighbour entry appeared or changed.
-    Neighbour(u32, Ipv4Addr, Neighbour),
+    Neighbour(u32, IpAddr, Neighbour),
     /// A neighbour entry is gone.
-    NeighbourGone(u32, Ipv4Addr),
-    /// Whether there are policy rules besides the default three.
-    PolicyRules(bool),
+    NeighbourGone(u32, IpAddr),
+    /// Whether a family has policy rules besides the default ones.
+    PolicyRules(Family, bool),
 }
 
 /// What an [`Event`] did to a view.
@@ -132,7 +139,7 @@ pub enum Effect {
     RoutesStale,
 }
 
-/// The kernel's IPv4 network state, as far as the agent knows it.
+/// The kernel's network state, as far as the agent knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetView {
     /// Interfaces by index.
@@ -142,10 +149,10 @@ pub struct NetView {
     /// Routes of the tables local, main and default.
     pub routes: RouteTable,
     /// Neighbours by interface and address.
-    pub neighbours: BTreeMap<(u32, Ipv4Addr), Neighbour>,
-    /// Whether `ip rule` has more or other than the default three rules, so that the tables alone do
-    /// not tell where a packet goes.
-    pub policy_rules: bool,
+    pub neighbours: BTreeMap<(u32, IpAddr), Neighbour>,
+    /// Families of which `ip rule` has more or other than the default rules, so that the tables alone
+    /// do not tell where a packet goes.
+    pub policy_rules: BTreeSet<Family>,
 }
 
 impl NetView {
@@ -156,9 +163,9 @@ impl NetView {
             Event::LinkGone(ifindex) => self.remove_link(ifindex),
             Event::Address(ifindex, address) => self.set_address(ifindex, address),
             Event::AddressGone(ifindex, address) => self.remove_address(ifindex, &address),
-            Event::Route(route, placement) => changed(self.routes.add(route, placement)),
+            Event::Route(route, placement) => self.add_route(route, placement),
             Event::RouteGone(route) => {
-                if self.routes.remove(&route) {
+                if self.routes.remove(&route) && !self.hides_siblings(&route) {
                     Effect::Changed
                 } else {
                     Effect::RoutesStale
@@ -170,9 +177,8 @@ impl NetView {
             Event::NeighbourGone(ifindex, address) => {
                 changed(self.neighbours.remove(&(ifindex, address)).is_some())
             }
-            Event::PolicyRules(rules) => {
-                changed(std::mem::replace(&mut self.policy_rules, rules) != rules)
-            }
+            Event::PolicyRules(family, true) => changed(self.policy_rules.insert(family)),
+            Event::PolicyRules(family, false) => changed(self.policy_rules.remove(&family)),
         }
     }
 
@@ -192,11 +198,35 @@ impl NetView {
     }
 
     /// Whether the address is one of the relay's.
-    pub fn is_own(&self, address: Ipv4Addr) -> bool {
+    pub fn is_own(&self, address: IpAddr) -> bool {
         self.addresses
             .values()
             .flatten()
             .any(|own| own.local == address)
+    }
+
+    fn add_route(&mut self, route: Route, placement: Placement) -> Effect {
+        let hides_siblings = self.hides_siblings(&route);
+        let changed = changed(self.routes.add(route, placement));
+        if hides_siblings {
+            return Effect::RoutesStale;
+        }
+        changed
+    }
+
+    /// Whether a change of this route may be one of several next hops of another.
+    ///
+    /// In IPv6 each next hop is a route of its own that may come and go alone. The kernel then tells of
+    /// it with or without those that stay, so the routes must be read again.
+    fn hides_siblings(&self, route: &Route) -> bool {
+        let several = |route: &Route| route.special == Some(Special::Multipath);
+        route.family() == Family::V6
+            && (several(route)
+                || self
+                    .routes
+                    .group(route.table, route.prefix)
+                    .iter()
+                    .any(several))
     }
 
     fn set_link(&mut self, ifindex: u32, link: Link) -> Effect {
@@ -258,7 +288,7 @@ impl NetView {
         }
     }
 
-    fn set_neighbour(&mut self, ifindex: u32, address: Ipv4Addr, now: Neighbour) -> Effect {
+    fn set_neighbour(&mut self, ifindex: u32, address: IpAddr, now: Neighbour) -> Effect {
         match self.neighbours.insert((ifindex, address), now) {
             Some(before) if before == now => Effect::Unchanged,
             Some(before) if before.usable_mac() == now.usable_mac() => Effect::Cosmetic,
@@ -281,172 +311,4 @@ fn same_address(a: &Address, b: &Address) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{
-        super::routes::{RouteKind, Table},
-        *,
-    };
-
-    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-
-    fn link(up: bool, carrier: bool) -> Link {
-        Link {
-            name: "eth0".into(),
-            mac: Some(MAC),
-            up,
-            carrier,
-            mtu: 1500,
-            ..Link::default()
-        }
-    }
-
-    fn address(text: &str) -> Address {
-        let net: Ipv4Net = text.parse().unwrap();
-        Address {
-            local: net.addr(),
-            subnet: net.trunc(),
-            secondary: false,
-            global: true,
-        }
-    }
-
-    fn on_link(prefix: &str, ifindex: u32) -> Route {
-        Route {
-            table: Table::Main,
-            prefix: prefix.parse().unwrap(),
-            kind: RouteKind::Unicast,
-            metric: 0,
-            tos: 0,
-            gateway: None,
-            ifindex: Some(ifindex),
-            source: None,
-            special: None,
-        }
-    }
-
-    fn neighbour(state: NeighbourState, mac: Option<[u8; 6]>) -> Neighbour {
-        Neighbour {
-            mac,
-            state,
-            managed: false,
-        }
-    }
-
-    #[test]
-    fn a_valid_neighbour_is_usable_in_every_valid_state_and_in_no_other() {
-        use NeighbourState::{
-            Delay, Failed, Incomplete, NoArp, None as Fresh, Permanent, Probe, Reachable, Stale,
-        };
-        for state in [Reachable, Stale, Delay, Probe, NoArp, Permanent] {
-            assert_eq!(
-                neighbour(state, Some(MAC)).usable_mac(),
-                Some(MAC),
-                "{state:?}"
-            );
-            assert_eq!(neighbour(state, None).usable_mac(), None, "{state:?}");
-        }
-        for state in [Fresh, Incomplete, Failed] {
-            assert_eq!(neighbour(state, Some(MAC)).usable_mac(), None, "{state:?}");
-        }
-    }
-
-    #[test]
-    fn an_aging_neighbour_is_cosmetic_and_a_failing_one_is_not() {
-        let mut view = NetView::default();
-        let at = Ipv4Addr::new(10, 0, 0, 9);
-        let mut set = |state, mac| view.apply(Event::Neighbour(1, at, neighbour(state, mac)));
-        assert_eq!(set(NeighbourState::Incomplete, None), Effect::Cosmetic);
-        assert_eq!(set(NeighbourState::Reachable, Some(MAC)), Effect::Changed);
-        assert_eq!(set(NeighbourState::Reachable, Some(MAC)), Effect::Unchanged);
-        assert_eq!(set(NeighbourState::Stale, Some(MAC)), Effect::Cosmetic);
-        assert_eq!(set(NeighbourState::Stale, Some([2; 6])), Effect::Changed);
-        assert_eq!(set(NeighbourState::Failed, Some([2; 6])), Effect::Changed);
-    }
-
-    #[test]
-    fn a_link_that_goes_down_takes_its_routes_along() {
-        let mut view = NetView::default();
-        view.apply(Event::Link(1, link(true, true)));
-        view.apply(Event::Route(on_link("10.0.0.0/24", 1), Placement::First));
-        view.apply(Event::Route(on_link("10.0.1.0/24", 2), Placement::First));
-        assert_eq!(
-            view.apply(Event::Link(1, link(false, false))),
-            Effect::RoutesStale
-        );
-        assert_eq!(view.routes.len(), 1);
-        assert_eq!(
-            view.apply(Event::Link(1, link(false, false))),
-            Effect::Unchanged
-        );
-        assert_eq!(
-            view.apply(Event::Link(1, link(true, true))),
-            Effect::Changed
-        );
-    }
-
-    #[test]
-    fn a_link_that_only_loses_its_carrier_keeps_its_routes() {
-        let mut view = NetView::default();
-        view.apply(Event::Link(1, link(true, true)));
-        view.apply(Event::Route(on_link("10.0.0.0/24", 1), Placement::First));
-        assert_eq!(
-            view.apply(Event::Link(1, link(true, false))),
-            Effect::RoutesStale
-        );
-        assert_eq!(view.routes.len(), 1);
-        assert!(!view.links[&1].usable());
-    }
-
-    #[test]
-    fn a_vanished_link_leaves_nothing_behind() {
-        let mut view = NetView::default();
-        view.apply(Event::Link(1, link(true, true)));
-        view.apply(Event::Address(1, address("10.0.0.1/24")));
-        view.apply(Event::Route(on_link("10.0.0.0/24", 1), Placement::First));
-        view.apply(Event::Neighbour(
-            1,
-            Ipv4Addr::new(10, 0, 0, 9),
-            neighbour(NeighbourState::Reachable, Some(MAC)),
-        ));
-        assert_eq!(view.apply(Event::LinkGone(1)), Effect::RoutesStale);
-        assert_eq!(view, NetView::default());
-        assert_eq!(view.apply(Event::LinkGone(1)), Effect::Unchanged);
-    }
-
-    #[test]
-    fn a_removed_address_makes_the_routes_doubtful_and_a_strangers_removal_does_not() {
-        let mut view = NetView::default();
-        assert_eq!(
-            view.apply(Event::Address(1, address("10.0.0.1/24"))),
-            Effect::Changed
-        );
-        assert_eq!(
-            view.apply(Event::Address(1, address("10.0.0.1/24"))),
-            Effect::Unchanged
-        );
-        assert!(view.is_own(Ipv4Addr::new(10, 0, 0, 1)));
-        assert_eq!(
-            view.apply(Event::AddressGone(1, address("10.0.0.2/24"))),
-            Effect::Unchanged
-        );
-        assert_eq!(
-            view.apply(Event::AddressGone(1, address("10.0.0.1/24"))),
-            Effect::RoutesStale
-        );
-        assert_eq!(view, NetView::default());
-    }
-
-    #[test]
-    fn the_removal_of_an_unknown_route_asks_for_a_new_reading() {
-        let mut view = NetView::default();
-        view.apply(Event::Route(on_link("10.0.0.0/24", 1), Placement::First));
-        assert_eq!(
-            view.apply(Event::RouteGone(on_link("10.0.0.0/24", 2))),
-            Effect::RoutesStale
-        );
-        assert_eq!(
-            view.apply(Event::RouteGone(on_link("10.0.0.0/24", 1))),
-            Effect::Changed
-        );
-    }
-}
+mod tests;

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use bytemuck::bytes_of;
 use redirector::engine::{Candidate, Census, SlotBook, Timeouts, is_over, winners};
 use redirector_common::{
-    abi::{
-        BACKEND_DEAD, Backend, Endpoint, EndpointKey4, Flow, FlowKey4, NextHop, Slot, SlotTable,
-    },
+    abi::{BACKEND_DEAD, Backend, Endpoint, Flow, FlowKey4, NextHop, Slot, SlotTable},
     host::{HostTables, SliceFrame},
     process,
     verdict::Verdict,
@@ -85,18 +83,17 @@ impl World {
             ..NextHop::default()
         };
         tables.route_all_via(hop);
-        let key = |address, port: u16| EndpointKey4 {
-            address,
-            port: port.to_be_bytes(),
-            protocol: protocol::TCP,
-            reserved: 0,
-        };
-        tables.add_endpoint(key(VIP.0, VIP.1), Endpoint::listener(VIP.0, VIP.1, 0, 1));
+        tables.add_endpoint(
+            VIP.0,
+            VIP.1,
+            protocol::TCP,
+            Endpoint::listener(VIP.0.into(), VIP.1, 0, 1, 0),
+        );
         for id in 1..=NODES {
-            let backend = Backend::new(address_of(id), NODE_PORT).via(hop);
+            let backend = Backend::new(address_of(id).into(), NODE_PORT).via(hop);
             tables.backends.insert(id, backend);
-            let node = Endpoint::node(&backend, id, VIP.0, VIP.1, 0, 1);
-            tables.add_endpoint(key(address_of(id), NODE_PORT), node);
+            let node = Endpoint::node(&backend, id, VIP.0.into(), VIP.1, 0, 1, 0);
+            tables.add_endpoint(address_of(id), NODE_PORT, protocol::TCP, node);
         }
         let mut world = Self {
             agent,
@@ -148,11 +145,13 @@ impl World {
     fn round(&mut self) {
         let epoch = self.epoch();
         self.tables
+            .ipv4
             .flows
             .borrow_mut()
             .retain(|_, flow| !is_over(flow, &TIMEOUTS, epoch));
         let flows: Vec<(FlowKey4, Flow)> = self
             .tables
+            .ipv4
             .flows
             .borrow()
             .iter()
@@ -175,6 +174,7 @@ impl World {
         self.put_in_place();
         let book = &self.book;
         self.tables
+            .ipv4
             .flows
             .borrow_mut()
             .retain(|key, _| book[redirector_common::hash::slot_of(KEY, key.client)].is_split());

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     future::Future,
-    net::Ipv4Addr,
+    net::IpAddr,
     process::{Command, Output},
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -38,7 +38,8 @@ fn run(program: &str, arguments: &str) -> String {
 }
 
 impl Lab {
-    /// eth0 10.0.1.1/24 in the relay, eth0 10.0.1.2/24 in the node.
+    /// eth0 10.0.1.1/24 and 2001:db8:1::1/64 in the relay, eth0 10.0.1.2/24 and 2001:db8:1::2/64 in the
+    /// node, which is also fe80::2.
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let unique = format!(
@@ -61,8 +62,11 @@ impl Lab {
         );
         lab.ip("link set lo up");
         lab.ip("addr add 10.0.1.1/24 dev eth0");
+        lab.ip("addr add 2001:db8:1::1/64 dev eth0 nodad");
         lab.ip("link set eth0 up");
         lab.node_ip("addr add 10.0.1.2/24 dev eth0");
+        lab.node_ip("addr add 2001:db8:1::2/64 dev eth0 nodad");
+        lab.node_ip("addr add fe80::2/64 dev eth0 nodad");
         lab.node_ip("link set eth0 up");
         lab
     }
@@ -112,7 +116,7 @@ impl Lab {
     }
 
     /// What the kernel says of a packet of the relay's own.
-    pub(crate) fn route_get(&self, address: Ipv4Addr) -> String {
+    pub(crate) fn route_get(&self, address: IpAddr) -> String {
         let output = output("ip", &format!("-n {} route get {address}", self.relay));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }

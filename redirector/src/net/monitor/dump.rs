@@ -1,5 +1,7 @@
 //! Lists the kernel's objects, and says whether a change came in between.
 
+use std::collections::BTreeSet;
+
 use futures::StreamExt;
 use log::debug;
 use netlink_packet_core::{
@@ -14,6 +16,7 @@ use nix::errno::Errno;
 use super::MonitorError;
 use crate::net::{
     decode::{self, Decoded},
+    family::Family,
     routes::RouteTable,
     view::Event,
 };
@@ -39,30 +42,58 @@ impl Dump {
     }
 }
 
+/// The kernel's name of a family.
+fn named(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}
+
 pub(super) async fn read_routes(
     handle: &rtnetlink::Handle,
 ) -> Result<(RouteTable, bool), MonitorError> {
-    let mut request = RouteMessage::default();
-    request.header.address_family = AddressFamily::Inet;
-    let dump = dump(handle, "routes", RouteNetlinkMessage::GetRoute(request)).await?;
-    let routes = dump.events().filter_map(|event| match event {
-        Event::Route(route, _) => Some(route),
-        Event::Link(..)
-        | Event::LinkGone(_)
-        | Event::Address(..)
-        | Event::AddressGone(..)
-        | Event::RouteGone(_)
-        | Event::Neighbour(..)
-        | Event::NeighbourGone(..)
-        | Event::PolicyRules(_) => None,
-    });
-    Ok((routes.collect(), dump.certain))
+    let (mut routes, mut certain) = (Vec::new(), true);
+    for family in Family::ALL {
+        let mut request = RouteMessage::default();
+        request.header.address_family = named(family);
+        let dump = dump(handle, "routes", RouteNetlinkMessage::GetRoute(request)).await?;
+        certain &= dump.certain;
+        routes.extend(dump.events().filter_map(|event| match event {
+            // A kernel without the family lists those of all others.
+            Event::Route(route, _) => Some(route).filter(|route| route.family() == family),
+            Event::Link(..)
+            | Event::LinkGone(_)
+            | Event::Address(..)
+            | Event::AddressGone(..)
+            | Event::RouteGone(_)
+            | Event::Neighbour(..)
+            | Event::NeighbourGone(..)
+            | Event::PolicyRules(..) => None,
+        }));
+    }
+    Ok((routes.into_iter().collect(), certain))
 }
 
-/// Whether there are special policy rules.
-pub(super) async fn read_rules(handle: &rtnetlink::Handle) -> Result<bool, MonitorError> {
+/// The families that have special policy rules.
+pub(super) async fn read_rules(
+    handle: &rtnetlink::Handle,
+) -> Result<BTreeSet<Family>, MonitorError> {
+    let mut special = BTreeSet::new();
+    for family in Family::ALL {
+        if has_special_rules(handle, family).await? {
+            special.insert(family);
+        }
+    }
+    Ok(special)
+}
+
+async fn has_special_rules(
+    handle: &rtnetlink::Handle,
+    family: Family,
+) -> Result<bool, MonitorError> {
     let mut request = RuleMessage::default();
-    request.header.family = AddressFamily::Inet;
+    request.header.family = named(family);
     let dump = match dump(
         handle,
         "policy rules",
@@ -84,24 +115,27 @@ pub(super) async fn read_rules(handle: &rtnetlink::Handle) -> Result<bool, Monit
         .into_iter()
         .filter_map(|message| {
             if let RouteNetlinkMessage::NewRule(rule) = message {
-                return Some(rule).filter(|rule| rule.header.family == AddressFamily::Inet);
+                return Some(rule).filter(|rule| rule.header.family == named(family));
             }
             None
         })
         .collect();
-    Ok(decode::are_special(&rules) || !dump.certain)
+    Ok(decode::are_special(family, &rules) || !dump.certain)
 }
 
-pub(super) fn address_request() -> AddressMessage {
+/// What is read, and the request for it.
+type Reading = (&'static str, RouteNetlinkMessage);
+
+pub(super) fn address_request(family: Family) -> Reading {
     let mut request = AddressMessage::default();
-    request.header.family = AddressFamily::Inet;
-    request
+    request.header.family = named(family);
+    ("addresses", RouteNetlinkMessage::GetAddress(request))
 }
 
-pub(super) fn neighbour_request() -> NeighbourMessage {
+pub(super) fn neighbour_request(family: Family) -> Reading {
     let mut request = NeighbourMessage::default();
-    request.header.family = AddressFamily::Inet;
-    request
+    request.header.family = named(family);
+    ("neighbours", RouteNetlinkMessage::GetNeighbour(request))
 }
 
 /// Lists objects, anew if a change interrupts that, a few times at most.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     super::{
-        routes::{Placement, Special},
+        routes::{Placement, Table, route},
         view::{Event, Link, Neighbour, NeighbourState},
     },
     *,
@@ -42,20 +42,6 @@ fn links() -> NetView {
     view
 }
 
-fn route(prefix: &str, gateway: Option<&str>, ifindex: u32) -> Route {
-    Route {
-        table: Table::Main,
-        prefix: prefix.parse().unwrap(),
-        kind: RouteKind::Unicast,
-        metric: 0,
-        tos: 0,
-        gateway: gateway.map(|text| text.parse().unwrap()),
-        ifindex: Some(ifindex),
-        source: None,
-        special: None,
-    }
-}
-
 fn local(prefix: &str) -> Route {
     Route {
         table: Table::Local,
@@ -73,8 +59,12 @@ fn refusing(prefix: &str) -> Route {
 }
 
 fn known(view: &mut NetView, ifindex: u32, address: &str) -> NextHop {
-    let address: Ipv4Addr = address.parse().unwrap();
-    let destination = mac(ifindex, address.octets()[3]);
+    let address: IpAddr = address.parse().unwrap();
+    let last = match address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(address) => address.octets()[15],
+    };
+    let destination = mac(ifindex, last);
     let state = NeighbourState::Reachable;
     let neighbour = Neighbour {
         mac: Some(destination),
@@ -86,6 +76,8 @@ fn known(view: &mut NetView, ifindex: u32, address: &str) -> NextHop {
         destination,
         source: mac(ifindex, 0),
         ifindex,
+        mtu: 1500,
+        ..NextHop::default()
     }
 }
 
@@ -97,8 +89,13 @@ fn with(view: &NetView, routes: &[Route]) -> NetView {
     view
 }
 
+fn build(view: &NetView, family: Family) -> ReturnTrie {
+    ReturnTrie::build(view, &allowed(), family)
+}
+
 fn ask(view: &NetView, address: &str) -> Answer {
-    ReturnTrie::build(view, &allowed()).lookup(address.parse().unwrap())
+    let address: IpAddr = address.parse().unwrap();
+    build(view, Family::of(address)).lookup(address)
 }
 
 #[test]
@@ -215,7 +212,7 @@ fn whatever_is_special_about_a_route_leaves_it_to_the_kernel() {
         Special::NextHopObject,
         Special::Encapsulated,
         Special::GatewayOfOtherFamily,
-        Special::MtuLimited,
+        Special::SourceSpecific,
     ] {
         let odd = Route {
             special: Some(special),
@@ -247,7 +244,7 @@ fn whatever_is_special_about_a_route_leaves_it_to_the_kernel() {
     let worse = Route { metric: 1, ..rival };
     assert_eq!(ask(&with(&base, &[worse, plain.clone()]), "10.0.0.1"), hop);
     let mut ruled = with(&base, &[plain]);
-    ruled.apply(Event::PolicyRules(true));
+    ruled.apply(Event::PolicyRules(Family::V4, true));
     assert_eq!(ask(&ruled, "10.0.0.1"), Answer::AskKernel);
 }
 
@@ -270,13 +267,15 @@ fn a_trie_that_outgrows_its_limits_asks_the_kernel_and_never_answers_wrong() {
         Limits {
             nodes: 10,
             hops: 100,
+            neighbours: 0,
         },
         Limits {
             nodes: 100,
             hops: 10,
+            neighbours: 0,
         },
     ] {
-        let trie = ReturnTrie::build_within(&view, &allowed(), limits);
+        let trie = ReturnTrie::build_within(&view, &allowed(), Family::V4, limits);
         assert!(trie.nodes.len() <= limits.nodes + 1 && trie.hops.len() <= limits.hops);
         let answers: Vec<bool> = hops
             .iter()
@@ -310,7 +309,7 @@ fn a_thousand_routes_and_neighbours_are_built_fast() {
     let mut times: Vec<_> = (0..9)
         .map(|_| {
             let start = Instant::now();
-            std::hint::black_box(ReturnTrie::build(&view, &allowed()));
+            std::hint::black_box(build(&view, Family::V4));
             start.elapsed()
         })
         .collect();
@@ -321,8 +320,143 @@ fn a_thousand_routes_and_neighbours_are_built_fast() {
     );
     // Loose enough for an unoptimised build on a busy machine.
     assert!(times[4].as_millis() < 250, "{times:?}");
+    assert_eq!(disagreement(&build(&view, Family::V4), &view), None);
+}
+
+#[test]
+fn a_hop_carries_the_smaller_of_the_routes_and_the_interfaces_mtu() {
+    for (prefix, gateway, address) in [
+        ("10.0.0.0/8", "10.9.9.9", "10.0.0.1"),
+        ("2001:db8::/32", "fe80::9", "2001:db8::1"),
+    ] {
+        for (of_link, of_route, expected) in [
+            (1500, None, 1500),
+            (1500, Some(1400), 1400),
+            (1500, Some(9000), 1500),
+            (65_536, None, 65_535),
+            (70_000, Some(66_000), 65_535),
+            (0, None, 0),
+            (0, Some(1300), 1300),
+        ] {
+            for through in [Some(gateway), None] {
+                let far = Route {
+                    mtu: of_route,
+                    ..route(prefix, through, 1)
+                };
+                let mut view = with(&links(), &[far]);
+                let mut link = view.links[&1].clone();
+                link.mtu = of_link;
+                view.apply(Event::Link(1, link));
+                known(&mut view, 1, through.unwrap_or(address));
+                let Answer::Hop(hop) = ask(&view, address) else {
+                    panic!("no hop to {address} through {through:?}");
+                };
+                assert_eq!(hop.mtu, expected, "{of_link} {of_route:?} {through:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_on_link_ipv6_host_is_beside_the_trie_and_only_by_the_interface_of_its_route() {
+    let mut view = with(&links(), &[route("2001:db8::/64", None, 1)]);
+    let address: IpAddr = "2001:db8::9".parse().unwrap();
+    known(&mut view, 2, "2001:db8::9");
+    let trie = build(&view, Family::V6);
+    assert_eq!(trie.lookup(address), Answer::AskKernel);
+    assert!(trie.neighbours.is_empty());
+    let hop = known(&mut view, 1, "2001:db8::9");
+    let trie = build(&view, Family::V6);
+    assert_eq!(trie.lookup(address), Answer::Hop(hop));
     assert_eq!(
-        disagreement(&ReturnTrie::build(&view, &allowed()), &view),
-        None
+        trie.neighbours,
+        [("2001:db8::9".parse().unwrap(), hop)].into()
     );
+    assert!(trie.hops.is_empty());
+    assert_eq!(ask(&view, "2001:db8::a"), Answer::AskKernel);
+}
+
+#[test]
+fn ipv6_prefixes_of_every_length_end_where_they_should() {
+    for length in 3..=128_u8 {
+        let prefix: ipnet::IpNet = format!("2001:db8:aaaa:aaaa:aaaa:aaaa:aaaa:aaaa/{length}")
+            .parse()
+            .unwrap();
+        let mut view = with(
+            &links(),
+            &[route(&prefix.trunc().to_string(), Some("fe80::1"), 1)],
+        );
+        let hop = Answer::Hop(known(&mut view, 1, "fe80::1"));
+        let trie = build(&view, Family::V6);
+        let (first, last) = (bits(prefix.network()), bits(prefix.broadcast()));
+        for (at, expected) in [
+            (first - 1, Answer::AskKernel),
+            (first, hop),
+            (last, hop),
+            (last + 1, Answer::AskKernel),
+        ] {
+            assert_eq!(trie.lookup(Family::V6.address(at)), expected, "{prefix}");
+        }
+        let levels = usize::from(length.saturating_sub(9) / 8);
+        // Besides, the unspecified address has all of them.
+        assert_eq!(trie.nodes.len(), 1 + levels + 14, "{prefix}");
+    }
+}
+
+#[test]
+fn link_local_clients_are_left_to_the_kernel_and_multicasts_are_local_whatever_routes_cover_them() {
+    let mut view = with(
+        &links(),
+        &[
+            route("::/0", Some("fe80::1"), 1),
+            route("fe80::/64", None, 1),
+            local("fe80::2/128"),
+            local("2001:db8::2/128"),
+            route("ff00::/8", Some("fe80::1"), 1),
+        ],
+    );
+    let hop = Answer::Hop(known(&mut view, 1, "fe80::1"));
+    for (address, expected) in [
+        ("::", Answer::Local),
+        ("::2", hop),
+        ("2001:db8::1", hop),
+        ("2001:db8::2", Answer::Local),
+        ("fe7f:ffff::1", hop),
+        ("fe80::1", Answer::AskKernel),
+        ("fe80::2", Answer::AskKernel),
+        ("febf:ffff::1", Answer::AskKernel),
+        ("fec0::1", hop),
+        ("feff:ffff::1", hop),
+        ("ff00::", Answer::Local),
+        ("ff02::1", Answer::Local),
+        ("ffff:ffff::1", Answer::Local),
+    ] {
+        assert_eq!(ask(&view, address), expected, "{address}");
+    }
+}
+
+#[test]
+fn policy_rules_of_one_family_leave_the_other_alone() {
+    let mut view = with(
+        &links(),
+        &[
+            route("0.0.0.0/0", Some("10.0.0.1"), 1),
+            route("::/0", Some("fe80::1"), 1),
+        ],
+    );
+    let hop = Answer::Hop(known(&mut view, 1, "10.0.0.1"));
+    let hop6 = Answer::Hop(known(&mut view, 1, "fe80::1"));
+    assert_eq!((ask(&view, "1.1.1.1"), ask(&view, "2000::1")), (hop, hop6));
+    view.apply(Event::PolicyRules(Family::V6, true));
+    assert_eq!(
+        (ask(&view, "1.1.1.1"), ask(&view, "2000::1")),
+        (hop, Answer::AskKernel)
+    );
+}
+
+#[test]
+fn the_parts_of_the_families_among_the_hops_do_not_overlap() {
+    let [one, other] = Family::ALL.map(hop_indices);
+    assert_eq!((one.start, one.end, other.end), (0, other.start, MAX_HOPS));
+    assert!(one.len() > other.len() && !other.is_empty());
 }
