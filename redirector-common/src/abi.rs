@@ -13,7 +13,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the layouts in this file; it names the directory in which the maps are pinned.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Number of slots in the table of a redirect. A power of two: a slot is picked by the top 16 bits
 /// of the hash.
@@ -53,6 +53,15 @@ pub const MAX_NEIGHBOURS: u32 = 16_384;
 
 /// Datagrams whose later fragments are still expected.
 pub const FRAGMENTED: u32 = 8192;
+
+/// Connections to shared listeners whose SOCKS negotiation is followed.
+pub const HANDSHAKES: u32 = 65_536;
+
+/// UDP associations by way of VIPs, in each family.
+pub const MAX_ASSOCIATIONS: u32 = 65_536;
+
+/// Their pinholes, and the marks of ports in use.
+pub const MAX_PINHOLES: u32 = 2 * MAX_ASSOCIATIONS;
 
 pub mod map;
 
@@ -173,6 +182,14 @@ pub struct Listener {
     pub protocol: u8,
     /// 4 or 6.
     pub family: u8,
+}
+
+impl Listener {
+    /// Whether a listener has this number.
+    #[inline(always)]
+    pub fn is_set(&self) -> bool {
+        self.family != 0
+    }
 }
 
 /// A node's entry in the map: everything needed to send a packet to it.
@@ -369,6 +386,94 @@ pub struct FragmentOwner {
 pub const FRAGMENT_FORWARD: u16 = 1;
 /// [`FragmentOwner::direction`]: from a node to a client.
 pub const FRAGMENT_REPLY: u16 = 2;
+/// [`FragmentOwner::direction`]: the kernel's.
+pub const FRAGMENT_PASS: u16 = 3;
+
+/// How far the SOCKS negotiation of a connection to a shared listener has come (RFC 1928, RFC 1929). Its key is that of
+/// a flow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Handshake {
+    /// Sequence number of the client's next byte to be read, host order.
+    pub client_next: u32,
+    /// Sequence number of the node's first byte, host order.
+    pub node_first: u32,
+    /// Bytes of the client that don't matter before the next one that does.
+    pub skip: u16,
+    /// What the client's next byte is: [`crate::associate::Expect`].
+    pub expect: u8,
+    /// How many bytes of the node come before its reply to the request; 0 as long as it is not known.
+    pub reply_at: u8,
+}
+
+/// A UDP association by way of a VIP. Its key is that of the control connection's flow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Association {
+    /// BND.PORT, network order; 0, which stands for every port, where packets are routed.
+    pub port: [u8; 2],
+    /// The backend that it is with.
+    pub backend: u16,
+    /// [`Globals::epoch`] of when it began.
+    pub opened: u32,
+    /// Sequence number that the client's next byte on the control connection will have, host order.
+    pub client_next: u32,
+}
+
+/// Names the pinhole of a client: where its datagrams may go.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct PinholeKey4 {
+    /// The client's address; with [`PINHOLE_IN_USE`] the VIP's. Network order.
+    pub client: [u8; 4],
+    /// BND.PORT, network order; 0, which stands for every port, where packets are routed.
+    pub port: [u8; 2],
+    /// [`PINHOLE_IN_USE`] or 0.
+    pub mark: u16,
+}
+
+/// The same in IPv6.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct PinholeKey6 {
+    /// The client's address; with [`PINHOLE_IN_USE`] the VIP's. Network order.
+    pub client: [u8; 16],
+    /// BND.PORT, network order; 0, which stands for every port, where packets are routed.
+    pub port: [u8; 2],
+    /// [`PINHOLE_IN_USE`] or 0.
+    pub mark: u16,
+}
+
+/// [`PinholeKey4::mark`]: says of a VIP that the port is somebody's pinhole, so that a stranger's datagrams can be told
+/// from the relay's own.
+pub const PINHOLE_IN_USE: u16 = 1;
+
+/// A pinhole: datagrams between a client and the node of its association.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Pinhole {
+    /// The backend.
+    pub backend: u16,
+    /// Number of the listener that the control connection goes to.
+    pub listener: u16,
+    /// The client's port of the control connection, network order.
+    pub control: [u8; 2],
+    /// Zero.
+    pub reserved: u16,
+    /// [`Globals::epoch`] when a datagram was last seen.
+    pub seen: u32,
+}
+
+/// Tells the first program which connections may still be negotiating, so that it need not look up every one.
+///
+/// A cell is chosen by client and port, and holds when a handshake was last seen there (the low 16 bits of the
+/// epoch, plus one, in the high half) and the client's port; 0 in its place when there are several.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Negotiating {
+    /// The cells.
+    pub cells: [u32; 1 << 16],
+}
 
 /// An entry of the trie of return routes: one of the codes below, an index of a next hop, or that of a
 /// child node.
@@ -453,6 +558,11 @@ const _: () = {
     assert!(size_of::<Flow>() == 8);
     assert!(size_of::<Embryo>() == 8);
     assert!(size_of::<BackendStats>() == 56);
+    assert!(size_of::<Handshake>() == 12);
+    assert!(size_of::<Association>() == 12);
+    assert!(size_of::<PinholeKey4>() == 8);
+    assert!(size_of::<PinholeKey6>() == 20);
+    assert!(size_of::<Pinhole>() == 12);
     assert!(MAX_BACKENDS <= SLOT_SPLIT as u32);
     assert!(MAX_BACKENDS <= FLOW_REVERSE as u32 && MAX_LISTENERS <= FLOW_REVERSE as u32);
     assert!(MAX_TRIE_NODES <= TRIE_CHILD as u32);

@@ -53,6 +53,17 @@ pub const fn fold(sum: u32) -> u16 {
     sum as u16
 }
 
+/// Folds a sum of 32-bit words, which are sums of 16-bit words not yet folded, into 16 bits.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the folds leave 16 bits")]
+pub const fn fold_wide(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
+}
+
 /// Applies `delta` to the checksum `check`, as it stands in the packet.
 ///
 /// `delta` must be below 2^31, which any sum of a few hundred words is.

@@ -5,7 +5,7 @@
 //! needs none.
 
 use crate::{
-    abi::{ENDPOINT_DIRECT, ENDPOINT_LISTENER, ENDPOINT_NODE, Endpoint},
+    abi::{ENDPOINT_LISTENER, ENDPOINT_NODE, Endpoint},
     address::Address,
     parse::Packet,
     tables::FamilyTables,
@@ -18,39 +18,35 @@ pub enum Class<'a> {
     ToListener(&'a Endpoint),
     /// From a node's socket.
     FromNode(&'a Endpoint),
-    /// To a node's socket, not by way of the VIP, which is not allowed.
-    ToNode,
-    /// To a node's socket, not by way of the VIP, which is allowed.
-    ToNodeAllowed,
+    /// To a node's socket, not by way of the VIP.
+    ToNode(&'a Endpoint),
     /// Nothing that we know.
     NotOurs,
 }
 
-/// Finds the class of a packet.
+/// Finds the class of a packet of `protocol`.
 #[inline(always)]
 pub fn classify<'a, A: Address, T: FamilyTables<A>>(
     packet: &Packet<A>,
+    protocol: u8,
     tables: &'a T,
 ) -> Class<'a> {
     if tables.is_our_port(u16::from_be_bytes(packet.destination_port))
         && let Some(endpoint) = lookup(
             packet.destination,
             packet.destination_port,
-            packet.protocol,
+            protocol,
             tables,
         )
     {
-        if endpoint.kind == ENDPOINT_LISTENER {
-            return Class::ToListener(endpoint);
-        }
-        return if endpoint.flags & ENDPOINT_DIRECT != 0 {
-            Class::ToNodeAllowed
+        return if endpoint.kind == ENDPOINT_LISTENER {
+            Class::ToListener(endpoint)
         } else {
-            Class::ToNode
+            Class::ToNode(endpoint)
         };
     }
     if tables.is_our_port(u16::from_be_bytes(packet.source_port))
-        && let Some(endpoint) = lookup(packet.source, packet.source_port, packet.protocol, tables)
+        && let Some(endpoint) = lookup(packet.source, packet.source_port, protocol, tables)
         && endpoint.kind == ENDPOINT_NODE
     {
         return Class::FromNode(endpoint);
@@ -60,7 +56,7 @@ pub fn classify<'a, A: Address, T: FamilyTables<A>>(
 
 /// The endpoint of a socket, or of every port of its address.
 #[inline(always)]
-fn lookup<A: Address, T: FamilyTables<A>>(
+pub fn lookup<A: Address, T: FamilyTables<A>>(
     address: A,
     port: [u8; 2],
     protocol: u8,

@@ -3,16 +3,16 @@
 use crate::{
     Frame,
     abi::{
-        BACKEND_NEXT_HOP, ENDPOINT_NODE_ADDRESS, ENDPOINT_ROUTE, ENDPOINT_VIP, FRAGMENT_FORWARD,
+        ENDPOINT_NODE_ADDRESS, ENDPOINT_ROUTE, ENDPOINT_VIP, FRAGMENT_FORWARD, FRAGMENT_PASS,
         FRAGMENT_REPLY, FragmentOwner,
     },
     address::Address,
-    checksum,
     parse::{IpPacket, Offsets, Packet},
     process::Outcome,
-    rewrite,
+    rewrite, select,
+    stage::Step,
     tables::{FamilyTables, ReturnHop},
-    verdict::Verdict,
+    verdict::{Action, Verdict},
     wire::protocol,
 };
 
@@ -41,6 +41,19 @@ pub fn note<A: Address, T: FamilyTables<A>>(
     }
 }
 
+/// Notes that the later fragments of a datagram are the kernel's, as the first was, where they would be taken for
+/// ours.
+#[inline(always)]
+pub fn note_pass<A: Address, T: FamilyTables<A>>(packet: &Packet<A>, step: Step, tables: &T) {
+    if packet.fragment.is_some()
+        && let Step::Done(outcome) = step
+        && outcome.verdict.action() == Action::Pass
+        && concerns_us(packet.source, packet.destination, tables)
+    {
+        note(packet, FRAGMENT_PASS, 0, 0, tables);
+    }
+}
+
 /// Sends a later fragment after its first.
 #[inline(always)]
 pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
@@ -55,20 +68,22 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
     let Some(owner) = tables.fragment_owner(&key) else {
         return orphan(ip, tables).into();
     };
-    if ip.ttl <= 1 {
-        return Verdict::PassTtl.into();
+    if owner.direction == FRAGMENT_PASS {
+        return Verdict::PassFragment.into();
     }
     let layout = Offsets {
         ip: ip.ip,
         transport: ip.transport,
+        protocol: ip.protocol,
     };
     let length = frame.full_length();
-    let (Some(backend), Some(listener)) = (
-        tables.backend(owner.backend),
-        tables.listener(owner.listener),
-    ) else {
+    let Some(listener) = tables.listener(owner.listener) else {
         return Verdict::DropFragment.into();
     };
+    let routed = listener.flags & ENDPOINT_ROUTE != 0;
+    if ip.ttl <= 1 && !routed {
+        return Verdict::PassTtl.into();
+    }
     let fragment = Packet {
         source: ip.source,
         destination: ip.destination,
@@ -80,6 +95,7 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
         flags: 0,
         sequence: 0,
         acknowledgement: 0,
+        checksum: [0; 2],
         segment: 0,
         header: 0,
         length: 0,
@@ -87,15 +103,13 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
     };
     match owner.direction {
         FRAGMENT_FORWARD => {
-            if !backend.is_set() {
-                return Verdict::DropNoBackend.into();
-            }
-            if backend.flags & BACKEND_NEXT_HOP == 0 {
-                return Verdict::DropNoNextHop.into();
-            }
+            let backend = match select::ready(owner.backend, tables) {
+                Ok(backend) => backend,
+                Err(verdict) => return verdict.into(),
+            };
             let node = A::read(&backend.address);
-            let rewritten = if listener.flags & ENDPOINT_ROUTE == 0 {
-                let delta = ip.destination.removed() + node.added() + checksum::TTL_DECREMENT;
+            let rewritten = if !routed {
+                let delta = A::l3_delta(ip.destination.removed() + node.added());
                 rewrite::destination(frame, layout, node, delta, &backend.hop)
             } else {
                 rewrite::link(frame, &backend.hop)
@@ -116,7 +130,7 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
                 ReturnHop::Local => return Verdict::PassToRelay.into(),
                 ReturnHop::Unknown => return Verdict::DropNoReturnHop.into(),
             };
-            let delta = ip.source.removed() + vip.added() + checksum::TTL_DECREMENT;
+            let delta = A::l3_delta(ip.source.removed() + vip.added());
             if rewrite::source(frame, layout, vip, delta, &hop).is_none() {
                 return Verdict::PassTruncated.into();
             }
@@ -130,17 +144,26 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
     }
 }
 
-/// A fragment whose first was not seen: where one of ours is concerned it may not go on as it is.
+/// A fragment whose first was not seen: where one of ours is concerned it may not go on as it is. Of other
+/// protocols the first was not looked at.
 #[inline(always)]
 fn orphan<A: Address, T: FamilyTables<A>>(ip: &IpPacket<A>, tables: &T) -> Verdict {
+    let is_ours = matches!(ip.protocol, protocol::TCP | protocol::UDP)
+        && concerns_us(ip.source, ip.destination, tables);
+    if is_ours {
+        Verdict::DropFragment
+    } else {
+        Verdict::PassFragment
+    }
+}
+
+/// Whether a packet goes to a VIP or comes from a node.
+#[inline(always)]
+fn concerns_us<A: Address, T: FamilyTables<A>>(source: A, destination: A, tables: &T) -> bool {
     let at = |address: A| {
         tables
             .endpoint(&address.endpoint_key([0; 2], 0))
             .map_or(0, |endpoint| endpoint.kind)
     };
-    if at(ip.destination) == ENDPOINT_VIP || at(ip.source) == ENDPOINT_NODE_ADDRESS {
-        Verdict::DropFragment
-    } else {
-        Verdict::PassFragment
-    }
+    at(destination) == ENDPOINT_VIP || at(source) == ENDPOINT_NODE_ADDRESS
 }

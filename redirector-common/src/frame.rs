@@ -18,4 +18,12 @@ pub trait Frame {
 
     /// The same, to be written.
     fn header_mut<T: Pod>(&mut self, offset: usize) -> Option<&mut T>;
+
+    /// The sum of the 16-bit words, in memory order, of `length` bytes from `offset` on, a last odd byte being the first
+    /// of its word; `None` where the frame ends before that.
+    fn sum(&self, offset: usize, length: usize) -> Option<u32>;
+
+    /// Makes room for `head` bytes before the frame and cuts it to `length` bytes, those included. The new bytes have any
+    /// value. `false` when it cannot be done; the frame is then as it was.
+    fn make_room(&mut self, head: usize, length: usize) -> bool;
 }

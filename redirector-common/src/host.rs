@@ -13,41 +13,73 @@ use bytemuck::{Pod, Zeroable as _};
 use crate::{
     Frame,
     abi::{
-        Backend, BackendStats, Embryo, Endpoint, Flow, FragmentOwner, Listener, NextHop,
-        PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL,
+        Association, Backend, BackendStats, Embryo, Endpoint, Flow, FragmentOwner, Handshake, Listener,
+        NextHop, Pinhole, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL,
         TRIE_NEIGHBOUR, TrieEntry, TrieNode, TrieRoot,
     },
     address::Address,
+    checksum,
     parse::Packet,
-    tables::{FamilyTables, ReturnHop, Tables},
+    tables::{FamilyTables, Place, ReturnHop, Tables},
     trie,
     verdict::Event,
     wire::Ethernet,
 };
 
-/// A frame in a slice.
+/// A frame in a slice. Its length may change, to less; then the rest of the slice has any value.
 #[derive(Debug)]
-pub struct SliceFrame<'a>(pub &'a mut [u8]);
+pub struct SliceFrame<'a> {
+    bytes: &'a mut [u8],
+    length: usize,
+}
+
+impl<'a> SliceFrame<'a> {
+    /// All of the slice.
+    pub fn new(bytes: &'a mut [u8]) -> Self {
+        let length = bytes.len();
+        Self { bytes, length }
+    }
+}
 
 impl Frame for SliceFrame<'_> {
     fn length(&self) -> usize {
-        self.0.len()
+        self.length
     }
 
     fn full_length(&self) -> usize {
-        self.0.len()
+        self.length
     }
 
     fn header<T: Pod>(&self, offset: usize) -> Option<&T> {
-        let bytes = self.0.get(offset..offset.checked_add(size_of::<T>())?)?;
-        bytemuck::try_from_bytes(bytes).ok()
+        let end = offset.checked_add(size_of::<T>())?;
+        bytemuck::try_from_bytes(self.bytes[..self.length].get(offset..end)?).ok()
     }
 
     fn header_mut<T: Pod>(&mut self, offset: usize) -> Option<&mut T> {
-        let bytes = self
-            .0
-            .get_mut(offset..offset.checked_add(size_of::<T>())?)?;
-        bytemuck::try_from_bytes_mut(bytes).ok()
+        let end = offset.checked_add(size_of::<T>())?;
+        bytemuck::try_from_bytes_mut(self.bytes[..self.length].get_mut(offset..end)?).ok()
+    }
+
+    fn sum(&self, offset: usize, length: usize) -> Option<u32> {
+        let bytes = self.bytes[..self.length].get(offset..offset.checked_add(length)?)?;
+        let word = |pair: &[u8]| {
+            u64::from(u16::from_ne_bytes([
+                pair[0],
+                pair.get(1).copied().unwrap_or(0),
+            ]))
+        };
+        Some(u32::from(checksum::fold_wide(
+            bytes.chunks(2).map(word).sum(),
+        )))
+    }
+
+    fn make_room(&mut self, head: usize, length: usize) -> bool {
+        if head > length || length > self.length {
+            return false;
+        }
+        self.bytes.copy_within(..length - head, head);
+        self.length = length;
+        true
     }
 }
 
@@ -62,6 +94,12 @@ pub struct HostFamily<A: Address> {
     pub embryos: RefCell<Recent<A::FlowKey, Embryo>>,
     /// Datagrams in fragments.
     pub fragmented: RefCell<Recent<A::FragmentKey, FragmentOwner>>,
+    /// Negotiations that are followed.
+    pub handshakes: RefCell<Recent<A::FlowKey, Handshake>>,
+    /// UDP associations by way of VIPs.
+    pub associations: RefCell<HashMap<A::FlowKey, Association>>,
+    /// Their pinholes, and marks.
+    pub pinholes: RefCell<HashMap<A::PinholeKey, Pinhole>>,
     /// Root of the trie of return routes.
     pub return_root: Box<TrieRoot>,
     /// Children; index 0 is unused.
@@ -83,6 +121,9 @@ impl<A: Address> Default for HostFamily<A> {
             flows: RefCell::default(),
             embryos: RefCell::new(Recent::new(1 << 16)),
             fragmented: RefCell::new(Recent::new(1 << 13)),
+            handshakes: RefCell::new(Recent::new(1 << 16)),
+            associations: RefCell::default(),
+            pinholes: RefCell::default(),
             return_root: bytemuck::zeroed_box(),
             return_nodes: std::vec![TrieNode::zeroed()],
             neighbours: BTreeMap::new(),
@@ -112,6 +153,12 @@ pub struct HostTables {
     pub epoch: u32,
     /// Bound of the recorded flows of each family.
     pub max_flows: usize,
+    /// Bound of the associations of each family.
+    pub max_associations: usize,
+    /// Cells of [`crate::abi::Negotiating`] that are not 0.
+    pub negotiating: RefCell<BTreeMap<u16, u32>>,
+    /// Whether frames come in by an interface in generic mode.
+    pub generic: bool,
     /// Next hops of return routes.
     pub return_hops: Vec<NextHop>,
     /// Interface that frames come in by.
@@ -133,6 +180,9 @@ impl Default for HostTables {
             listeners: BTreeMap::new(),
             epoch: 0,
             max_flows: 1 << 16,
+            max_associations: 1 << 16,
+            negotiating: RefCell::default(),
+            generic: false,
             return_hops: Vec::new(),
             ingress: 0,
             events: RefCell::default(),
@@ -243,6 +293,22 @@ impl Tables for HostTables {
         self.epoch
     }
 
+    fn ingress(&self) -> u32 {
+        self.ingress
+    }
+
+    fn kernel_completes_checksums(&self) -> bool {
+        self.generic
+    }
+
+    fn negotiating(&self, cell: u16) -> u32 {
+        self.negotiating.borrow().get(&cell).copied().unwrap_or(0)
+    }
+
+    fn set_negotiating(&self, cell: u16, value: u32) {
+        self.negotiating.borrow_mut().insert(cell, value);
+    }
+
     fn count(&self, event: Event) {
         *self.events.borrow_mut().entry(event.index()).or_default() += 1;
     }
@@ -269,6 +335,10 @@ impl<A: Address> FamilyTables<A> for HostTables
 where
     Self: HasFamily<A>,
 {
+    fn hold<'a, V: Copy>(&'a self, _: Place, room: &'a mut Option<V>, value: V) -> Option<&'a V> {
+        Some(room.insert(value))
+    }
+
     fn endpoint(&self, key: &A::EndpointKey) -> Option<&Endpoint> {
         self.family().endpoints.get(key)
     }
@@ -309,6 +379,58 @@ where
 
     fn note_fragment(&self, key: &A::FragmentKey, owner: FragmentOwner) {
         self.family().fragmented.borrow_mut().insert(*key, owner);
+    }
+
+    fn handshake(&self, key: &A::FlowKey) -> Option<Handshake> {
+        self.family().handshakes.borrow().get(*key)
+    }
+
+    fn note_handshake(&self, key: &A::FlowKey, handshake: Handshake) {
+        self.family()
+            .handshakes
+            .borrow_mut()
+            .insert(*key, handshake);
+    }
+
+    fn forget_handshake(&self, key: &A::FlowKey) {
+        self.family().handshakes.borrow_mut().remove(*key);
+    }
+
+    fn association(&self, key: &A::FlowKey) -> Option<Association> {
+        self.family().associations.borrow().get(key).copied()
+    }
+
+    fn note_association(&self, key: &A::FlowKey, association: Association) -> bool {
+        let mut associations = self.family().associations.borrow_mut();
+        let fits = associations.len() < self.max_associations || associations.contains_key(key);
+        if fits {
+            associations.insert(*key, association);
+        }
+        fits
+    }
+
+    fn forget_association(&self, key: &A::FlowKey) {
+        self.family().associations.borrow_mut().remove(key);
+    }
+
+    fn pinhole(&self, key: &A::PinholeKey) -> Option<Pinhole> {
+        let mut pinholes = self.family().pinholes.borrow_mut();
+        let pinhole = pinholes.get_mut(key)?;
+        pinhole.seen = self.epoch;
+        Some(*pinhole)
+    }
+
+    fn open_pinhole(&self, key: &A::PinholeKey, pinhole: Pinhole) -> bool {
+        let mut pinholes = self.family().pinholes.borrow_mut();
+        let fits = pinholes.len() < 2 * self.max_associations || pinholes.contains_key(key);
+        if fits {
+            pinholes.insert(*key, pinhole);
+        }
+        fits
+    }
+
+    fn close_pinhole(&self, key: &A::PinholeKey) {
+        self.family().pinholes.borrow_mut().remove(key);
     }
 
     fn return_hop(&self, client: A, _vip: A) -> ReturnHop {

@@ -8,19 +8,24 @@ use crate::{
     abi::{Embryo, FLOW_CONTESTED, FLOW_FIN_NODE, FLOW_RESET, Flow},
     address::Address,
     parse::Packet,
+    select,
     tables::FamilyTables,
     verdict::Event,
     wire::tcp_flag,
 };
 
-/// Learns from the answer of `backend` in a split slot.
+/// Learns from the answer of `backend`, in a split slot or to a client of a `tracked` listener.
 #[inline(always)]
 pub fn learn<A: Address, T: FamilyTables<A>>(
     backend: u16,
     packet: &Packet<A>,
-    key: &A::FlowKey,
+    listener: u16,
+    tracked: bool,
     tables: &T,
 ) {
+    let key = &packet
+        .destination
+        .flow_key(packet.destination_port, listener);
     if packet.has(tcp_flag::RST) {
         tables.visit_flow(key, |flow| {
             if flow.backend == backend {
@@ -39,19 +44,20 @@ pub fn learn<A: Address, T: FamilyTables<A>>(
             },
         );
         tables.count(Event::EmbryoNoted);
-    } else {
-        speak(backend, packet, key, tables);
+    } else if speak(backend, packet, key, tables) && tracked {
+        let client = (packet.destination, packet.destination_port);
+        select::record_reverse(client, backend, listener, tables);
     }
 }
 
-/// An established connection speaks: it is recorded, if it was not.
+/// An established connection speaks: it is recorded, if it was not, which is what it gives.
 #[inline(always)]
 fn speak<A: Address, T: FamilyTables<A>>(
     backend: u16,
     packet: &Packet<A>,
     key: &A::FlowKey,
     tables: &T,
-) {
+) -> bool {
     let epoch = tables.epoch();
     let known = tables.visit_flow(key, |flow| {
         if flow.backend == backend {
@@ -63,24 +69,26 @@ fn speak<A: Address, T: FamilyTables<A>>(
             }
         }
     });
-    if known.is_none() {
-        let flags = if packet.has(tcp_flag::FIN) {
-            FLOW_FIN_NODE
-        } else {
-            0
-        };
-        let recorded = tables.record_new_flow(
-            key,
-            Flow {
-                backend,
-                flags,
-                seen: epoch,
-            },
-        );
-        tables.count(if recorded {
-            Event::FlowLearned
-        } else {
-            Event::FlowTableFull
-        });
+    if known.is_some() {
+        return false;
     }
+    let flags = if packet.has(tcp_flag::FIN) {
+        FLOW_FIN_NODE
+    } else {
+        0
+    };
+    let recorded = tables.record_new_flow(
+        key,
+        Flow {
+            backend,
+            flags,
+            seen: epoch,
+        },
+    );
+    tables.count(if recorded {
+        Event::FlowLearned
+    } else {
+        Event::FlowTableFull
+    });
+    recorded
 }

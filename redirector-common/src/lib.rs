@@ -31,6 +31,7 @@ extern crate std;
 
 pub mod abi;
 pub mod address;
+pub mod associate;
 pub mod bench;
 pub mod checksum;
 pub mod classify;
@@ -40,19 +41,25 @@ pub mod frame;
 pub mod hash;
 #[cfg(feature = "host")]
 pub mod host;
+pub mod icmp;
 pub mod learn;
 pub mod parse;
+pub mod partial;
 mod process;
 pub mod rewrite;
 pub mod select;
 pub mod slot;
+pub mod stage;
 pub mod tables;
+pub mod too_big;
 pub mod trie;
 pub mod verdict;
+pub mod vip;
 pub mod wire;
 
 pub use crate::{
     frame::Frame,
-    process::{Outcome, general, plain, process},
+    process::{Outcome, enter, ip, plain6, process, udp},
+    stage::{Stage, Step},
     tables::{AllTables, FamilyTables, Tables},
 };

@@ -1,18 +1,25 @@
 //! One packet, from the first byte to the verdict.
 //!
-//! [`plain`] is for nearly every packet, and as fast as it gets; what it does not know [`general`] does. Both lead
-//! to the same [`forward`] and [`reply`].
+//! [`enter`] is the first program, for nearly every packet; what it does not know goes on in another one, which
+//! starts anew from the first byte. All lead to the same [`forward`] and [`reply`]. See [`Stage`].
 
 use crate::{
     Frame,
-    abi::{BACKEND_NEXT_HOP, Endpoint, FRAGMENT_FORWARD, FRAGMENT_REPLY},
+    abi::{
+        ENDPOINT_DIRECT, ENDPOINT_ROUTE, ENDPOINT_SHARED, ENDPOINT_TRACKED, Endpoint,
+        FRAGMENT_FORWARD, FRAGMENT_REPLY, NextHop,
+    },
     address::Address,
+    associate,
     classify::{Class, classify},
-    fragments, hash, learn,
+    fragments, hash, icmp, learn,
     parse::{self, Fragment, IpPacket, Layout, Offsets, Packet, Plain},
-    rewrite, select,
-    tables::{AllTables, FamilyTables, ReturnHop},
+    partial, rewrite, select,
+    stage::{Stage, Step},
+    tables::{AllTables, FamilyTables, Place, ReturnHop},
+    too_big,
     verdict::Verdict,
+    vip::Vip,
     wire::{Ethernet, ethertype, protocol},
 };
 
@@ -35,62 +42,122 @@ impl From<Verdict> for Outcome {
     }
 }
 
-/// Decides on a frame, and rewrites it if it is to be sent on.
+/// Decides on a frame, and rewrites it if it is to be sent on: all programs, one after the other.
 #[inline(always)]
 pub fn process<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Outcome {
-    match plain(frame, tables) {
-        Some(outcome) => outcome,
-        None => general(frame, tables),
+    let mut step = enter(frame, tables);
+    loop {
+        step = match step {
+            Step::Done(outcome) => return outcome,
+            Step::Go(Stage::Ipv4) => ip::<[u8; 4], _, _>(frame, tables),
+            Step::Go(Stage::Ipv6) => ip::<[u8; 16], _, _>(frame, tables),
+            Step::Go(Stage::Plain6) => plain6(frame, tables),
+            Step::Go(Stage::Udp4) => udp::<[u8; 4], _, _>(frame, tables).into(),
+            Step::Go(Stage::Udp6) => udp::<[u8; 16], _, _>(frame, tables).into(),
+            Step::Go(Stage::Icmp4) => icmp::translate::<[u8; 4], _, _>(frame, tables).into(),
+            Step::Go(Stage::Icmp6) => icmp::translate::<[u8; 16], _, _>(frame, tables).into(),
+        };
     }
 }
 
-/// Decides on a plain TCP segment in IPv4; `None` when the frame is none.
+/// The first program: decides on plain TCP in IPv4.
 #[inline(always)]
-pub fn plain<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Option<Outcome> {
-    let packet = parse::plain4(frame)?;
-    Some(decide(frame, Plain, &packet, tables))
+pub fn enter<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Step {
+    match parse::plain4(frame) {
+        Some(packet) => decide(frame, Plain, &packet, tables),
+        None => match parse::link(frame) {
+            Ok((ethertype::IPV4, _)) => Step::Go(Stage::Ipv4),
+            Ok((ethertype::IPV6, _)) => Step::Go(Stage::Plain6),
+            Ok(_) => Verdict::PassNotIp.into(),
+            Err(verdict) => verdict.into(),
+        },
+    }
 }
 
-/// Decides on any frame.
+/// The program for plain TCP in IPv6.
 #[inline(always)]
-pub fn general<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Outcome {
-    match parse::link(frame) {
-        Ok((ethertype::IPV4, offset)) => ipv4(frame, offset, tables),
-        Ok((ethertype::IPV6, _)) => Verdict::PassIpv6.into(),
-        Ok(_) => Verdict::PassNotIp.into(),
+pub fn plain6<F: Frame, T: FamilyTables<[u8; 16]>>(frame: &mut F, tables: &T) -> Step {
+    let Some(packet) = parse::plain6(frame) else {
+        return Step::Go(Stage::Ipv6);
+    };
+    let mut room = None;
+    match tables.hold(Place::Packet, &mut room, packet) {
+        Some(packet) => decide(frame, Plain, packet, tables),
+        None => Verdict::DropNoStage.into(),
+    }
+}
+
+/// The program for any packet of a family: finds out what it carries, and decides if that is TCP.
+#[inline(always)]
+pub fn ip<A: Address, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -> Step {
+    let mut room = None;
+    let ip = match read_ip(frame, &mut room, tables) {
+        Ok(ip) => ip,
+        Err(verdict) => return verdict.into(),
+    };
+    match (ip.fragment, ip.protocol) {
+        (Fragment::Later(identification), _) => {
+            fragments::later(frame, ip, identification, tables).into()
+        }
+        (Fragment::Whole | Fragment::First(_), protocol::TCP) => {
+            transport(frame, ip, protocol::TCP, tables)
+        }
+        (Fragment::Whole | Fragment::First(_), protocol::UDP) => Step::Go(A::UDP_STAGE),
+        (Fragment::Whole | Fragment::First(_), other) if other == A::ICMP => Step::Go(A::ICMP_STAGE),
+        (Fragment::Whole | Fragment::First(_), _) => Verdict::PassProtocol.into(),
+    }
+}
+
+/// The program for UDP.
+#[inline(always)]
+pub fn udp<A: Address, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -> Outcome {
+    let mut room = None;
+    let step = match read_ip(frame, &mut room, tables) {
+        Ok(ip) => transport(frame, ip, protocol::UDP, tables),
         Err(verdict) => verdict.into(),
+    };
+    match step {
+        Step::Done(outcome) => outcome,
+        // Only a plain layout goes on elsewhere.
+        Step::Go(_) => Verdict::DropNoStage.into(),
     }
 }
 
-/// An IPv4 packet at `offset`. A function of its own: with its callers it has 512 bytes of stack.
-#[inline(never)]
-fn ipv4<F: Frame, T: AllTables>(frame: &mut F, offset: usize, tables: &T) -> Outcome {
-    match parse::ipv4(frame, offset) {
-        Ok(ip) => any(frame, &ip, tables),
-        Err(verdict) => verdict.into(),
-    }
-}
-
-/// Any IP packet.
 #[inline(always)]
-fn any<A: Address, F: Frame, T: FamilyTables<A>>(
+fn read_ip<'a, A: Address, F: Frame, T: FamilyTables<A>>(
+    frame: &F,
+    room: &'a mut Option<IpPacket<A>>,
+    tables: &'a T,
+) -> Result<&'a IpPacket<A>, Verdict> {
+    let (_, offset) = parse::link(frame)?;
+    let ip = A::parse(frame, offset, false)?;
+    tables.hold(Place::Ip, room, ip).ok_or(Verdict::DropNoStage)
+}
+
+/// A packet of a `protocol` with ports.
+#[inline(always)]
+fn transport<A: Address, F: Frame, T: FamilyTables<A>>(
     frame: &mut F,
     ip: &IpPacket<A>,
+    protocol: u8,
     tables: &T,
-) -> Outcome {
-    if let Fragment::Later(identification) = ip.fragment {
-        return fragments::later(frame, ip, identification, tables);
-    }
-    match parse::transport(frame, ip) {
-        Ok(packet) => {
-            let layout = Offsets {
-                ip: ip.ip,
-                transport: ip.transport,
-            };
-            decide(frame, layout, &packet, tables)
-        }
-        Err(verdict) => verdict.into(),
-    }
+) -> Step {
+    let packet = match parse::transport(frame, ip, protocol) {
+        Ok(packet) => packet,
+        Err(verdict) => return verdict.into(),
+    };
+    let mut room = None;
+    let Some(packet) = tables.hold(Place::Packet, &mut room, packet) else {
+        return Verdict::DropNoStage.into();
+    };
+    let layout = Offsets {
+        ip: ip.ip,
+        transport: ip.transport,
+        protocol,
+    };
+    let step = decide(frame, layout, packet, tables);
+    fragments::note_pass(packet, step, tables);
+    step
 }
 
 /// A segment or datagram.
@@ -100,15 +167,18 @@ fn decide<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     layout: L,
     packet: &Packet<A>,
     tables: &T,
-) -> Outcome {
-    match classify(packet, tables) {
+) -> Step {
+    match classify(packet, layout.protocol(), tables) {
         Class::ToListener(listener) => forward(frame, layout, packet, listener, tables),
         Class::FromNode(node) => reply(frame, layout, packet, node, tables),
+        Class::ToNode(node) if node.flags & ENDPOINT_DIRECT != 0 => Verdict::PassDirect.into(),
         // The relay's own health checks leave through the kernel and never come in here, so this is a
         // client's attempt to avoid the VIP.
-        Class::ToNode if packet.protocol == protocol::TCP => Verdict::DropDirectTcp.into(),
-        Class::ToNodeAllowed => Verdict::PassDirect.into(),
-        Class::ToNode | Class::NotOurs => Verdict::PassNotOurs.into(),
+        Class::ToNode(_) if layout.protocol() == protocol::TCP => Verdict::DropDirectTcp.into(),
+        Class::ToNode(_) | Class::NotOurs if layout.protocol() == protocol::UDP => {
+            associate::datagram(frame, layout, packet, tables).into()
+        }
+        Class::ToNode(_) | Class::NotOurs => Verdict::PassNotOurs.into(),
     }
 }
 
@@ -120,33 +190,37 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     packet: &Packet<A>,
     listener: &Endpoint,
     tables: &T,
-) -> Outcome {
-    if packet.ttl <= 1 {
+) -> Step {
+    let client = (packet.source, packet.source_port);
+    if L::PLAIN
+        && (listener.flags & (ENDPOINT_TRACKED | ENDPOINT_ROUTE) != 0
+            || partial::is_partial(packet)
+            || associate::concerns(listener, client, packet, tables))
+    {
+        return Step::Go(A::STAGE);
+    }
+    let routed = listener.flags & ENDPOINT_ROUTE != 0;
+    if packet.ttl <= 1 && !routed {
         return Verdict::PassTtl.into();
     }
     let Some(table) = tables.slot_table(listener.redirect) else {
         return Verdict::DropNoTable.into();
     };
     let slot = table.slots[usize::from(hash::slot_of(table.key, packet.source))];
-    let (id, verdict) = if slot.is_split() {
-        let key = packet
-            .source
-            .flow_key(packet.source_port, listener.listener);
-        select::select(slot, table, packet, &key, tables)
+    let (id, verdict) = if slot.is_split() || listener.flags & ENDPOINT_TRACKED != 0 {
+        select::select(slot, table, packet, listener, tables)
     } else {
         (slot.now, Verdict::ForwardSettled)
     };
-    if id == 0 {
-        return Verdict::DropNoBackend.into();
-    }
-    let Some(backend) = tables.backend(id) else {
-        return Verdict::DropNoBackend.into();
+    let backend = match select::ready(id, tables) {
+        Ok(backend) => backend,
+        Err(verdict) => return verdict.into(),
     };
-    if backend.flags & BACKEND_NEXT_HOP == 0 {
-        return if backend.is_set() {
-            Verdict::DropNoNextHop.into()
+    if exceeds(packet, &backend.hop) {
+        return if L::PLAIN {
+            Step::Go(A::STAGE)
         } else {
-            Verdict::DropNoBackend.into()
+            too_big::answer(frame, layout.ip(), packet, &backend.hop, tables).into()
         };
     }
     if packet.is_syn()
@@ -154,16 +228,29 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     {
         tables.note_way_back(packet.source, ethernet);
     }
+    if !L::PLAIN {
+        if listener.flags & ENDPOINT_TRACKED != 0 && verdict != Verdict::ForwardFlow {
+            select::note_reverse(id, packet, listener, tables);
+        }
+        if listener.flags & ENDPOINT_SHARED != 0 && layout.protocol() == protocol::TCP {
+            associate::from_client(frame, layout.transport(), packet, listener, id, tables);
+        }
+    }
     let length = frame.full_length();
-    if rewrite::to_backend(frame, layout, packet, listener, backend).is_none() {
+    let rewritten = if routed {
+        rewrite::link(frame, &backend.hop)
+    } else {
+        rewrite::to_backend(frame, layout, packet, listener, backend, tables)
+    };
+    if rewritten.is_none() {
         return Verdict::PassTruncated.into();
     }
     fragments::note(packet, FRAGMENT_FORWARD, id, listener.listener, tables);
     tables.count_forward(id, length, packet);
-    Outcome {
+    Step::Done(Outcome {
         verdict,
         ifindex: backend.hop.ifindex,
-    }
+    })
 }
 
 /// A node's packet on its way to a client.
@@ -174,12 +261,25 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     packet: &Packet<A>,
     node: &Endpoint,
     tables: &T,
-) -> Outcome {
+) -> Step {
     if packet.is_syn() {
         // A node that connects to somebody from its SOCKS port; no answer to anybody.
         return Verdict::PassNotOurs.into();
     }
-    let hop = match tables.return_hop(packet.destination, A::read(&node.address)) {
+    let client = (packet.destination, packet.destination_port);
+    if L::PLAIN
+        && (node.flags & ENDPOINT_TRACKED != 0
+            || partial::is_partial(packet)
+            || associate::concerns(node, client, packet, tables))
+    {
+        return Step::Go(A::STAGE);
+    }
+    let from = (packet.source, packet.source_port);
+    let vip = match Vip::of(node, from, client, tables) {
+        Ok(vip) => vip,
+        Err(verdict) => return verdict.into(),
+    };
+    let hop = match tables.return_hop(packet.destination, vip.address) {
         ReturnHop::Via(hop) => hop,
         ReturnHop::Local => return Verdict::PassToRelay.into(),
         ReturnHop::Unknown => return Verdict::DropNoReturnHop.into(),
@@ -187,26 +287,43 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     if packet.ttl <= 1 {
         return Verdict::PassTtl.into();
     }
-    let Some(table) = tables.slot_table(node.redirect) else {
+    let Some(table) = tables.slot_table(vip.redirect) else {
         return Verdict::DropNoTable.into();
     };
-    if table.split_slots != 0 {
-        let slot = table.slots[usize::from(hash::slot_of(table.key, packet.destination))];
-        if slot.is_split() {
-            let key = packet
-                .destination
-                .flow_key(packet.destination_port, node.listener);
-            learn::learn(node.backend, packet, &key, tables);
-        }
+    if exceeds(packet, &hop) {
+        return if L::PLAIN {
+            Step::Go(A::STAGE)
+        } else {
+            too_big::answer(frame, layout.ip(), packet, &hop, tables).into()
+        };
     }
+    let tracked = node.flags & ENDPOINT_TRACKED != 0;
+    if tracked
+        || table.split_slots != 0
+            && table.slots[usize::from(hash::slot_of(table.key, packet.destination))].is_split()
+    {
+        learn::learn(node.backend, packet, vip.listener, tracked, tables);
+    }
+    let bound = if !L::PLAIN && node.flags & ENDPOINT_SHARED != 0 && layout.protocol() == protocol::TCP
+    {
+        associate::from_node(frame, layout.transport(), packet, node.backend, &vip, tables)
+    } else {
+        None
+    };
     let length = frame.full_length();
-    if rewrite::to_client(frame, layout, packet, node, &hop).is_none() {
+    if rewrite::to_client(frame, layout, packet, &vip, &hop, bound, tables).is_none() {
         return Verdict::PassTruncated.into();
     }
-    fragments::note(packet, FRAGMENT_REPLY, node.backend, node.listener, tables);
+    fragments::note(packet, FRAGMENT_REPLY, node.backend, vip.listener, tables);
     tables.count_reply(node.backend, length, packet.is_syn_ack());
-    Outcome {
+    Step::Done(Outcome {
         verdict: Verdict::Reply,
         ifindex: hop.ifindex,
-    }
+    })
+}
+
+/// Whether a packet is larger than what the link to its next hop takes.
+#[inline(always)]
+pub(crate) fn exceeds<A>(packet: &Packet<A>, hop: &NextHop) -> bool {
+    hop.mtu != 0 && packet.length > u32::from(hop.mtu)
 }

@@ -1,22 +1,28 @@
-//! The bytes that change: Ethernet addresses, TTL, one address, one port, two checksums. Nothing else.
+//! The bytes that change: Ethernet addresses, TTL, one address, one port, two checksums. Nothing else, but in
+//! the answer to a UDP ASSOCIATE the address that it gives.
 
 use crate::{
     Frame,
     abi::{Backend, ENDPOINT_ANY_PORT, Endpoint, NextHop},
     address::Address,
+    associate::Bound,
     checksum,
     parse::{Layout, Packet},
+    partial,
+    tables::Tables,
+    vip::Vip,
     wire::{Ethernet, EthernetWords, protocol},
 };
 
 /// Turns a client's packet to a listener into one to `backend` (DNAT).
 #[inline(always)]
-pub fn to_backend<A: Address, L: Layout<A>, F: Frame>(
+pub fn to_backend<A: Address, L: Layout<A>, F: Frame, T: Tables>(
     frame: &mut F,
     layout: L,
     packet: &Packet<A>,
     listener: &Endpoint,
     backend: &Backend,
+    tables: &T,
 ) -> Option<()> {
     let node = A::read(&backend.address);
     let l3 = listener.l3_delta + backend.l3_delta;
@@ -24,25 +30,54 @@ pub fn to_backend<A: Address, L: Layout<A>, F: Frame>(
     if listener.flags & ENDPOINT_ANY_PORT == 0 {
         layout.ports_mut(frame)?.destination = backend.port;
     }
+    if !L::PLAIN && partial::is_partial(packet) {
+        return partial::complete(frame, layout, packet.source, node, packet, tables);
+    }
     let delta = listener.l4_delta + backend.l4_delta;
-    fix_transport(frame, layout, packet, delta)
+    fix_transport(frame, layout, delta)
 }
 
-/// Turns a node's answer into one of the VIP, which is `address` and `port`.
+/// Turns a node's answer into one of the VIP; `bound` is the address in it that is the VIP's, too, from then on.
 #[inline(always)]
-pub fn to_client<A: Address, L: Layout<A>, F: Frame>(
+pub fn to_client<A: Address, L: Layout<A>, F: Frame, T: Tables>(
     frame: &mut F,
     layout: L,
     packet: &Packet<A>,
-    node: &Endpoint,
+    vip: &Vip<A>,
     hop: &NextHop,
+    bound: Option<Bound>,
+    tables: &T,
 ) -> Option<()> {
-    let vip = A::read(&node.address);
-    source(frame, layout, vip, node.l3_delta, hop)?;
-    if node.flags & ENDPOINT_ANY_PORT == 0 {
-        layout.ports_mut(frame)?.source = node.port;
+    let mut delta = vip.l4_delta;
+    if !L::PLAIN && let Some(bound) = bound {
+        delta += bound.replace(frame, packet.source, vip.address)?;
     }
-    fix_transport(frame, layout, packet, node.l4_delta)
+    source(frame, layout, vip.address, vip.l3_delta, hop)?;
+    if let Some(port) = vip.port {
+        layout.ports_mut(frame)?.source = port;
+    }
+    if !L::PLAIN && partial::is_partial(packet) {
+        return partial::complete(frame, layout, vip.address, packet.destination, packet, tables);
+    }
+    fix_transport(frame, layout, delta)
+}
+
+/// Turns a packet to a VIP into one to the same port of `node`.
+#[inline(always)]
+pub fn readdress_destination<A: Address, L: Layout<A>, F: Frame, T: Tables>(
+    frame: &mut F,
+    layout: L,
+    packet: &Packet<A>,
+    node: A,
+    hop: &NextHop,
+    tables: &T,
+) -> Option<()> {
+    let delta = packet.destination.removed() + node.added();
+    destination(frame, layout, node, A::l3_delta(delta), hop)?;
+    if partial::is_partial(packet) {
+        return partial::complete(frame, layout, packet.source, node, packet, tables);
+    }
+    fix_transport(frame, layout, delta)
 }
 
 /// Writes Ethernet addresses, TTL and destination; `delta` is the change of the IPv4 header's checksum.
@@ -92,19 +127,22 @@ pub fn link<F: Frame>(frame: &mut F, hop: &NextHop) -> Option<()> {
 fn fix_transport<A: Address, L: Layout<A>, F: Frame>(
     frame: &mut F,
     layout: L,
-    packet: &Packet<A>,
     delta: u32,
 ) -> Option<()> {
-    let is_udp = packet.protocol == protocol::UDP;
-    let check = layout.checksum_mut(frame, packet.protocol)?;
-    if is_udp && *check == [0; 2] {
-        return Some(());
-    }
-    let updated = checksum::update(*check, delta);
-    *check = if is_udp && updated == [0; 2] {
-        [0xff; 2]
-    } else {
-        updated
-    };
+    let check = layout.checksum_mut(frame)?;
+    *check = transport_checksum(layout.protocol(), *check, delta);
     Some(())
+}
+
+/// A transport checksum with `delta` applied. In UDP 0 means that there is none, and stays so.
+#[inline(always)]
+pub fn transport_checksum(protocol: u8, check: [u8; 2], delta: u32) -> [u8; 2] {
+    if protocol != protocol::UDP {
+        return checksum::update(check, delta);
+    }
+    match checksum::update(check, delta) {
+        _ if check == [0; 2] => check,
+        [0, 0] => [0xff; 2],
+        updated => updated,
+    }
 }

@@ -1,10 +1,15 @@
 //! The state that the packet path reads and writes, behind two traits.
 
-use crate::abi::{Backend, Embryo, Endpoint, Flow, FragmentOwner, Listener, NextHop, SlotTable};
-use crate::address::Address;
-use crate::parse::Packet;
-use crate::verdict::Event;
-use crate::wire::Ethernet;
+use crate::{
+    abi::{
+        Association, Backend, Embryo, Endpoint, Flow, FragmentOwner, Handshake, Listener, NextHop, Pinhole,
+        SlotTable,
+    },
+    address::Address,
+    parse::Packet,
+    verdict::Event,
+    wire::Ethernet,
+};
 
 /// Where an answer goes next on its way to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +20,15 @@ pub enum ReturnHop {
     Local,
     /// Nobody knows (yet).
     Unknown,
+}
+
+/// Where a value is kept; see [`FamilyTables::hold`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The IP packet.
+    Ip,
+    /// Its segment or datagram, or the packet that it quotes.
+    Packet,
 }
 
 /// The maps that both families share, as the packet path sees them. [`crate::abi::map`] names each.
@@ -37,6 +51,18 @@ pub trait Tables {
     /// The agent's clock, seconds.
     fn epoch(&self) -> u32;
 
+    /// Index of the interface that the packet came in by.
+    fn ingress(&self) -> u32;
+
+    /// Whether the kernel completes the checksums of packets from that interface, if they are left to it.
+    fn kernel_completes_checksums(&self) -> bool;
+
+    /// A cell of [`crate::abi::Negotiating`].
+    fn negotiating(&self, cell: u16) -> u32;
+
+    /// Writes a cell of [`crate::abi::Negotiating`].
+    fn set_negotiating(&self, cell: u16, value: u32);
+
     /// Counts an event.
     fn count(&self, event: Event);
 
@@ -50,6 +76,10 @@ pub trait Tables {
 
 /// The maps of one family.
 pub trait FamilyTables<A: Address>: Tables {
+    /// Keeps a value out of the way: where addresses are long, the kernel program has no room on its stack for what
+    /// it knows of a packet, and `room` stays empty. A place is for one value at a time. `None` can't happen.
+    fn hold<'a, V: Copy>(&'a self, place: Place, room: &'a mut Option<V>, value: V) -> Option<&'a V>;
+
     /// What stands at this address, port and protocol.
     fn endpoint(&self, key: &A::EndpointKey) -> Option<&Endpoint>;
 
@@ -76,6 +106,33 @@ pub trait FamilyTables<A: Address>: Tables {
 
     /// Notes what becomes of the first fragment of a datagram, evicting the oldest if need be.
     fn note_fragment(&self, key: &A::FragmentKey, owner: FragmentOwner);
+
+    /// How far a negotiation has come.
+    fn handshake(&self, key: &A::FlowKey) -> Option<Handshake>;
+
+    /// Notes how far a negotiation has come, evicting the oldest if need be.
+    fn note_handshake(&self, key: &A::FlowKey, handshake: Handshake);
+
+    /// Forgets a negotiation.
+    fn forget_handshake(&self, key: &A::FlowKey);
+
+    /// The association of a control connection.
+    fn association(&self, key: &A::FlowKey) -> Option<Association>;
+
+    /// Notes an association; `false` when there are too many.
+    fn note_association(&self, key: &A::FlowKey, association: Association) -> bool;
+
+    /// Forgets an association.
+    fn forget_association(&self, key: &A::FlowKey);
+
+    /// A pinhole. `seen` is brought up to date.
+    fn pinhole(&self, key: &A::PinholeKey) -> Option<Pinhole>;
+
+    /// Opens a pinhole or makes a mark; `false` when there are too many.
+    fn open_pinhole(&self, key: &A::PinholeKey, pinhole: Pinhole) -> bool;
+
+    /// Closes a pinhole.
+    fn close_pinhole(&self, key: &A::PinholeKey);
 
     /// The next hop towards a client, for a packet from `vip`.
     fn return_hop(&self, client: A, vip: A) -> ReturnHop;

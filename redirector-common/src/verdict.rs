@@ -55,25 +55,37 @@ named! {
     ForwardOrphan = "forward-orphan",
     /// A later fragment from a client, sent after its first.
     ForwardFragment = "forward-fragment",
+    /// A client's datagram of a UDP association, sent to the association's node.
+    ForwardAssociated = "forward-associated",
+    /// An ICMP error about a node's packet, sent to the node.
+    ForwardIcmp = "forward-icmp",
     /// A node's answer, sent to the client from the VIP.
     Reply = "reply",
     /// A later fragment from a node, sent after its first.
     ReplyFragment = "reply-fragment",
+    /// A node's datagram of a UDP association, sent to the client from the VIP.
+    ReplyAssociated = "reply-associated",
+    /// An ICMP error about a client's packet, sent to the client.
+    ReplyIcmp = "reply-icmp",
+    /// Too large for the way on; its sender was told how large it may be.
+    AnswerTooBig = "answer-too-big",
     /// Left alone: too short to hold what its headers announce.
     PassTruncated = "pass-truncated",
     /// Left alone: neither IPv4 nor IPv6 (ARP, LLDP, ...).
     PassNotIp = "pass-not-ip",
-    /// Left alone: IPv6, in which no redirect listens.
-    PassIpv6 = "pass-ipv6",
     /// Left alone: more than two VLAN tags.
     PassVlan = "pass-vlan",
     /// Left alone: headers with wrong version or with lengths that contradict each other.
     PassMalformed = "pass-malformed",
-    /// Left alone: IPv4 options that name the way.
+    /// Left alone: more IPv6 extension headers than are looked through.
+    PassExtensionHeaders = "pass-extension-headers",
+    /// Left alone: IPv4 options or an IPv6 routing header that name the way.
     PassSourceRoute = "pass-source-route",
     /// Left alone: a later fragment that concerns no redirect, or whose first did not.
     PassFragment = "pass-fragment",
-    /// Left alone: neither TCP nor UDP.
+    /// Left alone: ICMP that is no error about a redirect's packet, such as an echo.
+    PassIcmp = "pass-icmp",
+    /// Left alone: neither TCP nor UDP nor ICMP.
     PassProtocol = "pass-protocol",
     /// Left alone: no redirect listens there and no node answers from there.
     PassNotOurs = "pass-not-ours",
@@ -95,6 +107,12 @@ named! {
     DropNoTable = "drop-no-table",
     /// Dropped: a later fragment to a VIP or from a node whose first was not seen.
     DropFragment = "drop-fragment",
+    /// Dropped: too large for the way on, and not to be answered (IPv4 that may be fragmented, or a fragment).
+    DropTooBig = "drop-too-big",
+    /// Dropped: a datagram to a port of somebody else's UDP association.
+    DropStranger = "drop-stranger",
+    /// Dropped: the program that should go on with it is missing; a fault of the agent.
+    DropNoStage = "drop-no-stage",
 }
 
 /// What is to be done with a packet.
@@ -119,15 +137,21 @@ impl Verdict {
             | Self::ForwardWas
             | Self::ForwardOrphan
             | Self::ForwardFragment
+            | Self::ForwardAssociated
+            | Self::ForwardIcmp
             | Self::Reply
-            | Self::ReplyFragment => Action::Transmit,
+            | Self::ReplyFragment
+            | Self::ReplyAssociated
+            | Self::ReplyIcmp
+            | Self::AnswerTooBig => Action::Transmit,
             Self::PassTruncated
             | Self::PassNotIp
-            | Self::PassIpv6
             | Self::PassVlan
             | Self::PassMalformed
+            | Self::PassExtensionHeaders
             | Self::PassSourceRoute
             | Self::PassFragment
+            | Self::PassIcmp
             | Self::PassProtocol
             | Self::PassNotOurs
             | Self::PassDirect
@@ -138,7 +162,10 @@ impl Verdict {
             | Self::DropNoReturnHop
             | Self::DropDirectTcp
             | Self::DropNoTable
-            | Self::DropFragment => Action::Drop,
+            | Self::DropFragment
+            | Self::DropTooBig
+            | Self::DropStranger
+            | Self::DropNoStage => Action::Drop,
         }
     }
 }
@@ -161,6 +188,16 @@ named! {
     ReturnHopAsked = "return-hop-asked",
     /// A SYN told the way back to a client that is not among the mirrored routes.
     WayBackNoted = "way-back-noted",
+    /// A node accepted a UDP association, and the client was told to send to the VIP.
+    AssociationOpened = "association-opened",
+    /// The control connection of a UDP association ended.
+    AssociationClosed = "association-closed",
+    /// A UDP association was left to go directly: its table was full.
+    AssociationTableFull = "association-table-full",
+    /// A UDP association took over the port of another one of the same client.
+    PinholeReplaced = "pinhole-replaced",
+    /// A negotiation was not followed further: a segment was missing, or it is not SOCKS 5.
+    NegotiationLost = "negotiation-lost",
 }
 
 const _: () = {

@@ -102,10 +102,22 @@ pub const FRAGMENT_MASK: u16 = 0x3fff;
 
 /// Values of [`Ipv4::protocol`].
 pub mod protocol {
+    /// ICMP.
+    pub const ICMP: u8 = 1;
     /// TCP.
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// `ICMPv6`.
+    pub const ICMPV6: u8 = 58;
+    /// IPv6 hop-by-hop options.
+    pub const HOP_BY_HOP: u8 = 0;
+    /// IPv6 routing header.
+    pub const ROUTING: u8 = 43;
+    /// IPv6 fragment header.
+    pub const FRAGMENT: u8 = 44;
+    /// IPv6 destination options.
+    pub const DESTINATION_OPTIONS: u8 = 60;
 }
 
 /// TCP header without options (RFC 9293, section 3.1).
@@ -158,6 +170,51 @@ pub struct Udp {
     pub checksum: [u8; 2],
 }
 
+/// ICMP header (RFC 792, RFC 4443).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Icmp {
+    /// Type of the message.
+    pub kind: u8,
+    /// Its subtype.
+    pub code: u8,
+    /// Checksum of the message; in `ICMPv6` of a pseudo-header as well.
+    pub checksum: [u8; 2],
+    /// What the type makes of it; the last two bytes of a too-big message of ICMP are the MTU, all four in `ICMPv6`.
+    pub rest: [u8; 4],
+}
+
+/// What most IPv6 extension headers begin with (RFC 8200, section 4). A routing header has two bytes more that
+/// matter: its type and how many segments are left.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Extension {
+    /// Type of the header that follows: [`protocol`].
+    pub next_header: u8,
+    /// Length in units of 8 bytes, the first 8 not counted.
+    pub length: u8,
+    /// In a routing header its type.
+    pub routing_type: u8,
+    /// In a routing header how many nodes are still to be visited.
+    pub segments_left: u8,
+    /// What the type makes of them.
+    pub rest: [u8; 4],
+}
+
+/// IPv6 fragment header (RFC 8200, section 4.5).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct FragmentHeader {
+    /// Type of the header that follows: [`protocol`].
+    pub next_header: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Offset (high 13 bits, units of 8 bytes), and whether more fragments follow (lowest bit).
+    pub offset: [u8; 2],
+    /// Identification of a packet's fragments.
+    pub identification: [u8; 4],
+}
+
 /// The ports, which TCP and UDP have at the same place.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -180,6 +237,18 @@ pub struct TcpHeaders {
     pub tcp: Tcp,
 }
 
+/// The same in IPv6.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct TcpHeaders6 {
+    /// At offset 0.
+    pub ethernet: Ethernet,
+    /// At offset 14.
+    pub ipv6: Ipv6,
+    /// At offset 54.
+    pub tcp: Tcp,
+}
+
 const _: () = {
     assert!(size_of::<Ethernet>() == 14);
     assert!(size_of::<Ipv4>() == 20);
@@ -187,4 +256,8 @@ const _: () = {
     assert!(size_of::<TcpHeaders>() == 54);
     assert!(size_of::<Ipv6>() == 40);
     assert!(size_of::<Udp>() == 8);
+    assert!(size_of::<Icmp>() == 8);
+    assert!(size_of::<Extension>() == 8);
+    assert!(size_of::<FragmentHeader>() == 8);
+    assert!(size_of::<TcpHeaders6>() == 74);
 };

@@ -1,19 +1,49 @@
 //! Outcome → XDP action.
-#![expect(unsafe_code, reason = "a helper takes the map by a raw pointer")]
+#![expect(unsafe_code, reason = "helpers take maps by raw pointers")]
 
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect_map, programs::XdpContext};
 use aya_log_ebpf::warn;
 use redirector_common::{
-    Outcome,
+    Outcome, Stage, Step,
     verdict::{Action, Verdict},
 };
 
-use crate::maps::{self, TX_PORTS};
+use crate::maps::{self, STAGES, TX_PORTS};
+
+/// Counts a decision and gives the kernel its answer, or goes on in another program.
+#[inline(always)]
+pub(crate) fn go(context: &XdpContext, step: Step) -> u32 {
+    match step {
+        Step::Done(outcome) => done(context, outcome),
+        // One call for each, with a constant index: only such a one becomes a direct jump.
+        Step::Go(Stage::Ipv4) => jump(context, Stage::Ipv4),
+        Step::Go(Stage::Ipv6) => jump(context, Stage::Ipv6),
+        Step::Go(Stage::Plain6) => jump(context, Stage::Plain6),
+        Step::Go(Stage::Udp4) => jump(context, Stage::Udp4),
+        Step::Go(Stage::Udp6) => jump(context, Stage::Udp6),
+        Step::Go(Stage::Icmp4) => jump(context, Stage::Icmp4),
+        Step::Go(Stage::Icmp6) => jump(context, Stage::Icmp6),
+    }
+}
+
+/// Goes on in the program of `stage`. When it is not there, the frame is dropped.
+#[inline(always)]
+fn jump(context: &XdpContext, stage: Stage) -> u32 {
+    // SAFETY: no references into the frame are held, and nothing has to be dropped.
+    unsafe { STAGES.tail_call(context, stage.index()) };
+    done(context, Verdict::DropNoStage.into())
+}
+
+#[inline(always)]
+fn done(context: &XdpContext, outcome: Outcome) -> u32 {
+    maps::count_verdict(outcome.verdict);
+    emit(context, outcome)
+}
 
 /// Gives the kernel its answer. A frame that leaves by the interface it came in by is turned around
 /// there, which is cheaper than the device map.
 #[inline(always)]
-pub(crate) fn emit(context: &XdpContext, outcome: Outcome) -> u32 {
+fn emit(context: &XdpContext, outcome: Outcome) -> u32 {
     match outcome.verdict.action() {
         Action::Transmit if outcome.ifindex as usize == context.ingress_ifindex() => {
             xdp_action::XDP_TX

@@ -1,8 +1,8 @@
-//! The XDP program: a thin shell around [`redirector_common::process`].
+//! The XDP programs: a thin shell around [`redirector_common::process`].
 //!
 //! | file | holds |
 //! |---|---|
-//! | `main.rs` | the entry point: process → count → emit |
+//! | `main.rs` | the entry points, one for each stage: process → count → emit |
 //! | `packet.rs` | the only pointer arithmetic: a frame between `data` and `data_end` |
 //! | `maps.rs` | the maps, and [`redirector_common::Tables`] over them |
 //! | `emit.rs` | verdict → XDP action, device map and log line |
@@ -22,30 +22,80 @@ mod maps;
 mod packet;
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
-use redirector_common::{Outcome, general, plain};
+use redirector_common::{Step, enter, icmp, ip, udp};
 
 use crate::{maps::KernelTables, packet::PacketFrame};
 
-/// Decides on every frame that a NIC of the relay receives.
+/// Decides on every frame that a NIC of the relay receives, or hands it to a later stage.
 #[xdp]
+#[inline(always)]
 fn redirector(context: XdpContext) -> u32 {
-    let tables = KernelTables::new(&context);
     let mut frame = PacketFrame::new(&context);
-    let Some(outcome) = plain(&mut frame, &tables) else {
-        let outcome = anything(&context);
-        maps::count_told_verdict(outcome.verdict);
-        return emit::emit(&context, outcome);
-    };
-    maps::count_verdict(outcome.verdict);
-    emit::emit(&context, outcome)
+    let step = enter(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, step)
 }
 
-/// All that is not plain, in a function of its own: it may not cost the plain packets registers.
-#[inline(never)]
-fn anything(context: &XdpContext) -> Outcome {
-    let tables = KernelTables::new(context);
-    let mut frame = PacketFrame::new(context);
-    general(&mut frame, &tables)
+/// `Stage::Ipv4`.
+#[xdp]
+#[inline(always)]
+fn ipv4(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::new(&context);
+    let step = ip::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, step)
+}
+
+/// `Stage::Ipv6`.
+#[xdp]
+#[inline(always)]
+fn ipv6(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::new(&context);
+    let step = ip::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, step)
+}
+
+/// `Stage::Udp4`.
+#[xdp]
+#[inline(always)]
+fn udp4(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::new(&context);
+    let outcome = udp::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, Step::Done(outcome))
+}
+
+/// `Stage::Udp6`.
+#[xdp]
+#[inline(always)]
+fn udp6(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::new(&context);
+    let outcome = udp::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, Step::Done(outcome))
+}
+
+/// `Stage::Plain6`.
+#[xdp]
+#[inline(always)]
+fn plain6(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::new(&context);
+    let step = redirector_common::plain6(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, step)
+}
+
+/// `Stage::Icmp4`.
+#[xdp]
+#[inline(always)]
+fn icmp4(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::new(&context);
+    let outcome = icmp::translate::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, Step::Done(outcome))
+}
+
+/// `Stage::Icmp6`.
+#[xdp]
+#[inline(always)]
+fn icmp6(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::new(&context);
+    let outcome = icmp::translate::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, Step::Done(outcome))
 }
 
 /// Required of any program without `std`; the verifier proves that it is never reached.

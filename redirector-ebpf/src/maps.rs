@@ -7,23 +7,27 @@ use aya_ebpf::{
         BPF_ANY, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
         BPF_NOEXIST, bpf_fib_lookup as FibLookup,
     },
-    btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{
+        Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray,
+    },
     helpers::bpf_fib_lookup,
     macros::btf_map,
     programs::XdpContext,
 };
 use redirector_common::{
     abi::{
-        Backend, BackendStats, COUNTER_SLOTS, Counters, DEFAULT_FLOWS, EMBRYOS, Embryo, Endpoint,
+        Association, Backend, BackendStats, COUNTER_SLOTS, Counters, DEFAULT_FLOWS, EMBRYOS, Embryo, Endpoint,
         EndpointKey4, EndpointKey6, FRAGMENTED, Flow, FlowKey4, FlowKey6, FragmentKey4,
-        FragmentKey6, FragmentOwner, Globals, Listener, MAX_BACKENDS, MAX_ENDPOINTS, MAX_HOPS,
-        MAX_LISTENERS, MAX_NEIGHBOURS, MAX_REDIRECTS, MAX_TRIE_NODES, NextHop, PortFilter,
+        FragmentKey6, FragmentOwner, Globals, HANDSHAKES, Handshake, Listener, MAX_ASSOCIATIONS, MAX_BACKENDS,
+        MAX_ENDPOINTS, MAX_HOPS, MAX_LISTENERS, MAX_NEIGHBOURS, MAX_PINHOLES, MAX_REDIRECTS,
+        MAX_TRIE_NODES, Negotiating, NextHop, Pinhole, PinholeKey4, PinholeKey6, PortFilter,
         SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL, TRIE_NEIGHBOUR,
         TrieEntry, TrieNode, TrieRoot, WAYS_BACK,
     },
     address::Address,
     parse::Packet,
-    tables::{FamilyTables, ReturnHop, Tables},
+    stage::Stage,
+    tables::{FamilyTables, Place, ReturnHop, Tables},
     trie,
     verdict::{Event, Verdict},
     wire::Ethernet,
@@ -75,6 +79,35 @@ static FRAGMENTED6: LruHashMap<FragmentKey6, FragmentOwner, { FRAGMENTED as usiz
     LruHashMap::new();
 
 #[btf_map]
+static HANDSHAKES4: LruHashMap<FlowKey4, Handshake, { HANDSHAKES as usize }> = LruHashMap::new();
+
+#[btf_map]
+static HANDSHAKES6: LruHashMap<FlowKey6, Handshake, { HANDSHAKES as usize }> = LruHashMap::new();
+
+#[btf_map]
+static ASSOCIATIONS4: HashMap<FlowKey4, Association, { MAX_ASSOCIATIONS as usize }> =
+    HashMap::new();
+
+#[btf_map]
+static ASSOCIATIONS6: HashMap<FlowKey6, Association, { MAX_ASSOCIATIONS as usize }> =
+    HashMap::new();
+
+#[btf_map]
+static PINHOLES4: HashMap<PinholeKey4, Pinhole, { MAX_PINHOLES as usize }> = HashMap::new();
+
+#[btf_map]
+static PINHOLES6: HashMap<PinholeKey6, Pinhole, { MAX_PINHOLES as usize }> = HashMap::new();
+
+#[btf_map]
+static NEGOTIATING: Array<Negotiating, 1> = Array::new();
+
+#[btf_map]
+static GENERIC: HashMap<u32, u32, 256> = HashMap::new();
+
+#[btf_map]
+pub(crate) static STAGES: ProgramArray<{ Stage::ALL.len() }> = ProgramArray::new();
+
+#[btf_map]
 static RETURN_ROOT: ArrayOfMaps<Array<TrieRoot, 1>, 1> = ArrayOfMaps::new();
 
 #[btf_map]
@@ -113,8 +146,20 @@ static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 #[btf_map]
 static BACKEND_STATS: PerCpuArray<BackendStats, { MAX_BACKENDS as usize }> = PerCpuArray::new();
 
+/// Room for [`FamilyTables::hold`], by [`Place`].
+#[btf_map]
+static HELD: PerCpuArray<Held, 2> = PerCpuArray::new();
+
+/// A question to the kernel's routing table, too large for the stack.
+#[btf_map]
+static QUERY: PerCpuArray<FibLookup, 1> = PerCpuArray::new();
+
 #[btf_map]
 static LOG_BUDGET: PerCpuArray<LogBudget, 1> = PerCpuArray::new();
+
+/// A value of at most this size and alignment.
+#[repr(C, align(8))]
+struct Held([u8; 160]);
 
 /// What one CPU may still log in the current second.
 #[repr(C)]
@@ -127,13 +172,6 @@ struct LogBudget {
 #[inline(always)]
 pub(crate) fn count_verdict(verdict: Verdict) {
     add_to_counter(verdict.index());
-}
-
-/// Counts the packet by a verdict that another function has returned. The optimiser knows that a verdict is one of
-/// the enum, the verifier does not and wants to see the bound.
-#[inline(always)]
-pub(crate) fn count_told_verdict(verdict: Verdict) {
-    add_to_counter(core::hint::black_box(verdict.index()) % COUNTER_SLOTS);
 }
 
 #[inline(always)]
@@ -208,20 +246,20 @@ macro_rules! mirrored {
             #[inline(always)]
             fn want(self, ifindex: u32) {
                 // Best effort: the agent asks the neighbour who it is; a full map forgets the oldest.
-                let _ = $wanted.insert(self, ifindex, u64::from(BPF_ANY));
+                let _ = $wanted.insert(&self, ifindex, u64::from(BPF_ANY));
             }
 
             #[inline(always)]
             fn way_back(self) -> Option<NextHop> {
                 // SAFETY: copied at once; an entry reused meanwhile is another client's way, on which
                 // this one packet is lost.
-                unsafe { $ways.get(self) }.copied()
+                unsafe { $ways.get(&self) }.copied()
             }
 
             #[inline(always)]
             fn note_way(self, hop: NextHop) {
                 // Best effort: without it the client's first answer comes a second later.
-                let _ = $ways.insert(self, hop, u64::from(BPF_ANY));
+                let _ = $ways.insert(&self, hop, u64::from(BPF_ANY));
             }
         }
     };
@@ -248,7 +286,7 @@ mirrored!(
     WANTED6,
     WAYS_BACK6,
     // SAFETY: copied at once, as above.
-    |address| unsafe { NEIGHBOURS6.get(address) }.copied()
+    |address| unsafe { NEIGHBOURS6.get(&address) }.copied()
 );
 
 /// The maps, for the packet at hand.
@@ -262,24 +300,26 @@ impl<'a> KernelTables<'a> {
         Self { context }
     }
 
-    /// The interface that the packet came in by.
+    /// The kernel's own answer, where the mirrored routes have none.
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the kernel's indices of interfaces have 32 bits"
-    )]
-    fn ingress(&self) -> u32 {
-        self.context.ingress_ifindex() as u32
+    fn ask_kernel<A: Mirrored>(&self, client: A, vip: A) -> ReturnHop {
+        let Some(query) = QUERY.get_ptr_mut(0) else {
+            return ReturnHop::Unknown;
+        };
+        // SAFETY: the entry of this CPU, which nothing else uses while the program runs.
+        let query = unsafe { &mut *query };
+        // SAFETY: plain old data, for which zero is a valid value.
+        *query = unsafe { core::mem::zeroed() };
+        query.ifindex = self.ingress();
+        client.into_query(vip, query);
+        self.answer::<A>(query)
     }
 
-    /// The kernel's own answer, where the mirrored routes have none.
+    /// The answer to `query`. A function of its own, since it is needed seldom.
     #[inline(never)]
-    fn ask_kernel<A: Mirrored>(&self, client: A, vip: A) -> ReturnHop {
+    fn answer<A: Mirrored>(&self, query: &mut FibLookup) -> ReturnHop {
         self.count(Event::ReturnHopAsked);
-        // SAFETY: plain old data, for which zero is a valid value.
-        let mut query: FibLookup = unsafe { core::mem::zeroed() };
-        query.ifindex = self.ingress();
-        client.into_query(vip, &mut query);
+        let client = A::from_query(query);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_possible_wrap,
@@ -288,7 +328,7 @@ impl<'a> KernelTables<'a> {
         let size = size_of::<FibLookup>() as i32;
         // SAFETY: the helper gets its own context and a query of the size it is told.
         let answer =
-            unsafe { bpf_fib_lookup(self.context.as_ptr(), (&raw mut query).cast(), size, 0) };
+            unsafe { bpf_fib_lookup(self.context.as_ptr(), core::ptr::from_mut(query).cast(), size, 0) };
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -309,9 +349,9 @@ impl<'a> KernelTables<'a> {
             BPF_FIB_LKUP_RET_NOT_FWDED => ReturnHop::Local,
             BPF_FIB_LKUP_RET_NO_NEIGH => {
                 // The helper has put the gateway's address, if there is one, in place of the client's.
-                let neighbour = A::from_query(&query);
+                let neighbour = A::from_query(query);
                 neighbour.want(query.ifindex);
-                if neighbour != client {
+                if !neighbour.is(client) {
                     return ReturnHop::Unknown;
                 }
                 client
@@ -353,6 +393,35 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the kernel's indices of interfaces have 32 bits"
+    )]
+    fn ingress(&self) -> u32 {
+        self.context.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn kernel_completes_checksums(&self) -> bool {
+        GENERIC.get_ptr(self.ingress()).is_some()
+    }
+
+    #[inline(always)]
+    fn negotiating(&self, cell: u16) -> u32 {
+        NEGOTIATING
+            .get(0)
+            .map_or(0, |negotiating| negotiating.cells[usize::from(cell)])
+    }
+
+    #[inline(always)]
+    fn set_negotiating(&self, cell: u16, value: u32) {
+        if let Some(negotiating) = NEGOTIATING.get_ptr_mut(0) {
+            // SAFETY: two CPUs may write at once; a cell is written whole, and either value will do.
+            unsafe { (*negotiating).cells[usize::from(cell)] = value };
+        }
+    }
+
+    #[inline(always)]
     fn count(&self, event: Event) {
         add_to_counter(event.index());
     }
@@ -389,8 +458,27 @@ fn is_known(error: i32) -> bool {
 }
 
 macro_rules! family_tables {
-    ($address:ty, $endpoints:ident, $flows:ident, $embryos:ident, $fragmented:ident) => {
+    ($address:ty, $endpoints:ident, $flows:ident, $embryos:ident, $fragmented:ident, $handshakes:ident,
+     $associations:ident, $pinholes:ident, $hold:expr) => {
         impl FamilyTables<$address> for KernelTables<'_> {
+            #[inline(always)]
+            fn hold<'a, V: Copy>(
+                &'a self,
+                place: Place,
+                room: &'a mut Option<V>,
+                value: V,
+            ) -> Option<&'a V> {
+                if !$hold {
+                    return Some(room.insert(value));
+                }
+                const { assert!(size_of::<V>() <= size_of::<Held>() && align_of::<V>() <= 8) };
+                let held = HELD.get_ptr_mut(place as u32)?.cast::<V>();
+                // SAFETY: the entry of this CPU has room for the value, and nothing else uses this place meanwhile.
+                unsafe { held.write(value) };
+                // SAFETY: just written.
+                Some(unsafe { &*held })
+            }
+
             #[inline(always)]
             fn endpoint(&self, key: &<$address as Address>::EndpointKey) -> Option<&Endpoint> {
                 // SAFETY: an entry that is removed while this packet is processed may be read as another's
@@ -464,6 +552,73 @@ macro_rules! family_tables {
             }
 
             #[inline(always)]
+            fn handshake(&self, key: &<$address as Address>::FlowKey) -> Option<Handshake> {
+                // SAFETY: copied at once; of an entry reused meanwhile the sequence numbers do not fit.
+                unsafe { $handshakes.get(key).copied() }
+            }
+
+            #[inline(always)]
+            fn note_handshake(&self, key: &<$address as Address>::FlowKey, handshake: Handshake) {
+                // Evicts the oldest when full; what it negotiates is then not understood.
+                let _ = $handshakes.insert(key, handshake, u64::from(BPF_ANY));
+            }
+
+            #[inline(always)]
+            fn forget_handshake(&self, key: &<$address as Address>::FlowKey) {
+                // It may have been evicted meanwhile, which is just as well.
+                let _ = $handshakes.remove(key);
+            }
+
+            #[inline(always)]
+            fn association(&self, key: &<$address as Address>::FlowKey) -> Option<Association> {
+                // SAFETY: copied at once; an entry reused meanwhile is compared before it is believed.
+                unsafe { $associations.get(key).copied() }
+            }
+
+            #[inline(always)]
+            fn note_association(
+                &self,
+                key: &<$address as Address>::FlowKey,
+                association: Association,
+            ) -> bool {
+                $associations.insert(key, association, u64::from(BPF_ANY)).is_ok()
+            }
+
+            #[inline(always)]
+            fn forget_association(&self, key: &<$address as Address>::FlowKey) {
+                // The agent may have been faster.
+                let _ = $associations.remove(key);
+            }
+
+            #[inline(always)]
+            fn pinhole(&self, key: &<$address as Address>::PinholeKey) -> Option<Pinhole> {
+                let epoch = self.epoch();
+                $pinholes.get_ptr_mut(key).map(|pinhole| {
+                    // SAFETY: two CPUs may write the time at once; it is written whole, and either will do.
+                    let pinhole = unsafe { &mut *pinhole };
+                    if pinhole.seen != epoch {
+                        pinhole.seen = epoch;
+                    }
+                    *pinhole
+                })
+            }
+
+            #[inline(always)]
+            fn open_pinhole(
+                &self,
+                key: &<$address as Address>::PinholeKey,
+                pinhole: Pinhole,
+            ) -> bool {
+                $pinholes.insert(key, pinhole, u64::from(BPF_ANY)).is_ok()
+            }
+
+            #[inline(always)]
+            fn close_pinhole(&self, key: &<$address as Address>::PinholeKey) {
+                // The agent may have been faster.
+                let _ = $pinholes.remove(key);
+            }
+
+            #[inline(always)]
             fn return_hop(&self, client: $address, vip: $address) -> ReturnHop {
                 match client.entry() {
                     TRIE_LOCAL => ReturnHop::Local,
@@ -502,5 +657,25 @@ macro_rules! family_tables {
     };
 }
 
-family_tables!([u8; 4], ENDPOINTS4, FLOWS4, EMBRYOS4, FRAGMENTED4);
-family_tables!([u8; 16], ENDPOINTS6, FLOWS6, EMBRYOS6, FRAGMENTED6);
+family_tables!(
+    [u8; 4],
+    ENDPOINTS4,
+    FLOWS4,
+    EMBRYOS4,
+    FRAGMENTED4,
+    HANDSHAKES4,
+    ASSOCIATIONS4,
+    PINHOLES4,
+    false
+);
+family_tables!(
+    [u8; 16],
+    ENDPOINTS6,
+    FLOWS6,
+    EMBRYOS6,
+    FRAGMENTED6,
+    HANDSHAKES6,
+    ASSOCIATIONS6,
+    PINHOLES6,
+    true
+);

@@ -4,27 +4,50 @@
 //! against `data_end` right before it, in the form that the verifier recognises.
 #![expect(unsafe_code, reason = "packets are behind raw pointers")]
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
 use bytemuck::Pod;
-use redirector_common::Frame;
+use redirector_common::{Frame, checksum};
 
 /// The linear part of the frame that an XDP program was called for.
-pub(crate) struct PacketFrame {
+pub(crate) struct PacketFrame<'a> {
+    context: &'a XdpContext,
     start: usize,
     end: usize,
 }
 
-impl PacketFrame {
+impl<'a> PacketFrame<'a> {
     #[inline(always)]
-    pub(crate) fn new(context: &XdpContext) -> Self {
+    pub(crate) fn new(context: &'a XdpContext) -> Self {
         Self {
+            context,
             start: context.data(),
             end: context.data_end(),
         }
     }
+
+    /// Adds `N` bytes at `offset`, a multiple of 4, to a sum.
+    #[inline(always)]
+    fn add<const N: usize>(&self, offset: usize, sum: u32) -> Option<u32> {
+        let bytes = self.header::<[u8; N]>(offset)?;
+        // SAFETY: the helper reads the `N` bytes that were just checked.
+        let added = unsafe {
+            bpf_csum_diff(
+                core::ptr::null_mut(),
+                0,
+                bytes.as_ptr().cast_mut().cast(),
+                N as u32,
+                sum,
+            )
+        };
+        u32::try_from(added).ok()
+    }
 }
 
-impl Frame for PacketFrame {
+impl Frame for PacketFrame<'_> {
     #[inline(always)]
     fn length(&self) -> usize {
         self.end - self.start
@@ -61,4 +84,63 @@ impl Frame for PacketFrame {
         // SAFETY: as above; `&mut self` makes it the only reference into the frame.
         Some(unsafe { &mut *((self.start + offset) as *mut T) })
     }
+
+    #[inline(always)]
+    fn sum(&self, offset: usize, length: usize) -> Option<u32> {
+        let end = offset + length;
+        let mut at = offset;
+        let mut sum = 0;
+        for _ in 0..MOST_CHUNKS {
+            if at + CHUNK > end {
+                break;
+            }
+            sum = self.add::<CHUNK>(at, sum)?;
+            at += CHUNK;
+        }
+        for _ in 0..CHUNK / SMALL_CHUNK {
+            if at + SMALL_CHUNK > end {
+                break;
+            }
+            sum = self.add::<SMALL_CHUNK>(at, sum)?;
+            at += SMALL_CHUNK;
+        }
+        for _ in 0..SMALL_CHUNK / 4 {
+            if at + 4 > end {
+                break;
+            }
+            sum = self.add::<4>(at, sum)?;
+            at += 4;
+        }
+        let mut sum = u32::from(checksum::fold(sum));
+        if at + 2 <= end {
+            sum += u32::from(u16::from_ne_bytes(*self.header(at)?));
+            at += 2;
+        }
+        if at < end {
+            let [last] = *self.header::<[u8; 1]>(at)?;
+            sum += u32::from(u16::from_ne_bytes([last, 0]));
+        }
+        Some(sum)
+    }
+
+    #[inline(always)]
+    fn make_room(&mut self, head: usize, length: usize) -> bool {
+        let kept = length - head;
+        let cut = self.length() - kept;
+        // SAFETY: the helpers get their own context; all that was known of the packet is read anew below.
+        let made = unsafe {
+            bpf_xdp_adjust_tail(self.context.as_ptr().cast(), -(cut as i32)) == 0
+                && bpf_xdp_adjust_head(self.context.as_ptr().cast(), -(head as i32)) == 0
+        };
+        self.start = self.context.data();
+        self.end = self.context.data_end();
+        made
+    }
 }
+
+/// The most that `bpf_csum_diff` takes, bytes.
+const CHUNK: usize = 512;
+/// What is left is added up in these.
+const SMALL_CHUNK: usize = 64;
+/// The largest IP packet.
+const MOST_CHUNKS: usize = 65_536 / CHUNK;

@@ -27,6 +27,25 @@ pub const EMBRYOS6: &str = "EMBRYOS6";
 pub const FRAGMENTED4: &str = "FRAGMENTED4";
 /// `LruHashMap<FragmentKey6, FragmentOwner>`.
 pub const FRAGMENTED6: &str = "FRAGMENTED6";
+/// `LruHashMap<FlowKey4, Handshake>`.
+pub const HANDSHAKES4: &str = "HANDSHAKES4";
+/// `LruHashMap<FlowKey6, Handshake>`.
+pub const HANDSHAKES6: &str = "HANDSHAKES6";
+/// `HashMap<FlowKey4, Association>`.
+pub const ASSOCIATIONS4: &str = "ASSOCIATIONS4";
+/// `HashMap<FlowKey6, Association>`.
+pub const ASSOCIATIONS6: &str = "ASSOCIATIONS6";
+/// `HashMap<PinholeKey4, Pinhole>`.
+pub const PINHOLES4: &str = "PINHOLES4";
+/// `HashMap<PinholeKey6, Pinhole>`.
+pub const PINHOLES6: &str = "PINHOLES6";
+/// `Array<Negotiating, 1>`.
+pub const NEGOTIATING: &str = "NEGOTIATING";
+/// `HashMap<u32, u32>`: indices of interfaces whose packets the kernel completes, since the program runs there in
+/// generic mode.
+pub const GENERIC: &str = "GENERIC";
+/// `ProgramArray`, indexed by [`crate::stage::Stage::index`]. It belongs to one version of the program.
+pub const STAGES: &str = "STAGES";
 /// `ArrayOfMaps<Array<TrieRoot, 1>, 1>`.
 pub const RETURN_ROOT: &str = "RETURN_ROOT";
 /// `Array<TrieNode>`; index 0 is never used.

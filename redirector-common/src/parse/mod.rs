@@ -1,20 +1,26 @@
 //! Frame → packet: which headers are these, and are they ones we may touch?
 //!
-//! Two readers: [`plain4`] knows the headers of nearly every packet, at fixed places, by one bounds check; all
-//! else goes to [`link`] and what follows it, which walk from header to header.
+//! Two readers: [`plain4`] and [`plain6`] know the headers of nearly every packet, at fixed places, by one bounds
+//! check; all else goes to [`link`] and what follows it, which walk from header to header.
 
 mod ip;
+mod ipv4;
+mod ipv6;
+mod link;
 mod plain;
 mod transport;
 
-pub use ip::{Fragment, IpPacket, ipv4, link};
-pub use plain::plain4;
+pub use ip::{Fragment, IpPacket};
+pub use ipv4::ipv4;
+pub use ipv6::ipv6;
+pub use link::link;
+pub use plain::{plain4, plain6};
 pub use transport::transport;
 
 use crate::{
     Frame,
     address::Address,
-    wire::{Ports, Tcp, TcpHeaders, Udp, protocol, tcp_flag},
+    wire::{Ipv4, Ipv6, Ports, Tcp, TcpHeaders, TcpHeaders6, Udp, protocol, tcp_flag},
 };
 
 /// What the later steps need to know of a TCP segment or UDP datagram.
@@ -38,6 +44,8 @@ pub struct Packet<A> {
     pub sequence: u32,
     /// TCP acknowledgement number, host order.
     pub acknowledgement: u32,
+    /// The transport checksum as it stands in the packet.
+    pub checksum: [u8; 2],
     /// Transport header and data, bytes; of this fragment only.
     pub segment: u16,
     /// The transport header alone, bytes.
@@ -88,6 +96,10 @@ impl<A> Packet<A> {
 ///
 /// [`Plain`] knows it when the program is compiled, so that the checks of all accesses are one.
 pub trait Layout<A: Address>: Copy {
+    /// Whether it is [`Plain`].
+    const PLAIN: bool;
+    /// [`protocol::TCP`] or [`protocol::UDP`].
+    fn protocol(self) -> u8;
     /// Offset of the IP header.
     fn ip(self) -> usize;
     /// Offset of the transport header.
@@ -96,8 +108,8 @@ pub trait Layout<A: Address>: Copy {
     fn ip_mut<F: Frame>(self, frame: &mut F) -> Option<&mut A::Header>;
     /// The ports.
     fn ports_mut<F: Frame>(self, frame: &mut F) -> Option<&mut Ports>;
-    /// The transport checksum of a segment of `protocol`.
-    fn checksum_mut<F: Frame>(self, frame: &mut F, protocol: u8) -> Option<&mut [u8; 2]>;
+    /// The transport checksum.
+    fn checksum_mut<F: Frame>(self, frame: &mut F) -> Option<&mut [u8; 2]>;
 }
 
 /// TCP in IP without VLAN tags, options or extension headers.
@@ -105,6 +117,13 @@ pub trait Layout<A: Address>: Copy {
 pub struct Plain;
 
 impl Layout<[u8; 4]> for Plain {
+    const PLAIN: bool = true;
+
+    #[inline(always)]
+    fn protocol(self) -> u8 {
+        protocol::TCP
+    }
+
     #[inline(always)]
     fn ip(self) -> usize {
         core::mem::offset_of!(TcpHeaders, ipv4)
@@ -116,7 +135,7 @@ impl Layout<[u8; 4]> for Plain {
     }
 
     #[inline(always)]
-    fn ip_mut<F: Frame>(self, frame: &mut F) -> Option<&mut crate::wire::Ipv4> {
+    fn ip_mut<F: Frame>(self, frame: &mut F) -> Option<&mut Ipv4> {
         Some(&mut frame.header_mut::<TcpHeaders>(0)?.ipv4)
     }
 
@@ -126,8 +145,42 @@ impl Layout<[u8; 4]> for Plain {
     }
 
     #[inline(always)]
-    fn checksum_mut<F: Frame>(self, frame: &mut F, _protocol: u8) -> Option<&mut [u8; 2]> {
+    fn checksum_mut<F: Frame>(self, frame: &mut F) -> Option<&mut [u8; 2]> {
         Some(&mut frame.header_mut::<TcpHeaders>(0)?.tcp.checksum)
+    }
+}
+
+impl Layout<[u8; 16]> for Plain {
+    const PLAIN: bool = true;
+
+    #[inline(always)]
+    fn protocol(self) -> u8 {
+        protocol::TCP
+    }
+
+    #[inline(always)]
+    fn ip(self) -> usize {
+        core::mem::offset_of!(TcpHeaders6, ipv6)
+    }
+
+    #[inline(always)]
+    fn transport(self) -> usize {
+        core::mem::offset_of!(TcpHeaders6, tcp)
+    }
+
+    #[inline(always)]
+    fn ip_mut<F: Frame>(self, frame: &mut F) -> Option<&mut Ipv6> {
+        Some(&mut frame.header_mut::<TcpHeaders6>(0)?.ipv6)
+    }
+
+    #[inline(always)]
+    fn ports_mut<F: Frame>(self, frame: &mut F) -> Option<&mut Ports> {
+        Some(ports_of(&mut frame.header_mut::<TcpHeaders6>(0)?.tcp))
+    }
+
+    #[inline(always)]
+    fn checksum_mut<F: Frame>(self, frame: &mut F) -> Option<&mut [u8; 2]> {
+        Some(&mut frame.header_mut::<TcpHeaders6>(0)?.tcp.checksum)
     }
 }
 
@@ -144,9 +197,18 @@ pub struct Offsets {
     pub ip: usize,
     /// Offset of the transport header.
     pub transport: usize,
+    /// [`protocol::TCP`] or [`protocol::UDP`].
+    pub protocol: u8,
 }
 
 impl<A: Address> Layout<A> for Offsets {
+    const PLAIN: bool = false;
+
+    #[inline(always)]
+    fn protocol(self) -> u8 {
+        self.protocol
+    }
+
     #[inline(always)]
     fn ip(self) -> usize {
         self.ip
@@ -168,8 +230,8 @@ impl<A: Address> Layout<A> for Offsets {
     }
 
     #[inline(always)]
-    fn checksum_mut<F: Frame>(self, frame: &mut F, protocol: u8) -> Option<&mut [u8; 2]> {
-        if protocol == protocol::TCP {
+    fn checksum_mut<F: Frame>(self, frame: &mut F) -> Option<&mut [u8; 2]> {
+        if self.protocol == protocol::TCP {
             Some(&mut frame.header_mut::<Tcp>(self.transport)?.checksum)
         } else {
             Some(&mut frame.header_mut::<Udp>(self.transport)?.checksum)

@@ -8,7 +8,7 @@ use crate::{
     wire::{Tcp, Udp, protocol},
 };
 
-/// Reads the transport header of a whole packet or of a first fragment.
+/// Reads the transport header, which is one of `protocol`, of a whole packet or of a first fragment.
 ///
 /// # Errors
 /// The verdict with which the frame is left alone.
@@ -17,18 +17,23 @@ use crate::{
     clippy::cast_possible_truncation,
     reason = "the length of an IPv4 packet, or of an IPv6 payload, has 16 bits, the rest of a packet 40 more bytes"
 )]
-pub fn transport<A: Address, F: Frame>(frame: &F, ip: &IpPacket<A>) -> Result<Packet<A>, Verdict> {
+pub fn transport<A: Address, F: Frame>(
+    frame: &F,
+    ip: &IpPacket<A>,
+    protocol: u8,
+) -> Result<Packet<A>, Verdict> {
     let segment = ip.end - ip.transport;
     let mut packet = Packet {
         source: ip.source,
         destination: ip.destination,
         source_port: [0; 2],
         destination_port: [0; 2],
-        protocol: ip.protocol,
+        protocol,
         ttl: ip.ttl,
         flags: 0,
         sequence: 0,
         acknowledgement: 0,
+        checksum: [0; 2],
         segment: segment as u16,
         header: 0,
         length: (ip.end - ip.ip) as u32,
@@ -37,7 +42,7 @@ pub fn transport<A: Address, F: Frame>(frame: &F, ip: &IpPacket<A>) -> Result<Pa
             Fragment::Whole | Fragment::Later(_) => None,
         },
     };
-    match ip.protocol {
+    match protocol {
         protocol::TCP => {
             if segment < size_of::<Tcp>() {
                 return Err(Verdict::PassMalformed);
@@ -51,6 +56,7 @@ pub fn transport<A: Address, F: Frame>(frame: &F, ip: &IpPacket<A>) -> Result<Pa
             }
             packet.source_port = tcp.source;
             packet.destination_port = tcp.destination;
+            packet.checksum = tcp.checksum;
             packet.flags = tcp.flags;
             packet.sequence = u32::from_be_bytes(tcp.sequence);
             packet.acknowledgement = u32::from_be_bytes(tcp.acknowledgement);
@@ -67,6 +73,7 @@ pub fn transport<A: Address, F: Frame>(frame: &F, ip: &IpPacket<A>) -> Result<Pa
             if usize::from(length) < size_of::<Udp>() || whole && length > packet.segment {
                 return Err(Verdict::PassMalformed);
             }
+            packet.checksum = udp.checksum;
             packet.header = size_of::<Udp>() as u16;
             packet.source_port = udp.source;
             packet.destination_port = udp.destination;

@@ -1,0 +1,74 @@
+//! The programs of the data path.
+//!
+//! The first decides on nearly every packet by itself and is as fast as it gets. What it does not know goes on
+//! in another program, by a tail call: each has a stack and a verifier's budget of its own, and costs the
+//! packets that don't need it nothing.
+
+use crate::process::Outcome;
+
+/// A program that goes on with a frame that no earlier one has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Plain TCP in IPv6.
+    Plain6,
+    /// IPv4 with whatever it carries; TCP, and later fragments.
+    Ipv4,
+    /// IPv6 with whatever it carries; TCP, and later fragments.
+    Ipv6,
+    /// UDP in IPv4.
+    Udp4,
+    /// UDP in IPv6.
+    Udp6,
+    /// ICMP.
+    Icmp4,
+    /// `ICMPv6`.
+    Icmp6,
+}
+
+impl Stage {
+    /// All of them, by index.
+    pub const ALL: [Self; 7] = [
+        Self::Plain6,
+        Self::Ipv4,
+        Self::Ipv6,
+        Self::Udp4,
+        Self::Udp6,
+        Self::Icmp4,
+        Self::Icmp6,
+    ];
+
+    /// Its index in the map of programs.
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        self as u32
+    }
+
+    /// The name of its program.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Plain6 => "plain6",
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+            Self::Udp4 => "udp4",
+            Self::Udp6 => "udp6",
+            Self::Icmp4 => "icmp4",
+            Self::Icmp6 => "icmp6",
+        }
+    }
+}
+
+/// What a program comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A decision.
+    Done(Outcome),
+    /// Somebody else's to decide.
+    Go(Stage),
+}
+
+impl<T: Into<Outcome>> From<T> for Step {
+    #[inline(always)]
+    fn from(outcome: T) -> Self {
+        Self::Done(outcome.into())
+    }
+}
