@@ -2,7 +2,9 @@
 //!
 //! All structures are `repr(C)` and derive [`Pod`], so that padding is a compile error and both
 //! sides may treat them as bytes. Addresses and ports are in network byte order and are therefore
-//! byte arrays; integers are in host byte order.
+//! byte arrays; integers are in host byte order. A value that may be of either family has room for 16
+//! bytes of address, of which IPv4 uses the first four and leaves the others zero; a key has the width of its
+//! family, since every byte of it is hashed for every packet, and each family has maps of its own.
 //!
 //! **Architecture invariant:** this file is the only place that describes bytes crossing the border
 //! between user space and the kernel. A change of any layout must raise [`ABI_VERSION`], which is part
@@ -11,13 +13,13 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the layouts in this file; it names the directory in which the maps are pinned.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Number of slots in the table of a redirect. A power of two: a slot is picked by the top 16 bits
 /// of the hash.
 pub const SLOTS: usize = 1 << 16;
 
-/// Upper bound of redirects on one relay.
+/// Upper bound of slot tables on one relay: a redirect has one for each family that it listens in.
 pub const MAX_REDIRECTS: u32 = 256;
 
 /// Upper bound of backends on one relay, index 0 (unset) included. Below 2^15, since a slot keeps a
@@ -26,6 +28,10 @@ pub const MAX_BACKENDS: u32 = 4096;
 
 /// Upper bound of endpoints (listeners and nodes' sockets) on one relay.
 pub const MAX_ENDPOINTS: u32 = 16_384;
+
+/// Upper bound of listeners on one relay, number 0 (unset) included. Below 2^15, since the key of a flow keeps a
+/// flag beside the number.
+pub const MAX_LISTENERS: u32 = 8192;
 
 /// Default size of the table of recorded flows; `flows.max` in the configuration.
 pub const DEFAULT_FLOWS: u32 = 262_144;
@@ -39,42 +45,16 @@ pub const MAX_HOPS: u32 = 16_384;
 /// Ways back to on-link clients that neither the agent nor the kernel knows yet.
 pub const WAYS_BACK: u32 = 4096;
 
-/// Upper bound of inner nodes of the trie of return routes.
+/// Upper bound of inner nodes of the trie of return routes, in each family.
 pub const MAX_TRIE_NODES: u32 = 4096;
 
-/// Names of the maps, as the object file and `bpftool map` show them.
-pub mod map {
-    /// `Array<Globals, 1>`.
-    pub const GLOBALS: &str = "GLOBALS";
-    /// `Array<PortFilter, 1>`.
-    pub const PORT_FILTER: &str = "PORT_FILTER";
-    /// `HashMap<EndpointKey4, Endpoint>`.
-    pub const ENDPOINTS4: &str = "ENDPOINTS4";
-    /// `ArrayOfMaps<Array<SlotTable, 1>>`, indexed by redirect.
-    pub const SLOT_TABLES: &str = "SLOT_TABLES";
-    /// `Array<Backend>`; index 0 is never used.
-    pub const BACKENDS: &str = "BACKENDS";
-    /// `HashMap<FlowKey4, Flow>`.
-    pub const FLOWS4: &str = "FLOWS4";
-    /// `LruHashMap<FlowKey4, Embryo>`.
-    pub const EMBRYOS4: &str = "EMBRYOS4";
-    /// `ArrayOfMaps<Array<TrieRoot, 1>, 1>`.
-    pub const RETURN_ROOT: &str = "RETURN_ROOT";
-    /// `Array<TrieNode>`; index 0 is never used.
-    pub const RETURN_NODES: &str = "RETURN_NODES";
-    /// `Array<NextHop>`.
-    pub const RETURN_HOPS: &str = "RETURN_HOPS";
-    /// `LruHashMap<[u8; 4], u32>`: addresses whose link-layer address the data path missed.
-    pub const WANTED4: &str = "WANTED4";
-    /// `LruHashMap<[u8; 4], NextHop>`: ways back to on-link clients, from their SYNs.
-    pub const WAYS_BACK4: &str = "WAYS_BACK4";
-    /// `DevMapHash`, keyed by interface index.
-    pub const TX_PORTS: &str = "TX_PORTS";
-    /// `PerCpuArray<Counters, 1>`.
-    pub const COUNTERS: &str = "COUNTERS";
-    /// `PerCpuArray<BackendStats>`, indexed like `BACKENDS`.
-    pub const BACKEND_STATS: &str = "BACKEND_STATS";
-}
+/// Upper bound of on-link IPv6 neighbours that the agent mirrors from the kernel.
+pub const MAX_NEIGHBOURS: u32 = 16_384;
+
+/// Datagrams whose later fragments are still expected.
+pub const FRAGMENTED: u32 = 8192;
+
+pub mod map;
 
 /// Values that the agent keeps current for the whole program.
 #[repr(C)]
@@ -97,6 +77,8 @@ pub struct PortFilter {
 }
 
 /// One transport endpoint: where a redirect listens, or where a node does.
+///
+/// Port 0 stands for every port of the protocol. Port 0 and protocol 0 stand for the address as such.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct EndpointKey4 {
@@ -110,53 +92,107 @@ pub struct EndpointKey4 {
     pub reserved: u8,
 }
 
+/// The same in IPv6.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct EndpointKey6 {
+    /// IPv6 address, network order.
+    pub address: [u8; 16],
+    /// Port, network order.
+    pub port: [u8; 2],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
 /// [`Endpoint::kind`]: packets to it belong to a redirect.
 pub const ENDPOINT_LISTENER: u16 = 1;
 /// [`Endpoint::kind`]: packets from it are answers of a node.
 pub const ENDPOINT_NODE: u16 = 2;
+/// [`Endpoint::kind`]: the address of a VIP, whatever the port and protocol; `listener` is one of its listeners.
+pub const ENDPOINT_VIP: u16 = 3;
+/// [`Endpoint::kind`]: the address of a node, whatever the port and protocol.
+pub const ENDPOINT_NODE_ADDRESS: u16 = 4;
 
-/// What an [`EndpointKey4`] stands for.
+/// [`Endpoint::flags`]: which listener an answer belongs to cannot be told from its addresses, so every
+/// connection is recorded. Set on the listener and on its nodes.
+pub const ENDPOINT_TRACKED: u16 = 1;
+/// [`Endpoint::flags`]: UDP associations go by way of the VIP (`udp-associate = "shared"`). Set on the
+/// listener, on its nodes and on the VIP.
+pub const ENDPOINT_SHARED: u16 = 2;
+/// [`Endpoint::flags`]: the nodes hold the VIP, packets are sent to them as they are (`route-to`). Set on the
+/// listener and the VIP; such a redirect has no node endpoints.
+pub const ENDPOINT_ROUTE: u16 = 4;
+/// [`Endpoint::flags`]: a client's own packets to the node are let pass (`direct-tcp = "allow"`). Set on
+/// nodes.
+pub const ENDPOINT_DIRECT: u16 = 8;
+/// [`Endpoint::flags`]: it stands for every port, and ports are not translated.
+pub const ENDPOINT_ANY_PORT: u16 = 16;
+
+/// What an [`EndpointKey4`] or [`EndpointKey6`] stands for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Endpoint {
-    /// [`ENDPOINT_LISTENER`] or [`ENDPOINT_NODE`].
+    /// [`ENDPOINT_LISTENER`] or one of the other kinds.
     pub kind: u16,
+    /// [`ENDPOINT_TRACKED`] and the other flags.
+    pub flags: u16,
     /// Index of the redirect's slot table.
     pub redirect: u16,
     /// Number of the listener; part of the key of a recorded flow.
     pub listener: u16,
     /// The backend (node endpoints only).
     pub backend: u16,
-    /// Address to restore as the source of an answer: the VIP (node endpoints only).
-    pub address: [u8; 4],
     /// Port to restore as the source of an answer (node endpoints only).
     pub port: [u8; 2],
-    /// Zero.
-    pub reserved: [u8; 2],
+    /// Address to restore as the source of an answer: the VIP (node endpoints only).
+    pub address: [u8; 16],
     /// What the rewrite adds to the complement of the IPv4 header checksum (RFC 1624, in memory
     /// order). For a listener the half that takes the VIP away, to be joined with
-    /// [`Backend::l3_delta`]; for a node the whole change. The TTL's decrement is included.
+    /// [`Backend::l3_delta`]; for a node the whole change. The TTL's decrement is included. In IPv6, whose
+    /// header has no checksum, 0.
     pub l3_delta: u32,
     /// The same for the transport checksum: pseudo-header address and port.
     pub l4_delta: u32,
+}
+
+/// A listener by its number: what an answer is restored to when the node's socket alone does not tell.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Listener {
+    /// The VIP; all zero where no listener has this number.
+    pub address: [u8; 16],
+    /// The port, network order; 0 stands for every port.
+    pub port: [u8; 2],
+    /// Index of the redirect's slot table.
+    pub redirect: u16,
+    /// As in [`Endpoint::flags`].
+    pub flags: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// 4 or 6.
+    pub family: u8,
 }
 
 /// A node's entry in the map: everything needed to send a packet to it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Backend {
-    /// The node's IPv4 address, network order.
-    pub address: [u8; 4],
-    /// The node's port, network order.
-    pub port: [u8; 2],
-    /// [`BACKEND_NEXT_HOP`] and the other flags.
-    pub flags: u16,
     /// Where to and through which interface.
     pub hop: NextHop,
-    /// The half of the IPv4 header checksum's change that brings the node's address in.
+    /// The node's address, network order.
+    pub address: [u8; 16],
+    /// The half of the IPv4 header checksum's change that brings the node's address in; 0 in IPv6.
     pub l3_delta: u32,
     /// The same for the transport checksum: address and port.
     pub l4_delta: u32,
+    /// The node's port, network order; 0 where ports are not translated.
+    pub port: [u8; 2],
+    /// [`BACKEND_NEXT_HOP`] and the other flags.
+    pub flags: u16,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// [`Backend::flags`]: `hop` is valid.
@@ -164,9 +200,12 @@ pub const BACKEND_NEXT_HOP: u16 = 1;
 /// [`Backend::flags`]: the node does not answer any more; its connections go to the slot's `now`, whose
 /// reset tells the client.
 pub const BACKEND_DEAD: u16 = 2;
+/// [`Backend::flags`]: the node's address is an IPv6 address.
+pub const BACKEND_IPV6: u16 = 4;
 
 /// A next hop: what the Ethernet header becomes, and the interface it leaves by.
-#[repr(C)]
+/// Aligned to 8 bytes, so that the program copies it in words that the verifier accepts on its stack.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct NextHop {
     /// Link-layer address of the neighbour.
@@ -175,6 +214,10 @@ pub struct NextHop {
     pub source: [u8; 6],
     /// Index of our interface.
     pub ifindex: u32,
+    /// Largest IP packet that can be sent there, bytes; 0 when it is not known.
+    pub mtu: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// One slot: four bytes, read at once. See [`crate::slot`] for the rules.
@@ -201,6 +244,11 @@ pub struct SlotTable {
     pub split_slots: u32,
     /// Counts the tables that this redirect has had.
     pub generation: u32,
+    /// Until this epoch a datagram in a split slot whose flow is not recorded goes to `was`, then to `now`: by
+    /// then every live flow of datagrams has been recorded.
+    pub udp_was_until: u32,
+    /// Zero.
+    pub reserved: u32,
     /// The slots.
     pub slots: [Slot; SLOTS],
 }
@@ -213,9 +261,25 @@ pub struct FlowKey4 {
     pub client: [u8; 4],
     /// The client's port, network order.
     pub port: [u8; 2],
-    /// [`Endpoint::listener`], host order as bytes.
+    /// [`Endpoint::listener`], host order as bytes; or [`FLOW_REVERSE`] and a backend.
     pub listener: [u8; 2],
 }
+
+/// The same in IPv6.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct FlowKey6 {
+    /// The client's address, network order.
+    pub client: [u8; 16],
+    /// The client's port, network order.
+    pub port: [u8; 2],
+    /// [`Endpoint::listener`], host order as bytes; or [`FLOW_REVERSE`] and a backend.
+    pub listener: [u8; 2],
+}
+
+/// Flag in [`FlowKey4::listener`]: a reverse record. The other bits are a backend, and the record's
+/// `backend` is the listener that the client speaks with by way of it.
+pub const FLOW_REVERSE: u16 = 1 << 15;
 
 /// A recorded connection of a split slot.
 #[repr(C)]
@@ -255,11 +319,62 @@ pub struct Embryo {
 /// connection lives here, where it may be evicted.
 pub const EMBRYO_ESTABLISHED: u16 = 1;
 
+/// Names a fragmented datagram (RFC 791, section 3.2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct FragmentKey4 {
+    /// Source address.
+    pub source: [u8; 4],
+    /// Destination address.
+    pub destination: [u8; 4],
+    /// Identification; IPv4 uses the first two bytes.
+    pub identification: [u8; 4],
+    /// IP protocol number; 0 in IPv6, where the identification is enough (RFC 8200, section 4.5).
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// The same in IPv6.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct FragmentKey6 {
+    /// Source address.
+    pub source: [u8; 16],
+    /// Destination address.
+    pub destination: [u8; 16],
+    /// Identification.
+    pub identification: [u8; 4],
+    /// Zero.
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// What became of a datagram's first fragment.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct FragmentOwner {
+    /// [`FRAGMENT_FORWARD`] or [`FRAGMENT_REPLY`].
+    pub direction: u16,
+    /// The backend that it was sent to, or came from.
+    pub backend: u16,
+    /// The listener that it came to, or was restored to.
+    pub listener: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+/// [`FragmentOwner::direction`]: from a client to a node.
+pub const FRAGMENT_FORWARD: u16 = 1;
+/// [`FragmentOwner::direction`]: from a node to a client.
+pub const FRAGMENT_REPLY: u16 = 2;
+
 /// An entry of the trie of return routes: one of the codes below, an index of a next hop, or that of a
 /// child node.
 ///
-/// The trie maps a client's address to its next hop in at most three array loads: 16 bits, then 8,
-/// then 8. The agent mirrors the kernel's routes and neighbours into it; where it has no answer the
+/// The trie maps a client's address to its next hop by array loads: 16 bits, then 8 a level, which makes
+/// three for an IPv4 address and up to fifteen for an IPv6 one, most of which end after a few. The agent mirrors the kernel's routes and neighbours into it; where it has no answer the
 /// data path asks the kernel (`bpf_fib_lookup`), so the trie is an accelerator and never the truth.
 pub type TrieEntry = u16;
 
@@ -267,8 +382,11 @@ pub type TrieEntry = u16;
 pub const TRIE_ASK_KERNEL: TrieEntry = 0;
 /// [`TrieEntry`]: an address of the relay itself (or broadcast, or multicast); the kernel's to handle.
 pub const TRIE_LOCAL: TrieEntry = 1;
+/// [`TrieEntry`]: on-link; look among the mirrored neighbours, and ask the kernel if it is not there (IPv6
+/// only, whose trie holds routes but no neighbours).
+pub const TRIE_NEIGHBOUR: TrieEntry = 2;
 /// [`TrieEntry`]: smallest value that means next hop `value - TRIE_FIRST_HOP`.
-pub const TRIE_FIRST_HOP: TrieEntry = 2;
+pub const TRIE_FIRST_HOP: TrieEntry = 3;
 /// [`TrieEntry`]: flag; the other bits are the index of a child node.
 pub const TRIE_CHILD: TrieEntry = 1 << 15;
 
@@ -289,7 +407,7 @@ pub struct TrieNode {
 }
 
 /// Number of counters in [`Counters`], room for verdicts to come included.
-pub const COUNTER_SLOTS: usize = 64;
+pub const COUNTER_SLOTS: usize = 128;
 
 /// Packets per verdict, one structure per CPU; the index is [`crate::verdict::Verdict::index`] and
 /// from [`crate::verdict::EVENT_BASE`] on [`crate::verdict::Event::index`].
@@ -323,16 +441,20 @@ pub struct BackendStats {
 
 const _: () = {
     assert!(size_of::<EndpointKey4>() == 8);
-    assert!(size_of::<Endpoint>() == 24);
-    assert!(size_of::<NextHop>() == 16);
-    assert!(size_of::<Backend>() == 32);
+    assert!(size_of::<EndpointKey6>() == 20);
+    assert!(size_of::<Endpoint>() == 36);
+    assert!(size_of::<Listener>() == 24);
+    assert!(size_of::<NextHop>() == 24);
+    assert!(size_of::<Backend>() == 56);
     assert!(size_of::<Slot>() == 4);
-    assert!(size_of::<SlotTable>() == 24 + 4 * SLOTS);
+    assert!(size_of::<SlotTable>() == 32 + 4 * SLOTS);
     assert!(size_of::<FlowKey4>() == 8);
+    assert!(size_of::<FlowKey6>() == 20);
     assert!(size_of::<Flow>() == 8);
     assert!(size_of::<Embryo>() == 8);
     assert!(size_of::<BackendStats>() == 56);
     assert!(MAX_BACKENDS <= SLOT_SPLIT as u32);
+    assert!(MAX_BACKENDS <= FLOW_REVERSE as u32 && MAX_LISTENERS <= FLOW_REVERSE as u32);
     assert!(MAX_TRIE_NODES <= TRIE_CHILD as u32);
     assert!(MAX_HOPS + TRIE_FIRST_HOP as u32 <= TRIE_CHILD as u32);
 };

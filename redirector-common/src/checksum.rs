@@ -44,16 +44,21 @@ pub fn removed<const N: usize>(bytes: &[u8; N]) -> u32 {
 /// The delta of decrementing the time to live, the first byte of its 16-bit word, by one.
 pub const TTL_DECREMENT: u32 = !u16::from_ne_bytes([1, 0]) as u32;
 
+/// Folds a sum into 16 bits, the carries added in (RFC 1071, section 4.1).
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "two folds leave 16 bits")]
+pub const fn fold(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
+}
+
 /// Applies `delta` to the checksum `check`, as it stands in the packet.
 ///
 /// `delta` must be below 2^31, which any sum of a few hundred words is.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "two folds leave 16 bits")]
 pub fn update(check: [u8; 2], delta: u32) -> [u8; 2] {
-    let sum = u32::from(!u16::from_ne_bytes(check)) + delta;
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    (!(sum as u16)).to_ne_bytes()
+    (!fold(u32::from(!u16::from_ne_bytes(check)) + delta)).to_ne_bytes()
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@
 //! needs none.
 
 use crate::{
-    Tables,
-    abi::{ENDPOINT_LISTENER, ENDPOINT_NODE, Endpoint, EndpointKey4},
+    abi::{ENDPOINT_DIRECT, ENDPOINT_LISTENER, ENDPOINT_NODE, Endpoint},
+    address::Address,
     parse::Packet,
-    wire::protocol,
+    tables::FamilyTables,
 };
 
 /// What a packet is to us.
@@ -18,26 +18,39 @@ pub enum Class<'a> {
     ToListener(&'a Endpoint),
     /// From a node's socket.
     FromNode(&'a Endpoint),
-    /// To a node's socket, not by way of the VIP.
+    /// To a node's socket, not by way of the VIP, which is not allowed.
     ToNode,
+    /// To a node's socket, not by way of the VIP, which is allowed.
+    ToNodeAllowed,
     /// Nothing that we know.
     NotOurs,
 }
 
 /// Finds the class of a packet.
 #[inline(always)]
-pub fn classify<'a, T: Tables>(packet: &Packet, tables: &'a T) -> Class<'a> {
-    if tables.is_our_port(u16::from_be_bytes(packet.destination_port)) {
-        match tables.endpoint(&key(packet.destination, packet.destination_port)) {
-            Some(endpoint) if endpoint.kind == ENDPOINT_LISTENER => {
-                return Class::ToListener(endpoint);
-            }
-            Some(_) => return Class::ToNode,
-            None => {}
+pub fn classify<'a, A: Address, T: FamilyTables<A>>(
+    packet: &Packet<A>,
+    tables: &'a T,
+) -> Class<'a> {
+    if tables.is_our_port(u16::from_be_bytes(packet.destination_port))
+        && let Some(endpoint) = lookup(
+            packet.destination,
+            packet.destination_port,
+            packet.protocol,
+            tables,
+        )
+    {
+        if endpoint.kind == ENDPOINT_LISTENER {
+            return Class::ToListener(endpoint);
         }
+        return if endpoint.flags & ENDPOINT_DIRECT != 0 {
+            Class::ToNodeAllowed
+        } else {
+            Class::ToNode
+        };
     }
     if tables.is_our_port(u16::from_be_bytes(packet.source_port))
-        && let Some(endpoint) = tables.endpoint(&key(packet.source, packet.source_port))
+        && let Some(endpoint) = lookup(packet.source, packet.source_port, packet.protocol, tables)
         && endpoint.kind == ENDPOINT_NODE
     {
         return Class::FromNode(endpoint);
@@ -45,10 +58,16 @@ pub fn classify<'a, T: Tables>(packet: &Packet, tables: &'a T) -> Class<'a> {
     Class::NotOurs
 }
 
-/// Made of two whole words: the kernel hashes a key by words, and reading a word that was just written in
-/// parts stalls the processor.
+/// The endpoint of a socket, or of every port of its address.
 #[inline(always)]
-fn key(address: [u8; 4], port: [u8; 2]) -> EndpointKey4 {
-    let socket = u32::from_ne_bytes([port[0], port[1], protocol::TCP, 0]);
-    bytemuck::cast([u32::from_ne_bytes(address), socket])
+fn lookup<A: Address, T: FamilyTables<A>>(
+    address: A,
+    port: [u8; 2],
+    protocol: u8,
+    tables: &T,
+) -> Option<&Endpoint> {
+    match tables.endpoint(&address.endpoint_key(port, protocol)) {
+        None if tables.is_our_port(0) => tables.endpoint(&address.endpoint_key([0; 2], protocol)),
+        found => found,
+    }
 }

@@ -9,13 +9,13 @@
 //! a word of the key going in before each, are enough; `SipHash`, measured, would be a third of the whole
 //! packet's budget, for BPF has no rotate instruction.
 
-use crate::abi::SLOTS;
+use crate::{abi::SLOTS, address::Address};
 
 /// The slot of a client: the top 16 bits of the hash, no modulo.
 #[inline(always)]
-pub fn slot_of(key: [u64; 2], client: [u8; 4]) -> u16 {
+pub fn slot_of<A: Address>(key: [u64; 2], client: A) -> u16 {
     const { assert!(SLOTS == 1 << 16) };
-    (two_rounds(key, u64::from(u32::from_be_bytes(client))) >> 48) as u16
+    (two_rounds(key, client.hashed(key)) >> 48) as u16
 }
 
 /// A pseudo-random function of `value`, all bits of the result alike; equal on every machine.
@@ -28,7 +28,7 @@ pub fn mix(key: [u64; 2], value: u64) -> u64 {
 
 /// Good in its top bits: a product's top bits depend on every bit below them.
 #[inline(always)]
-fn two_rounds(key: [u64; 2], value: u64) -> u64 {
+pub(crate) fn two_rounds(key: [u64; 2], value: u64) -> u64 {
     let x = (value ^ key[0]).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (x ^ (x >> 32) ^ key[1]).wrapping_mul(0x94d0_49bb_1331_11eb)
 }

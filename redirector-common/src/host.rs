@@ -4,20 +4,22 @@ use std::{
     boxed::Box,
     cell::RefCell,
     collections::{BTreeMap, HashMap, VecDeque},
+    hash::Hash,
     vec::Vec,
 };
 
 use bytemuck::{Pod, Zeroable as _};
 
 use crate::{
-    Frame, Tables,
+    Frame,
     abi::{
-        Backend, BackendStats, Embryo, Endpoint, EndpointKey4, Flow, FlowKey4, NextHop, PortFilter,
-        SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL, TrieEntry, TrieNode,
-        TrieRoot,
+        Backend, BackendStats, Embryo, Endpoint, Flow, FragmentOwner, Listener, NextHop,
+        PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL,
+        TRIE_NEIGHBOUR, TrieEntry, TrieNode, TrieRoot,
     },
+    address::Address,
     parse::Packet,
-    tables::ReturnHop,
+    tables::{FamilyTables, ReturnHop, Tables},
     trie,
     verdict::Event,
     wire::Ethernet,
@@ -29,6 +31,10 @@ pub struct SliceFrame<'a>(pub &'a mut [u8]);
 
 impl Frame for SliceFrame<'_> {
     fn length(&self) -> usize {
+        self.0.len()
+    }
+
+    fn full_length(&self) -> usize {
         self.0.len()
     }
 
@@ -45,39 +51,71 @@ impl Frame for SliceFrame<'_> {
     }
 }
 
+/// The maps of one family in memory.
+#[derive(Debug)]
+pub struct HostFamily<A: Address> {
+    /// Listeners and nodes.
+    pub endpoints: BTreeMap<A::EndpointKey, Endpoint>,
+    /// Recorded flows.
+    pub flows: RefCell<HashMap<A::FlowKey, Flow>>,
+    /// Noted handshakes.
+    pub embryos: RefCell<Recent<A::FlowKey, Embryo>>,
+    /// Datagrams in fragments.
+    pub fragmented: RefCell<Recent<A::FragmentKey, FragmentOwner>>,
+    /// Root of the trie of return routes.
+    pub return_root: Box<TrieRoot>,
+    /// Children; index 0 is unused.
+    pub return_nodes: Vec<TrieNode>,
+    /// On-link neighbours (IPv6 only).
+    pub neighbours: BTreeMap<A, NextHop>,
+    /// Ways back to clients, from their SYNs.
+    pub ways_back: RefCell<BTreeMap<A, NextHop>>,
+    /// On-link clients whose neighbour entries the kernel lacks, and the interfaces that it has them at.
+    pub strangers: BTreeMap<A, u32>,
+    /// What the kernel would say where the trie says nothing.
+    pub kernel_routes: BTreeMap<A, ReturnHop>,
+}
+
+impl<A: Address> Default for HostFamily<A> {
+    fn default() -> Self {
+        Self {
+            endpoints: BTreeMap::new(),
+            flows: RefCell::default(),
+            embryos: RefCell::new(Recent::new(1 << 16)),
+            fragmented: RefCell::new(Recent::new(1 << 13)),
+            return_root: bytemuck::zeroed_box(),
+            return_nodes: std::vec![TrieNode::zeroed()],
+            neighbours: BTreeMap::new(),
+            ways_back: RefCell::default(),
+            strangers: BTreeMap::new(),
+            kernel_routes: BTreeMap::new(),
+        }
+    }
+}
+
 /// The maps in memory, with the kernel maps' bounds and eviction.
 #[derive(Debug)]
 pub struct HostTables {
     /// See [`PortFilter`]. Set with [`HostTables::add_endpoint`].
     pub port_filter: Box<PortFilter>,
-    /// Listeners and nodes.
-    pub endpoints: BTreeMap<EndpointKey4, Endpoint>,
+    /// The maps of IPv4.
+    pub ipv4: HostFamily<[u8; 4]>,
+    /// The maps of IPv6.
+    pub ipv6: HostFamily<[u8; 16]>,
     /// Slot tables by redirect.
     pub slot_tables: BTreeMap<u16, Box<SlotTable>>,
     /// Backends by id.
     pub backends: BTreeMap<u16, Backend>,
+    /// Listeners by number.
+    pub listeners: BTreeMap<u16, Listener>,
     /// The agent's clock, seconds.
     pub epoch: u32,
-    /// Recorded flows.
-    pub flows: RefCell<HashMap<FlowKey4, Flow>>,
-    /// Bound of `flows`.
+    /// Bound of the recorded flows of each family.
     pub max_flows: usize,
-    /// Noted handshakes.
-    pub embryos: RefCell<Embryos>,
-    /// Trie of return routes: the root, the children, the next hops.
-    pub return_root: Box<TrieRoot>,
-    /// Children; index 0 is unused.
-    pub return_nodes: Vec<TrieNode>,
-    /// Next hops.
+    /// Next hops of return routes.
     pub return_hops: Vec<NextHop>,
     /// Interface that frames come in by.
     pub ingress: u32,
-    /// Ways back to clients, from their SYNs.
-    pub ways_back: RefCell<BTreeMap<[u8; 4], NextHop>>,
-    /// On-link clients whose neighbour entries the kernel lacks, and the interfaces that it has them at.
-    pub strangers: BTreeMap<[u8; 4], u32>,
-    /// What the kernel would say where the trie says nothing.
-    pub kernel_routes: BTreeMap<[u8; 4], ReturnHop>,
     /// Events by their index.
     pub events: RefCell<BTreeMap<usize, u64>>,
     /// Statistics by backend.
@@ -88,38 +126,72 @@ impl Default for HostTables {
     fn default() -> Self {
         Self {
             port_filter: Box::new(PortFilter::zeroed()),
-            endpoints: BTreeMap::new(),
+            ipv4: HostFamily::default(),
+            ipv6: HostFamily::default(),
             slot_tables: BTreeMap::new(),
             backends: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             epoch: 0,
-            flows: RefCell::default(),
             max_flows: 1 << 16,
-            embryos: RefCell::new(Embryos::new(1 << 16)),
-            return_root: bytemuck::zeroed_box(),
-            return_nodes: std::vec![TrieNode::zeroed()],
             return_hops: Vec::new(),
             ingress: 0,
-            ways_back: RefCell::default(),
-            strangers: BTreeMap::new(),
-            kernel_routes: BTreeMap::new(),
             events: RefCell::default(),
             stats: RefCell::default(),
         }
     }
 }
 
+/// The maps of a family among all.
+pub trait HasFamily<A: Address> {
+    /// They.
+    fn family(&self) -> &HostFamily<A>;
+    /// They, to be changed.
+    fn family_mut(&mut self) -> &mut HostFamily<A>;
+}
+
+impl HasFamily<[u8; 4]> for HostTables {
+    fn family(&self) -> &HostFamily<[u8; 4]> {
+        &self.ipv4
+    }
+
+    fn family_mut(&mut self) -> &mut HostFamily<[u8; 4]> {
+        &mut self.ipv4
+    }
+}
+
+impl HasFamily<[u8; 16]> for HostTables {
+    fn family(&self) -> &HostFamily<[u8; 16]> {
+        &self.ipv6
+    }
+
+    fn family_mut(&mut self) -> &mut HostFamily<[u8; 16]> {
+        &mut self.ipv6
+    }
+}
+
 impl HostTables {
-    /// Adds an endpoint and sets its port in the filter.
-    pub fn add_endpoint(&mut self, key: EndpointKey4, endpoint: Endpoint) {
-        let port = u16::from_be_bytes(key.port);
-        self.port_filter.words[usize::from(port >> 6)] |= 1 << (port & 63);
-        self.endpoints.insert(key, endpoint);
+    /// Adds an endpoint and sets its port (host order) in the filter; protocol 0 stands for an address as such.
+    pub fn add_endpoint<A: Address>(
+        &mut self,
+        address: A,
+        port: u16,
+        protocol: u8,
+        endpoint: Endpoint,
+    ) where
+        Self: HasFamily<A>,
+    {
+        if protocol != 0 {
+            self.port_filter.words[usize::from(port >> 6)] |= 1 << (port & 63);
+        }
+        let key = address.endpoint_key(port.to_be_bytes(), protocol);
+        self.family_mut().endpoints.insert(key, endpoint);
     }
 
     /// Routes all clients by way of `hop`.
     pub fn route_all_via(&mut self, hop: NextHop) {
         self.return_hops = std::vec![hop];
-        self.return_root.entries.fill(TRIE_FIRST_HOP);
+        self.ipv4.return_root.entries.fill(TRIE_FIRST_HOP);
+        self.ipv6.return_root.entries.fill(TRIE_FIRST_HOP);
     }
 
     /// How often `event` was counted.
@@ -132,20 +204,27 @@ impl HostTables {
     }
 }
 
-impl HostTables {
-    fn return_entry(&self, client: [u8; 4]) -> TrieEntry {
+impl<A: Address> HostFamily<A> {
+    fn return_entry(&self, client: A) -> TrieEntry {
         let node = |index: u16| self.return_nodes.get(usize::from(index));
         trie::lookup(&self.return_root, node, client)
+    }
+
+    fn ask_kernel(&self, client: A) -> ReturnHop {
+        if let Some(known) = self.kernel_routes.get(&client) {
+            return *known;
+        }
+        self.ways_back
+            .borrow()
+            .get(&client)
+            .filter(|hop| self.strangers.get(&client) == Some(&hop.ifindex))
+            .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop))
     }
 }
 
 impl Tables for HostTables {
     fn is_our_port(&self, port: u16) -> bool {
         self.port_filter.words[usize::from(port >> 6)] >> (port & 63) & 1 != 0
-    }
-
-    fn endpoint(&self, key: &EndpointKey4) -> Option<&Endpoint> {
-        self.endpoints.get(key)
     }
 
     fn slot_table(&self, redirect: u16) -> Option<&SlotTable> {
@@ -156,78 +235,19 @@ impl Tables for HostTables {
         self.backends.get(&id)
     }
 
+    fn listener(&self, id: u16) -> Option<&Listener> {
+        self.listeners.get(&id)
+    }
+
     fn epoch(&self) -> u32 {
         self.epoch
-    }
-
-    fn visit_flow<R>(&self, key: &FlowKey4, visit: impl FnOnce(&mut Flow) -> R) -> Option<R> {
-        self.flows.borrow_mut().get_mut(key).map(visit)
-    }
-
-    fn record_flow(&self, key: &FlowKey4, flow: Flow) -> bool {
-        let mut flows = self.flows.borrow_mut();
-        let fits = flows.len() < self.max_flows || flows.contains_key(key);
-        if fits {
-            flows.insert(*key, flow);
-        }
-        fits
-    }
-
-    fn record_new_flow(&self, key: &FlowKey4, flow: Flow) -> bool {
-        let known = self.flows.borrow().contains_key(key);
-        known || self.record_flow(key, flow)
-    }
-
-    fn embryo(&self, key: &FlowKey4) -> Option<Embryo> {
-        self.embryos.borrow().get(*key)
-    }
-
-    fn note_embryo(&self, key: &FlowKey4, embryo: Embryo) {
-        self.embryos.borrow_mut().insert(*key, embryo);
-    }
-
-    fn forget_embryo(&self, key: &FlowKey4) {
-        self.embryos.borrow_mut().remove(*key);
-    }
-
-    fn return_hop(&self, client: [u8; 4], _vip: [u8; 4]) -> ReturnHop {
-        match self.return_entry(client) {
-            TRIE_LOCAL => ReturnHop::Local,
-            entry @ TRIE_FIRST_HOP..TRIE_CHILD => self
-                .return_hops
-                .get(usize::from(entry - TRIE_FIRST_HOP))
-                .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop)),
-            TRIE_ASK_KERNEL | TRIE_CHILD.. => {
-                self.count(Event::ReturnHopAsked);
-                if let Some(known) = self.kernel_routes.get(&client) {
-                    return *known;
-                }
-                self.ways_back
-                    .borrow()
-                    .get(&client)
-                    .filter(|hop| self.strangers.get(&client) == Some(&hop.ifindex))
-                    .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop))
-            }
-        }
-    }
-
-    fn note_way_back(&self, client: [u8; 4], from: &Ethernet) {
-        if self.return_entry(client) == TRIE_ASK_KERNEL {
-            let hop = NextHop {
-                destination: from.source,
-                source: from.destination,
-                ifindex: self.ingress,
-            };
-            self.ways_back.borrow_mut().insert(client, hop);
-            self.count(Event::WayBackNoted);
-        }
     }
 
     fn count(&self, event: Event) {
         *self.events.borrow_mut().entry(event.index()).or_default() += 1;
     }
 
-    fn count_forward(&self, id: u16, bytes: usize, packet: &Packet) {
+    fn count_forward<A>(&self, id: u16, bytes: usize, packet: &Packet<A>) {
         let mut stats = self.stats.borrow_mut();
         let stats = stats.entry(id).or_default();
         stats.forward_packets += 1;
@@ -245,16 +265,100 @@ impl Tables for HostTables {
     }
 }
 
-/// Noted handshakes, the oldest evicted first.
+impl<A: Address> FamilyTables<A> for HostTables
+where
+    Self: HasFamily<A>,
+{
+    fn endpoint(&self, key: &A::EndpointKey) -> Option<&Endpoint> {
+        self.family().endpoints.get(key)
+    }
+
+    fn visit_flow<R>(&self, key: &A::FlowKey, visit: impl FnOnce(&mut Flow) -> R) -> Option<R> {
+        self.family().flows.borrow_mut().get_mut(key).map(visit)
+    }
+
+    fn record_flow(&self, key: &A::FlowKey, flow: Flow) -> bool {
+        let mut flows = self.family().flows.borrow_mut();
+        let fits = flows.len() < self.max_flows || flows.contains_key(key);
+        if fits {
+            flows.insert(*key, flow);
+        }
+        fits
+    }
+
+    fn record_new_flow(&self, key: &A::FlowKey, flow: Flow) -> bool {
+        let known = self.family().flows.borrow().contains_key(key);
+        known || self.record_flow(key, flow)
+    }
+
+    fn embryo(&self, key: &A::FlowKey) -> Option<Embryo> {
+        self.family().embryos.borrow().get(*key)
+    }
+
+    fn note_embryo(&self, key: &A::FlowKey, embryo: Embryo) {
+        self.family().embryos.borrow_mut().insert(*key, embryo);
+    }
+
+    fn forget_embryo(&self, key: &A::FlowKey) {
+        self.family().embryos.borrow_mut().remove(*key);
+    }
+
+    fn fragment_owner(&self, key: &A::FragmentKey) -> Option<FragmentOwner> {
+        self.family().fragmented.borrow().get(*key)
+    }
+
+    fn note_fragment(&self, key: &A::FragmentKey, owner: FragmentOwner) {
+        self.family().fragmented.borrow_mut().insert(*key, owner);
+    }
+
+    fn return_hop(&self, client: A, _vip: A) -> ReturnHop {
+        let family = self.family();
+        match family.return_entry(client) {
+            TRIE_LOCAL => ReturnHop::Local,
+            entry @ TRIE_FIRST_HOP..TRIE_CHILD => self
+                .return_hops
+                .get(usize::from(entry - TRIE_FIRST_HOP))
+                .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop)),
+            TRIE_NEIGHBOUR if family.neighbours.contains_key(&client) => {
+                ReturnHop::Via(family.neighbours[&client])
+            }
+            TRIE_ASK_KERNEL | TRIE_NEIGHBOUR | TRIE_CHILD.. => {
+                self.count(Event::ReturnHopAsked);
+                family.ask_kernel(client)
+            }
+        }
+    }
+
+    fn note_way_back(&self, client: A, from: &Ethernet) {
+        let family = self.family();
+        let mirrored = match family.return_entry(client) {
+            TRIE_ASK_KERNEL => false,
+            TRIE_NEIGHBOUR => family.neighbours.contains_key(&client),
+            _ => true,
+        };
+        if !mirrored {
+            let hop = NextHop {
+                destination: from.source,
+                source: from.destination,
+                ifindex: self.ingress,
+                ..NextHop::default()
+            };
+            family.ways_back.borrow_mut().insert(client, hop);
+            self.count(Event::WayBackNoted);
+        }
+    }
+}
+
+/// Entries of which the oldest is evicted first.
 #[derive(Debug)]
-pub struct Embryos {
-    entries: HashMap<FlowKey4, Embryo>,
-    order: VecDeque<FlowKey4>,
+pub struct Recent<K, V> {
+    entries: HashMap<K, V>,
+    order: VecDeque<K>,
     max: usize,
 }
 
-impl Embryos {
-    /// Room for `max` handshakes.
+impl<K: Copy + Eq + Hash, V: Copy> Recent<K, V> {
+    /// Room for `max` of them.
     pub fn new(max: usize) -> Self {
         Self {
             entries: HashMap::new(),
@@ -274,16 +378,16 @@ impl Embryos {
     }
 
     /// All of them, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&FlowKey4, &Embryo)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter()
     }
 
-    fn get(&self, key: FlowKey4) -> Option<Embryo> {
+    fn get(&self, key: K) -> Option<V> {
         self.entries.get(&key).copied()
     }
 
-    fn insert(&mut self, key: FlowKey4, embryo: Embryo) {
-        if self.entries.insert(key, embryo).is_none() {
+    fn insert(&mut self, key: K, value: V) {
+        if self.entries.insert(key, value).is_none() {
             self.order.push_back(key);
         }
         while self.entries.len() > self.max {
@@ -294,7 +398,7 @@ impl Embryos {
         }
     }
 
-    fn remove(&mut self, key: FlowKey4) {
+    fn remove(&mut self, key: K) {
         if self.entries.remove(&key).is_some() {
             self.order.retain(|other| *other != key);
         }

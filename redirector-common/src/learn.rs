@@ -5,16 +5,22 @@
 //! nothing. So spoofed traffic neither creates nor evicts a record of a live connection.
 
 use crate::{
-    Tables,
-    abi::{Embryo, FLOW_CONTESTED, FLOW_FIN_NODE, FLOW_RESET, Flow, FlowKey4},
+    abi::{Embryo, FLOW_CONTESTED, FLOW_FIN_NODE, FLOW_RESET, Flow},
+    address::Address,
     parse::Packet,
+    tables::FamilyTables,
     verdict::Event,
     wire::tcp_flag,
 };
 
 /// Learns from the answer of `backend` in a split slot.
 #[inline(always)]
-pub fn learn<T: Tables>(backend: u16, packet: &Packet, key: &FlowKey4, tables: &T) {
+pub fn learn<A: Address, T: FamilyTables<A>>(
+    backend: u16,
+    packet: &Packet<A>,
+    key: &A::FlowKey,
+    tables: &T,
+) {
     if packet.has(tcp_flag::RST) {
         tables.visit_flow(key, |flow| {
             if flow.backend == backend {
@@ -40,7 +46,12 @@ pub fn learn<T: Tables>(backend: u16, packet: &Packet, key: &FlowKey4, tables: &
 
 /// An established connection speaks: it is recorded, if it was not.
 #[inline(always)]
-fn speak<T: Tables>(backend: u16, packet: &Packet, key: &FlowKey4, tables: &T) {
+fn speak<A: Address, T: FamilyTables<A>>(
+    backend: u16,
+    packet: &Packet<A>,
+    key: &A::FlowKey,
+    tables: &T,
+) {
     let epoch = tables.epoch();
     let known = tables.visit_flow(key, |flow| {
         if flow.backend == backend {

@@ -30,9 +30,12 @@
 extern crate std;
 
 pub mod abi;
+pub mod address;
 pub mod bench;
 pub mod checksum;
 pub mod classify;
+mod entries;
+pub mod fragments;
 pub mod frame;
 pub mod hash;
 #[cfg(feature = "host")]
@@ -50,6 +53,6 @@ pub mod wire;
 
 pub use crate::{
     frame::Frame,
-    process::{Outcome, process},
-    tables::Tables,
+    process::{Outcome, general, plain, process},
+    tables::{AllTables, FamilyTables, Tables},
 };

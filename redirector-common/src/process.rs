@@ -1,15 +1,19 @@
 //! One packet, from the first byte to the verdict.
+//!
+//! [`plain`] is for nearly every packet, and as fast as it gets; what it does not know [`general`] does. Both lead
+//! to the same [`forward`] and [`reply`].
 
 use crate::{
-    Frame, Tables,
-    abi::{BACKEND_NEXT_HOP, Endpoint, FlowKey4},
+    Frame,
+    abi::{BACKEND_NEXT_HOP, Endpoint, FRAGMENT_FORWARD, FRAGMENT_REPLY},
+    address::Address,
     classify::{Class, classify},
-    hash, learn,
-    parse::{Packet, parse},
+    fragments, hash, learn,
+    parse::{self, Fragment, IpPacket, Layout, Offsets, Packet, Plain},
     rewrite, select,
-    tables::ReturnHop,
+    tables::{AllTables, FamilyTables, ReturnHop},
     verdict::Verdict,
-    wire::Ethernet,
+    wire::{Ethernet, ethertype, protocol},
 };
 
 /// What became of a packet.
@@ -33,26 +37,87 @@ impl From<Verdict> for Outcome {
 
 /// Decides on a frame, and rewrites it if it is to be sent on.
 #[inline(always)]
-pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Outcome {
-    let packet = match parse(frame) {
-        Ok(packet) => packet,
-        Err(verdict) => return verdict.into(),
-    };
-    match classify(&packet, tables) {
-        Class::ToListener(listener) => forward(frame, &packet, listener, tables),
-        Class::FromNode(node) => reply(frame, &packet, node, tables),
+pub fn process<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Outcome {
+    match plain(frame, tables) {
+        Some(outcome) => outcome,
+        None => general(frame, tables),
+    }
+}
+
+/// Decides on a plain TCP segment in IPv4; `None` when the frame is none.
+#[inline(always)]
+pub fn plain<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Option<Outcome> {
+    let packet = parse::plain4(frame)?;
+    Some(decide(frame, Plain, &packet, tables))
+}
+
+/// Decides on any frame.
+#[inline(always)]
+pub fn general<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Outcome {
+    match parse::link(frame) {
+        Ok((ethertype::IPV4, offset)) => ipv4(frame, offset, tables),
+        Ok((ethertype::IPV6, _)) => Verdict::PassIpv6.into(),
+        Ok(_) => Verdict::PassNotIp.into(),
+        Err(verdict) => verdict.into(),
+    }
+}
+
+/// An IPv4 packet at `offset`. A function of its own: with its callers it has 512 bytes of stack.
+#[inline(never)]
+fn ipv4<F: Frame, T: AllTables>(frame: &mut F, offset: usize, tables: &T) -> Outcome {
+    match parse::ipv4(frame, offset) {
+        Ok(ip) => any(frame, &ip, tables),
+        Err(verdict) => verdict.into(),
+    }
+}
+
+/// Any IP packet.
+#[inline(always)]
+fn any<A: Address, F: Frame, T: FamilyTables<A>>(
+    frame: &mut F,
+    ip: &IpPacket<A>,
+    tables: &T,
+) -> Outcome {
+    if let Fragment::Later(identification) = ip.fragment {
+        return fragments::later(frame, ip, identification, tables);
+    }
+    match parse::transport(frame, ip) {
+        Ok(packet) => {
+            let layout = Offsets {
+                ip: ip.ip,
+                transport: ip.transport,
+            };
+            decide(frame, layout, &packet, tables)
+        }
+        Err(verdict) => verdict.into(),
+    }
+}
+
+/// A segment or datagram.
+#[inline(always)]
+fn decide<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
+    frame: &mut F,
+    layout: L,
+    packet: &Packet<A>,
+    tables: &T,
+) -> Outcome {
+    match classify(packet, tables) {
+        Class::ToListener(listener) => forward(frame, layout, packet, listener, tables),
+        Class::FromNode(node) => reply(frame, layout, packet, node, tables),
         // The relay's own health checks leave through the kernel and never come in here, so this is a
         // client's attempt to avoid the VIP.
-        Class::ToNode => Verdict::DropDirectTcp.into(),
-        Class::NotOurs => Verdict::PassNotOurs.into(),
+        Class::ToNode if packet.protocol == protocol::TCP => Verdict::DropDirectTcp.into(),
+        Class::ToNodeAllowed => Verdict::PassDirect.into(),
+        Class::ToNode | Class::NotOurs => Verdict::PassNotOurs.into(),
     }
 }
 
 /// A client's packet on its way to a node.
 #[inline(always)]
-fn forward<F: Frame, T: Tables>(
+fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     frame: &mut F,
-    packet: &Packet,
+    layout: L,
+    packet: &Packet<A>,
     listener: &Endpoint,
     tables: &T,
 ) -> Outcome {
@@ -64,8 +129,10 @@ fn forward<F: Frame, T: Tables>(
     };
     let slot = table.slots[usize::from(hash::slot_of(table.key, packet.source))];
     let (id, verdict) = if slot.is_split() {
-        let key = flow_key(packet.source, packet.source_port, listener);
-        select::select(slot, packet, &key, tables)
+        let key = packet
+            .source
+            .flow_key(packet.source_port, listener.listener);
+        select::select(slot, table, packet, &key, tables)
     } else {
         (slot.now, Verdict::ForwardSettled)
     };
@@ -87,10 +154,11 @@ fn forward<F: Frame, T: Tables>(
     {
         tables.note_way_back(packet.source, ethernet);
     }
-    let length = frame.length();
-    if rewrite::to_backend(frame, listener, backend).is_none() {
+    let length = frame.full_length();
+    if rewrite::to_backend(frame, layout, packet, listener, backend).is_none() {
         return Verdict::PassTruncated.into();
     }
+    fragments::note(packet, FRAGMENT_FORWARD, id, listener.listener, tables);
     tables.count_forward(id, length, packet);
     Outcome {
         verdict,
@@ -100,9 +168,10 @@ fn forward<F: Frame, T: Tables>(
 
 /// A node's packet on its way to a client.
 #[inline(always)]
-fn reply<F: Frame, T: Tables>(
+fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     frame: &mut F,
-    packet: &Packet,
+    layout: L,
+    packet: &Packet<A>,
     node: &Endpoint,
     tables: &T,
 ) -> Outcome {
@@ -110,7 +179,7 @@ fn reply<F: Frame, T: Tables>(
         // A node that connects to somebody from its SOCKS port; no answer to anybody.
         return Verdict::PassNotOurs.into();
     }
-    let hop = match tables.return_hop(packet.destination, node.address) {
+    let hop = match tables.return_hop(packet.destination, A::read(&node.address)) {
         ReturnHop::Via(hop) => hop,
         ReturnHop::Local => return Verdict::PassToRelay.into(),
         ReturnHop::Unknown => return Verdict::DropNoReturnHop.into(),
@@ -124,25 +193,20 @@ fn reply<F: Frame, T: Tables>(
     if table.split_slots != 0 {
         let slot = table.slots[usize::from(hash::slot_of(table.key, packet.destination))];
         if slot.is_split() {
-            let key = flow_key(packet.destination, packet.destination_port, node);
+            let key = packet
+                .destination
+                .flow_key(packet.destination_port, node.listener);
             learn::learn(node.backend, packet, &key, tables);
         }
     }
-    let length = frame.length();
-    if rewrite::to_client(frame, node, &hop).is_none() {
+    let length = frame.full_length();
+    if rewrite::to_client(frame, layout, packet, node, &hop).is_none() {
         return Verdict::PassTruncated.into();
     }
+    fragments::note(packet, FRAGMENT_REPLY, node.backend, node.listener, tables);
     tables.count_reply(node.backend, length, packet.is_syn_ack());
     Outcome {
         verdict: Verdict::Reply,
         ifindex: hop.ifindex,
     }
-}
-
-/// Made of two whole words, like the key of an endpoint.
-#[inline(always)]
-fn flow_key(client: [u8; 4], port: [u8; 2], endpoint: &Endpoint) -> FlowKey4 {
-    let [low, high] = endpoint.listener.to_ne_bytes();
-    let socket = u32::from_ne_bytes([port[0], port[1], low, high]);
-    bytemuck::cast([u32::from_ne_bytes(client), socket])
 }

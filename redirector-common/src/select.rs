@@ -1,14 +1,15 @@
 //! Client's packet → backend.
 
 use crate::{
-    Tables,
     abi::{
-        BACKEND_DEAD, EMBRYO_ESTABLISHED, Embryo, FLOW_CONTESTED, FLOW_FIN_CLIENT, Flow, FlowKey4,
-        Slot,
+        BACKEND_DEAD, EMBRYO_ESTABLISHED, Embryo, FLOW_CONTESTED, FLOW_FIN_CLIENT, Flow, Slot,
+        SlotTable,
     },
+    address::Address,
     parse::Packet,
+    tables::FamilyTables,
     verdict::{Event, Verdict},
-    wire::tcp_flag,
+    wire::{protocol, tcp_flag},
 };
 
 /// How far a client's acknowledgement may be beyond the node's SYN-ACK and still complete the handshake. A
@@ -19,19 +20,20 @@ pub const HANDSHAKE_WINDOW: u32 = 1 << 16;
 
 /// The backend of a client's packet in a split slot, and how it was found.
 #[inline(always)]
-pub fn select<T: Tables>(
+pub fn select<A: Address, T: FamilyTables<A>>(
     slot: Slot,
-    packet: &Packet,
-    key: &FlowKey4,
+    table: &SlotTable,
+    packet: &Packet<A>,
+    key: &A::FlowKey,
     tables: &T,
 ) -> (u16, Verdict) {
     if packet.is_syn() {
         return (slot.now, Verdict::ForwardNew);
     }
-    let (backend, verdict) = recorded(packet, key, tables)
-        .map_or((slot.unrecorded(), Verdict::ForwardWas), |backend| {
-            (backend, Verdict::ForwardFlow)
-        });
+    let (backend, verdict) = recorded(packet, key, tables).map_or_else(
+        || unrecorded(slot, table, packet, tables),
+        |backend| (backend, Verdict::ForwardFlow),
+    );
     let gone = backend == 0
         || tables
             .backend(backend)
@@ -43,9 +45,29 @@ pub fn select<T: Tables>(
     }
 }
 
+/// The backend of a packet whose flow is not recorded. Datagrams don't say whether they begin a flow; but once
+/// every flow has had the time to be recorded, one that is not must be new.
+#[inline(always)]
+fn unrecorded<A: Address, T: FamilyTables<A>>(
+    slot: Slot,
+    table: &SlotTable,
+    packet: &Packet<A>,
+    tables: &T,
+) -> (u16, Verdict) {
+    if packet.protocol == protocol::UDP && tables.epoch() >= table.udp_was_until {
+        (slot.now, Verdict::ForwardNew)
+    } else {
+        (slot.unrecorded(), Verdict::ForwardWas)
+    }
+}
+
 /// The backend that a connection is recorded on.
 #[inline(always)]
-fn recorded<T: Tables>(packet: &Packet, key: &FlowKey4, tables: &T) -> Option<u16> {
+fn recorded<A: Address, T: FamilyTables<A>>(
+    packet: &Packet<A>,
+    key: &A::FlowKey,
+    tables: &T,
+) -> Option<u16> {
     let epoch = tables.epoch();
     let flow = tables.visit_flow(key, |flow| {
         if flow.seen != epoch {
@@ -67,7 +89,11 @@ fn recorded<T: Tables>(packet: &Packet, key: &FlowKey4, tables: &T) -> Option<u1
 
 /// Records the connection whose handshake this packet completes, and gives its backend.
 #[inline(always)]
-fn promote<T: Tables>(packet: &Packet, key: &FlowKey4, tables: &T) -> Option<u16> {
+fn promote<A: Address, T: FamilyTables<A>>(
+    packet: &Packet<A>,
+    key: &A::FlowKey,
+    tables: &T,
+) -> Option<u16> {
     let embryo = tables.embryo(key)?;
     if embryo.flags & EMBRYO_ESTABLISHED != 0 || packet.has(tcp_flag::RST) {
         return Some(embryo.backend);

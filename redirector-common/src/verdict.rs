@@ -53,24 +53,32 @@ named! {
     ForwardWas = "forward-was",
     /// Its own node is dead; sent to the slot's `now`, whose reset tells the client.
     ForwardOrphan = "forward-orphan",
+    /// A later fragment from a client, sent after its first.
+    ForwardFragment = "forward-fragment",
     /// A node's answer, sent to the client from the VIP.
     Reply = "reply",
-    /// Left alone: too short to hold the headers that it announces.
+    /// A later fragment from a node, sent after its first.
+    ReplyFragment = "reply-fragment",
+    /// Left alone: too short to hold what its headers announce.
     PassTruncated = "pass-truncated",
-    /// Left alone: neither IPv4 nor a frame that carries it (ARP, IPv6, LLDP, ...).
-    PassNotIpv4 = "pass-not-ipv4",
-    /// Left alone: a VLAN tag before the IP header.
+    /// Left alone: neither IPv4 nor IPv6 (ARP, LLDP, ...).
+    PassNotIp = "pass-not-ip",
+    /// Left alone: IPv6, in which no redirect listens.
+    PassIpv6 = "pass-ipv6",
+    /// Left alone: more than two VLAN tags.
     PassVlan = "pass-vlan",
-    /// Left alone: an IP header with wrong version, length or options.
+    /// Left alone: headers with wrong version or with lengths that contradict each other.
     PassMalformed = "pass-malformed",
-    /// Left alone: an IPv4 header with options.
-    PassIpOptions = "pass-ip-options",
-    /// Left alone: an IPv4 fragment.
+    /// Left alone: IPv4 options that name the way.
+    PassSourceRoute = "pass-source-route",
+    /// Left alone: a later fragment that concerns no redirect, or whose first did not.
     PassFragment = "pass-fragment",
-    /// Left alone: neither TCP nor anything else that a redirect takes.
+    /// Left alone: neither TCP nor UDP.
     PassProtocol = "pass-protocol",
     /// Left alone: no redirect listens there and no node answers from there.
     PassNotOurs = "pass-not-ours",
+    /// Left alone: a client's packet to a node that avoids the VIP (`direct-tcp = "allow"`).
+    PassDirect = "pass-direct",
     /// Left alone: a node's answer to the relay itself, such as to a health check.
     PassToRelay = "pass-to-relay",
     /// Left to the kernel, which answers it: its time to live ends here.
@@ -85,6 +93,8 @@ named! {
     DropDirectTcp = "drop-direct-tcp",
     /// Dropped: the redirect has no table; a fault of the agent.
     DropNoTable = "drop-no-table",
+    /// Dropped: a later fragment to a VIP or from a node whose first was not seen.
+    DropFragment = "drop-fragment",
 }
 
 /// What is to be done with a packet.
@@ -108,28 +118,33 @@ impl Verdict {
             | Self::ForwardFlow
             | Self::ForwardWas
             | Self::ForwardOrphan
-            | Self::Reply => Action::Transmit,
+            | Self::ForwardFragment
+            | Self::Reply
+            | Self::ReplyFragment => Action::Transmit,
             Self::PassTruncated
-            | Self::PassNotIpv4
+            | Self::PassNotIp
+            | Self::PassIpv6
             | Self::PassVlan
             | Self::PassMalformed
-            | Self::PassIpOptions
+            | Self::PassSourceRoute
             | Self::PassFragment
             | Self::PassProtocol
             | Self::PassNotOurs
+            | Self::PassDirect
             | Self::PassToRelay
             | Self::PassTtl => Action::Pass,
             Self::DropNoBackend
             | Self::DropNoNextHop
             | Self::DropNoReturnHop
             | Self::DropDirectTcp
-            | Self::DropNoTable => Action::Drop,
+            | Self::DropNoTable
+            | Self::DropFragment => Action::Drop,
         }
     }
 }
 
 /// First counter of an [`Event`].
-pub const EVENT_BASE: usize = 40;
+pub const EVENT_BASE: usize = 64;
 
 named! {
     /// Something that happened on the way to a verdict.

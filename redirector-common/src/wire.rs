@@ -32,6 +32,8 @@ pub struct EthernetWords {
 pub mod ethertype {
     /// IPv4 (RFC 894).
     pub const IPV4: [u8; 2] = [0x08, 0x00];
+    /// IPv6 (RFC 2464).
+    pub const IPV6: [u8; 2] = [0x86, 0xdd];
     /// A customer VLAN tag (IEEE 802.1Q).
     pub const VLAN: [u8; 2] = [0x81, 0x00];
     /// A service VLAN tag (IEEE 802.1ad).
@@ -64,6 +66,34 @@ pub struct Ipv4 {
     pub destination: [u8; 4],
 }
 
+/// A VLAN tag, from its type on (IEEE 802.1Q, clause 9.6).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct VlanTag {
+    /// Priority, drop eligibility and VLAN identifier.
+    pub control: [u8; 2],
+    /// Type of what follows: [`ethertype`].
+    pub ethertype: [u8; 2],
+}
+
+/// IPv6 header (RFC 8200, section 3).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Ipv6 {
+    /// Version (high 4 bits), traffic class and flow label.
+    pub version_class_flow: [u8; 4],
+    /// Length of what follows this header, bytes.
+    pub payload_length: [u8; 2],
+    /// Type of the header that follows: [`protocol`].
+    pub next_header: u8,
+    /// Hop limit.
+    pub hop_limit: u8,
+    /// Sender.
+    pub source: [u8; 16],
+    /// Receiver.
+    pub destination: [u8; 16],
+}
+
 /// [`Ipv4::version_ihl`] of a header without options.
 pub const IPV4_NO_OPTIONS: u8 = 0x45;
 
@@ -74,6 +104,8 @@ pub const FRAGMENT_MASK: u16 = 0x3fff;
 pub mod protocol {
     /// TCP.
     pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
 }
 
 /// TCP header without options (RFC 9293, section 3.1).
@@ -112,6 +144,30 @@ pub mod tcp_flag {
     pub const ACK: u8 = 0x10;
 }
 
+/// UDP header (RFC 768).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Udp {
+    /// Sender's port.
+    pub source: [u8; 2],
+    /// Receiver's port.
+    pub destination: [u8; 2],
+    /// Length of header and data, bytes.
+    pub length: [u8; 2],
+    /// Checksum of pseudo-header, header and data; 0 when there is none.
+    pub checksum: [u8; 2],
+}
+
+/// The ports, which TCP and UDP have at the same place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Ports {
+    /// Sender's port.
+    pub source: [u8; 2],
+    /// Receiver's port.
+    pub destination: [u8; 2],
+}
+
 /// The three headers of the common case, one after the other: one bounds check reads them all.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -129,4 +185,6 @@ const _: () = {
     assert!(size_of::<Ipv4>() == 20);
     assert!(size_of::<Tcp>() == 20);
     assert!(size_of::<TcpHeaders>() == 54);
+    assert!(size_of::<Ipv6>() == 40);
+    assert!(size_of::<Udp>() == 8);
 };

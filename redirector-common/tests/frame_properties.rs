@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use redirector_common::{
     Outcome,
     abi::{
-        BACKEND_DEAD, Backend, Endpoint, EndpointKey4, NextHop, SLOT_SPLIT, SLOTS, Slot, SlotTable,
-        TRIE_LOCAL,
+        BACKEND_DEAD, Backend, Endpoint, NextHop, SLOT_SPLIT, SLOTS, Slot, SlotTable, TRIE_LOCAL,
     },
     host::{HostTables, SliceFrame},
     process,
     verdict::{Action, Verdict},
+    wire::protocol,
 };
 
 const VIP: ([u8; 4], u16) = ([10, 0, 0, 1], 1080);
@@ -30,33 +30,36 @@ const SOURCE_PORT: Range<usize> = 34..36;
 const DESTINATION_PORT: Range<usize> = 36..38;
 const TCP_CHECKSUM: Range<usize> = 50..52;
 
-fn key((address, port): ([u8; 4], u16)) -> EndpointKey4 {
-    EndpointKey4 {
-        address,
-        port: port.to_be_bytes(),
-        protocol: 6,
-        reserved: 0,
-    }
-}
-
 fn hop(last: u8, ifindex: u32) -> NextHop {
     NextHop {
         destination: [2, 0, 0, 0, 1, last],
         source: [2, 0, 0, 0, 0, last],
         ifindex,
+        mtu: 0,
+        reserved: 0,
     }
 }
 
 /// Three nodes, the third dead; slots of all kinds; 10.x.x.x is the relay's own.
 fn tables() -> HostTables {
     let mut tables = HostTables::default();
-    tables.add_endpoint(key(VIP), Endpoint::listener(VIP.0, VIP.1, 0, 1));
+    tables.add_endpoint(
+        VIP.0,
+        VIP.1,
+        protocol::TCP,
+        Endpoint::listener(VIP.0.into(), VIP.1, 0, 1, 0),
+    );
     for (id, node) in (1_u16..).zip(NODES) {
-        let mut backend = Backend::new(node.0, node.1).via(hop(node.0[3], 7));
+        let mut backend = Backend::new(node.0.into(), node.1).via(hop(node.0[3], 7));
         if id == 3 {
             backend.flags |= BACKEND_DEAD;
         }
-        tables.add_endpoint(key(node), Endpoint::node(&backend, id, VIP.0, VIP.1, 0, 1));
+        tables.add_endpoint(
+            node.0,
+            node.1,
+            protocol::TCP,
+            Endpoint::node(&backend, id, VIP.0.into(), VIP.1, 0, 1, 0),
+        );
         tables.backends.insert(id, backend);
     }
     let mut table: Box<SlotTable> = bytemuck::zeroed_box();
@@ -80,7 +83,7 @@ fn tables() -> HostTables {
     }
     tables.slot_tables.insert(0, table);
     tables.route_all_via(hop(9, 8));
-    tables.return_root.entries[10 << 8..11 << 8].fill(TRIE_LOCAL);
+    tables.ipv4.return_root.entries[10 << 8..11 << 8].fill(TRIE_LOCAL);
     tables
 }
 

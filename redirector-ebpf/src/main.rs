@@ -22,7 +22,7 @@ mod maps;
 mod packet;
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
-use redirector_common::process;
+use redirector_common::{Outcome, general, plain};
 
 use crate::{maps::KernelTables, packet::PacketFrame};
 
@@ -31,9 +31,21 @@ use crate::{maps::KernelTables, packet::PacketFrame};
 fn redirector(context: XdpContext) -> u32 {
     let tables = KernelTables::new(&context);
     let mut frame = PacketFrame::new(&context);
-    let outcome = process(&mut frame, &tables);
+    let Some(outcome) = plain(&mut frame, &tables) else {
+        let outcome = anything(&context);
+        maps::count_told_verdict(outcome.verdict);
+        return emit::emit(&context, outcome);
+    };
     maps::count_verdict(outcome.verdict);
     emit::emit(&context, outcome)
+}
+
+/// All that is not plain, in a function of its own: it may not cost the plain packets registers.
+#[inline(never)]
+fn anything(context: &XdpContext) -> Outcome {
+    let tables = KernelTables::new(context);
+    let mut frame = PacketFrame::new(context);
+    general(&mut frame, &tables)
 }
 
 /// Required of any program without `std`; the verifier proves that it is never reached.

@@ -13,21 +13,24 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use redirector_common::{
-    Tables,
     abi::{
-        Backend, BackendStats, Counters, DEFAULT_FLOWS, EMBRYOS, Embryo, Endpoint, EndpointKey4,
-        Flow, FlowKey4, Globals, MAX_BACKENDS, MAX_ENDPOINTS, MAX_HOPS, MAX_REDIRECTS,
-        MAX_TRIE_NODES, NextHop, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD,
-        TRIE_FIRST_HOP, TRIE_LOCAL, TrieEntry, TrieNode, TrieRoot, WAYS_BACK,
+        Backend, BackendStats, COUNTER_SLOTS, Counters, DEFAULT_FLOWS, EMBRYOS, Embryo, Endpoint,
+        EndpointKey4, EndpointKey6, FRAGMENTED, Flow, FlowKey4, FlowKey6, FragmentKey4,
+        FragmentKey6, FragmentOwner, Globals, Listener, MAX_BACKENDS, MAX_ENDPOINTS, MAX_HOPS,
+        MAX_LISTENERS, MAX_NEIGHBOURS, MAX_REDIRECTS, MAX_TRIE_NODES, NextHop, PortFilter,
+        SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL, TRIE_NEIGHBOUR,
+        TrieEntry, TrieNode, TrieRoot, WAYS_BACK,
     },
+    address::Address,
     parse::Packet,
-    tables::ReturnHop,
+    tables::{FamilyTables, ReturnHop, Tables},
     trie,
     verdict::{Event, Verdict},
     wire::Ethernet,
 };
 
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 #[btf_map]
 static GLOBALS: Array<Globals, 1> = Array::new();
@@ -37,6 +40,9 @@ static PORT_FILTER: Array<PortFilter, 1> = Array::new();
 
 #[btf_map]
 static ENDPOINTS4: HashMap<EndpointKey4, Endpoint, { MAX_ENDPOINTS as usize }> = HashMap::new();
+
+#[btf_map]
+static ENDPOINTS6: HashMap<EndpointKey6, Endpoint, { MAX_ENDPOINTS as usize }> = HashMap::new();
 
 #[btf_map]
 static SLOT_TABLES: ArrayOfMaps<Array<SlotTable, 1>, { MAX_REDIRECTS as usize }> =
@@ -49,13 +55,39 @@ static BACKENDS: Array<Backend, { MAX_BACKENDS as usize }> = Array::new();
 static FLOWS4: HashMap<FlowKey4, Flow, { DEFAULT_FLOWS as usize }> = HashMap::new();
 
 #[btf_map]
+static FLOWS6: HashMap<FlowKey6, Flow, { DEFAULT_FLOWS as usize }> = HashMap::new();
+
+#[btf_map]
 static EMBRYOS4: LruHashMap<FlowKey4, Embryo, { EMBRYOS as usize }> = LruHashMap::new();
+
+#[btf_map]
+static EMBRYOS6: LruHashMap<FlowKey6, Embryo, { EMBRYOS as usize }> = LruHashMap::new();
+
+#[btf_map]
+static LISTENERS: Array<Listener, { MAX_LISTENERS as usize }> = Array::new();
+
+#[btf_map]
+static FRAGMENTED4: LruHashMap<FragmentKey4, FragmentOwner, { FRAGMENTED as usize }> =
+    LruHashMap::new();
+
+#[btf_map]
+static FRAGMENTED6: LruHashMap<FragmentKey6, FragmentOwner, { FRAGMENTED as usize }> =
+    LruHashMap::new();
 
 #[btf_map]
 static RETURN_ROOT: ArrayOfMaps<Array<TrieRoot, 1>, 1> = ArrayOfMaps::new();
 
 #[btf_map]
 static RETURN_NODES: Array<TrieNode, { MAX_TRIE_NODES as usize }> = Array::new();
+
+#[btf_map]
+static RETURN_ROOT6: ArrayOfMaps<Array<TrieRoot, 1>, 1> = ArrayOfMaps::new();
+
+#[btf_map]
+static RETURN_NODES6: Array<TrieNode, { MAX_TRIE_NODES as usize }> = Array::new();
+
+#[btf_map]
+static NEIGHBOURS6: HashMap<[u8; 16], NextHop, { MAX_NEIGHBOURS as usize }> = HashMap::new();
 
 #[btf_map]
 static RETURN_HOPS: Array<NextHop, { MAX_HOPS as usize }> = Array::new();
@@ -65,6 +97,12 @@ static WANTED4: LruHashMap<[u8; 4], u32, 1024> = LruHashMap::new();
 
 #[btf_map]
 static WAYS_BACK4: LruHashMap<[u8; 4], NextHop, { WAYS_BACK as usize }> = LruHashMap::new();
+
+#[btf_map]
+static WANTED6: LruHashMap<[u8; 16], u32, 1024> = LruHashMap::new();
+
+#[btf_map]
+static WAYS_BACK6: LruHashMap<[u8; 16], NextHop, { WAYS_BACK as usize }> = LruHashMap::new();
 
 #[btf_map]
 pub(crate) static TX_PORTS: DevMapHash<256> = DevMapHash::new();
@@ -89,6 +127,13 @@ struct LogBudget {
 #[inline(always)]
 pub(crate) fn count_verdict(verdict: Verdict) {
     add_to_counter(verdict.index());
+}
+
+/// Counts the packet by a verdict that another function has returned. The optimiser knows that a verdict is one of
+/// the enum, the verifier does not and wants to see the bound.
+#[inline(always)]
+pub(crate) fn count_told_verdict(verdict: Verdict) {
+    add_to_counter(core::hint::black_box(verdict.index()) % COUNTER_SLOTS);
 }
 
 #[inline(always)]
@@ -117,15 +162,94 @@ pub(crate) fn may_log() -> bool {
 }
 
 /// What the mirrored routes say about the way to a client.
-#[inline(always)]
-fn return_entry(client: [u8; 4]) -> TrieEntry {
-    RETURN_ROOT
-        .get(0)
-        .and_then(|root| root.get(0))
-        .map_or(TRIE_ASK_KERNEL, |root| {
-            trie::lookup(root, |index| RETURN_NODES.get(u32::from(index)), client)
-        })
+trait Mirrored: Address {
+    fn entry(self) -> TrieEntry;
+    fn neighbour(self) -> Option<NextHop>;
+    fn from_query(query: &FibLookup) -> Self;
+    fn into_query(self, source: Self, query: &mut FibLookup);
+    fn want(self, ifindex: u32);
+    fn way_back(self) -> Option<NextHop>;
+    fn note_way(self, hop: NextHop);
 }
+
+macro_rules! mirrored {
+    ($address:ty, $family:ident, $source:ident . $source_field:ident, $destination:ident . $destination_field:ident,
+     $root:ident, $nodes:ident, $wanted:ident, $ways:ident, $neighbour:expr) => {
+        impl Mirrored for $address {
+            #[inline(always)]
+            fn entry(self) -> TrieEntry {
+                $root
+                    .get(0)
+                    .and_then(|root| root.get(0))
+                    .map_or(TRIE_ASK_KERNEL, |root| {
+                        trie::lookup(root, |index| $nodes.get(u32::from(index)), self)
+                    })
+            }
+
+            #[inline(always)]
+            fn neighbour(self) -> Option<NextHop> {
+                let neighbour: fn($address) -> Option<NextHop> = $neighbour;
+                neighbour(self)
+            }
+
+            #[inline(always)]
+            fn from_query(query: &FibLookup) -> Self {
+                // SAFETY: any bytes are an address.
+                bytemuck::cast(unsafe { query.$destination.$destination_field })
+            }
+
+            #[inline(always)]
+            fn into_query(self, source: Self, query: &mut FibLookup) {
+                query.family = $family;
+                query.$source.$source_field = bytemuck::cast(source);
+                query.$destination.$destination_field = bytemuck::cast(self);
+            }
+
+            #[inline(always)]
+            fn want(self, ifindex: u32) {
+                // Best effort: the agent asks the neighbour who it is; a full map forgets the oldest.
+                let _ = $wanted.insert(self, ifindex, u64::from(BPF_ANY));
+            }
+
+            #[inline(always)]
+            fn way_back(self) -> Option<NextHop> {
+                // SAFETY: copied at once; an entry reused meanwhile is another client's way, on which
+                // this one packet is lost.
+                unsafe { $ways.get(self) }.copied()
+            }
+
+            #[inline(always)]
+            fn note_way(self, hop: NextHop) {
+                // Best effort: without it the client's first answer comes a second later.
+                let _ = $ways.insert(self, hop, u64::from(BPF_ANY));
+            }
+        }
+    };
+}
+
+mirrored!(
+    [u8; 4],
+    AF_INET,
+    __bindgen_anon_3.ipv4_src,
+    __bindgen_anon_4.ipv4_dst,
+    RETURN_ROOT,
+    RETURN_NODES,
+    WANTED4,
+    WAYS_BACK4,
+    |_| None
+);
+mirrored!(
+    [u8; 16],
+    AF_INET6,
+    __bindgen_anon_3.ipv6_src,
+    __bindgen_anon_4.ipv6_dst,
+    RETURN_ROOT6,
+    RETURN_NODES6,
+    WANTED6,
+    WAYS_BACK6,
+    // SAFETY: copied at once, as above.
+    |address| unsafe { NEIGHBOURS6.get(address) }.copied()
+);
 
 /// The maps, for the packet at hand.
 pub(crate) struct KernelTables<'a> {
@@ -150,14 +274,12 @@ impl<'a> KernelTables<'a> {
 
     /// The kernel's own answer, where the mirrored routes have none.
     #[inline(never)]
-    fn ask_kernel(&self, client: [u8; 4], vip: [u8; 4]) -> ReturnHop {
+    fn ask_kernel<A: Mirrored>(&self, client: A, vip: A) -> ReturnHop {
         self.count(Event::ReturnHopAsked);
         // SAFETY: plain old data, for which zero is a valid value.
         let mut query: FibLookup = unsafe { core::mem::zeroed() };
-        query.family = AF_INET;
         query.ifindex = self.ingress();
-        query.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(vip);
-        query.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(client);
+        client.into_query(vip, &mut query);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_possible_wrap,
@@ -182,22 +304,20 @@ impl<'a> KernelTables<'a> {
                 destination: query.dmac,
                 source: query.smac,
                 ifindex: query.ifindex,
+                ..NextHop::default()
             }),
             BPF_FIB_LKUP_RET_NOT_FWDED => ReturnHop::Local,
             BPF_FIB_LKUP_RET_NO_NEIGH => {
-                // Best effort: the agent asks the neighbour who it is; a full map forgets the oldest.
                 // The helper has put the gateway's address, if there is one, in place of the client's.
-                // SAFETY: any four bytes are an address.
-                let neighbour = unsafe { query.__bindgen_anon_4.ipv4_dst }.to_ne_bytes();
-                let _ = WANTED4.insert(neighbour, query.ifindex, u64::from(BPF_ANY));
+                let neighbour = A::from_query(&query);
+                neighbour.want(query.ifindex);
                 if neighbour != client {
                     return ReturnHop::Unknown;
                 }
-                // SAFETY: copied at once; an entry reused meanwhile is another client's way, on which
-                // this one packet is lost.
-                unsafe { WAYS_BACK4.get(client) }
+                client
+                    .way_back()
                     .filter(|hop| hop.ifindex == query.ifindex)
-                    .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop))
+                    .map_or(ReturnHop::Unknown, ReturnHop::Via)
             }
             _ => ReturnHop::Unknown,
         }
@@ -213,13 +333,6 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn endpoint(&self, key: &EndpointKey4) -> Option<&Endpoint> {
-        // SAFETY: an entry that is removed while this packet is processed may be read as another's that
-        // takes its place; any bytes are a valid `Endpoint`, and its indices are looked up with bounds.
-        unsafe { ENDPOINTS4.get(key) }
-    }
-
-    #[inline(always)]
     fn slot_table(&self, redirect: u16) -> Option<&SlotTable> {
         SLOT_TABLES.get(u32::from(redirect))?.get(0)
     }
@@ -230,75 +343,13 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
+    fn listener(&self, id: u16) -> Option<&Listener> {
+        LISTENERS.get(u32::from(id))
+    }
+
+    #[inline(always)]
     fn epoch(&self) -> u32 {
         GLOBALS.get(0).map_or(0, |globals| globals.epoch)
-    }
-
-    #[inline(always)]
-    fn visit_flow<R>(&self, key: &FlowKey4, visit: impl FnOnce(&mut Flow) -> R) -> Option<R> {
-        // SAFETY: two CPUs may write the same entry at once; each field is written whole, and the
-        // worst outcome is that one of two equally fresh values stays.
-        FLOWS4
-            .get_ptr_mut(key)
-            .map(|flow| visit(unsafe { &mut *flow }))
-    }
-
-    #[inline(always)]
-    fn record_flow(&self, key: &FlowKey4, flow: Flow) -> bool {
-        FLOWS4.insert(key, flow, u64::from(BPF_ANY)).is_ok()
-    }
-
-    #[inline(always)]
-    fn record_new_flow(&self, key: &FlowKey4, flow: Flow) -> bool {
-        const EEXIST: i32 = 17;
-        match FLOWS4.insert(key, flow, u64::from(BPF_NOEXIST)) {
-            Ok(()) => true,
-            Err(error) => error == -EEXIST,
-        }
-    }
-
-    #[inline(always)]
-    fn embryo(&self, key: &FlowKey4) -> Option<Embryo> {
-        // SAFETY: copied at once; an entry reused meanwhile gives another handshake's numbers, which
-        // the client's acknowledgement does not match.
-        unsafe { EMBRYOS4.get(key).copied() }
-    }
-
-    #[inline(always)]
-    fn note_embryo(&self, key: &FlowKey4, embryo: Embryo) {
-        // Evicts the oldest when full; can only fail under memory pressure, as if evicted at once.
-        let _ = EMBRYOS4.insert(key, embryo, u64::from(BPF_ANY));
-    }
-
-    #[inline(always)]
-    fn forget_embryo(&self, key: &FlowKey4) {
-        // It may have been evicted meanwhile, which is just as well.
-        let _ = EMBRYOS4.remove(key);
-    }
-
-    #[inline(always)]
-    fn return_hop(&self, client: [u8; 4], vip: [u8; 4]) -> ReturnHop {
-        match return_entry(client) {
-            TRIE_LOCAL => ReturnHop::Local,
-            entry @ TRIE_FIRST_HOP..TRIE_CHILD => RETURN_HOPS
-                .get(u32::from(entry - TRIE_FIRST_HOP))
-                .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop)),
-            TRIE_ASK_KERNEL | TRIE_CHILD.. => self.ask_kernel(client, vip),
-        }
-    }
-
-    #[inline(always)]
-    fn note_way_back(&self, client: [u8; 4], from: &Ethernet) {
-        if return_entry(client) == TRIE_ASK_KERNEL {
-            let hop = NextHop {
-                destination: from.source,
-                source: from.destination,
-                ifindex: self.ingress(),
-            };
-            // Best effort: without it the client's first answer comes a second later.
-            let _ = WAYS_BACK4.insert(client, hop, u64::from(BPF_ANY));
-            self.count(Event::WayBackNoted);
-        }
     }
 
     #[inline(always)]
@@ -307,7 +358,7 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn count_forward(&self, id: u16, bytes: usize, packet: &Packet) {
+    fn count_forward<A>(&self, id: u16, bytes: usize, packet: &Packet<A>) {
         if let Some(stats) = BACKEND_STATS.get_ptr_mut(u32::from(id)) {
             // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
             let stats = unsafe { &mut *stats };
@@ -329,3 +380,127 @@ impl Tables for KernelTables<'_> {
         }
     }
 }
+
+/// Whether an insertion failed only because there is an entry with this key.
+#[inline(always)]
+fn is_known(error: i32) -> bool {
+    const EEXIST: i32 = 17;
+    error == -EEXIST
+}
+
+macro_rules! family_tables {
+    ($address:ty, $endpoints:ident, $flows:ident, $embryos:ident, $fragmented:ident) => {
+        impl FamilyTables<$address> for KernelTables<'_> {
+            #[inline(always)]
+            fn endpoint(&self, key: &<$address as Address>::EndpointKey) -> Option<&Endpoint> {
+                // SAFETY: an entry that is removed while this packet is processed may be read as another's
+                // that takes its place; any bytes are a valid `Endpoint`, and its indices are looked up
+                // with bounds.
+                unsafe { $endpoints.get(key) }
+            }
+
+            #[inline(always)]
+            fn visit_flow<R>(
+                &self,
+                key: &<$address as Address>::FlowKey,
+                visit: impl FnOnce(&mut Flow) -> R,
+            ) -> Option<R> {
+                // SAFETY: two CPUs may write the same entry at once; each field is written whole, and the
+                // worst outcome is that one of two equally fresh values stays.
+                $flows
+                    .get_ptr_mut(key)
+                    .map(|flow| visit(unsafe { &mut *flow }))
+            }
+
+            #[inline(always)]
+            fn record_flow(&self, key: &<$address as Address>::FlowKey, flow: Flow) -> bool {
+                $flows.insert(key, flow, u64::from(BPF_ANY)).is_ok()
+            }
+
+            #[inline(always)]
+            fn record_new_flow(&self, key: &<$address as Address>::FlowKey, flow: Flow) -> bool {
+                match $flows.insert(key, flow, u64::from(BPF_NOEXIST)) {
+                    Ok(()) => true,
+                    Err(error) => is_known(error),
+                }
+            }
+
+            #[inline(always)]
+            fn embryo(&self, key: &<$address as Address>::FlowKey) -> Option<Embryo> {
+                // SAFETY: copied at once; an entry reused meanwhile gives another handshake's numbers,
+                // which the client's acknowledgement does not match.
+                unsafe { $embryos.get(key).copied() }
+            }
+
+            #[inline(always)]
+            fn note_embryo(&self, key: &<$address as Address>::FlowKey, embryo: Embryo) {
+                // Evicts the oldest when full; can only fail under memory pressure, as if evicted at once.
+                let _ = $embryos.insert(key, embryo, u64::from(BPF_ANY));
+            }
+
+            #[inline(always)]
+            fn forget_embryo(&self, key: &<$address as Address>::FlowKey) {
+                // It may have been evicted meanwhile, which is just as well.
+                let _ = $embryos.remove(key);
+            }
+
+            #[inline(always)]
+            fn fragment_owner(
+                &self,
+                key: &<$address as Address>::FragmentKey,
+            ) -> Option<FragmentOwner> {
+                // SAFETY: copied at once; an entry reused meanwhile sends this one fragment astray.
+                unsafe { $fragmented.get(key).copied() }
+            }
+
+            #[inline(always)]
+            fn note_fragment(
+                &self,
+                key: &<$address as Address>::FragmentKey,
+                owner: FragmentOwner,
+            ) {
+                // Evicts the oldest when full; its later fragments are then dropped.
+                let _ = $fragmented.insert(key, owner, u64::from(BPF_ANY));
+            }
+
+            #[inline(always)]
+            fn return_hop(&self, client: $address, vip: $address) -> ReturnHop {
+                match client.entry() {
+                    TRIE_LOCAL => ReturnHop::Local,
+                    entry @ TRIE_FIRST_HOP..TRIE_CHILD => RETURN_HOPS
+                        .get(u32::from(entry - TRIE_FIRST_HOP))
+                        .map_or(ReturnHop::Unknown, |hop| ReturnHop::Via(*hop)),
+                    entry => {
+                        if entry == TRIE_NEIGHBOUR
+                            && let Some(hop) = client.neighbour()
+                        {
+                            return ReturnHop::Via(hop);
+                        }
+                        self.ask_kernel(client, vip)
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn note_way_back(&self, client: $address, from: &Ethernet) {
+                let mirrored = match client.entry() {
+                    TRIE_ASK_KERNEL => false,
+                    TRIE_NEIGHBOUR => client.neighbour().is_some(),
+                    _ => true,
+                };
+                if !mirrored {
+                    client.note_way(NextHop {
+                        destination: from.source,
+                        source: from.destination,
+                        ifindex: self.ingress(),
+                        ..NextHop::default()
+                    });
+                    self.count(Event::WayBackNoted);
+                }
+            }
+        }
+    };
+}
+
+family_tables!([u8; 4], ENDPOINTS4, FLOWS4, EMBRYOS4, FRAGMENTED4);
+family_tables!([u8; 16], ENDPOINTS6, FLOWS6, EMBRYOS6, FRAGMENTED6);

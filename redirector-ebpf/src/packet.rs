@@ -31,11 +31,20 @@ impl Frame for PacketFrame {
     }
 
     #[inline(always)]
+    fn full_length(&self) -> usize {
+        self.length()
+    }
+
+    #[inline(always)]
     fn header<T: Pod>(&self, offset: usize) -> Option<&T> {
         const { assert!(align_of::<T>() == 1) };
         if self.start + offset + size_of::<T>() > self.end {
             return None;
         }
+        // A reference is never null, which the optimiser would otherwise test by a comparison of a packet
+        // pointer with a number, and that the verifier forbids.
+        // SAFETY: no packet is at address 0.
+        unsafe { core::hint::assert_unchecked(self.start + offset != 0) };
         // SAFETY: the bytes lie between `data` and `data_end`, which the kernel keeps mapped and to
         // this program alone while it runs; any bytes are a valid `T`, whose alignment is 1.
         Some(unsafe { &*((self.start + offset) as *const T) })
@@ -47,6 +56,8 @@ impl Frame for PacketFrame {
         if self.start + offset + size_of::<T>() > self.end {
             return None;
         }
+        // SAFETY: as above.
+        unsafe { core::hint::assert_unchecked(self.start + offset != 0) };
         // SAFETY: as above; `&mut self` makes it the only reference into the frame.
         Some(unsafe { &mut *((self.start + offset) as *mut T) })
     }

@@ -20,6 +20,7 @@ pub mod control;
 pub mod datapath;
 pub mod engine;
 pub mod health;
+pub mod names;
 pub mod net;
 pub mod show;
 pub mod units;

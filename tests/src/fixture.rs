@@ -5,7 +5,7 @@ use bytemuck::Zeroable as _;
 use redirector::datapath::{Maps, MapsError};
 use redirector_common::{
     abi::{
-        BACKEND_DEAD, Backend, Endpoint, EndpointKey4, Flow, FlowKey4, Globals, NextHop,
+        BACKEND_DEAD, Backend, Endpoint, EndpointKey4, Flow, FlowKey4, Globals, Listener, NextHop,
         SLOT_SPLIT, SLOTS, Slot, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP,
         TRIE_LOCAL, TrieNode,
     },
@@ -50,6 +50,8 @@ pub const KERNEL_HOP: NextHop = NextHop {
     destination: [2, 0, 0, 0, 2, 8],
     source: [2, 0, 0, 0, 0, 2],
     ifindex: CLIENT_IFINDEX,
+    mtu: 0,
+    reserved: 0,
 };
 /// An address in [`LOST_NETWORK`] that is the relay's own, as only the kernel knows.
 pub const KERNEL_LOCAL: [u8; 4] = [203, 0, 113, 200];
@@ -64,6 +66,8 @@ pub fn node_hop(node: u8) -> NextHop {
         destination: [2, 0, 0, 0, 1, node],
         source: [2, 0, 0, 0, 0, 1],
         ifindex: NODE_IFINDEX,
+        mtu: 0,
+        reserved: 0,
     }
 }
 
@@ -73,6 +77,8 @@ pub fn client_hop() -> NextHop {
         destination: [2, 0, 0, 0, 2, 9],
         source: [2, 0, 0, 0, 0, 2],
         ifindex: CLIENT_IFINDEX,
+        mtu: 0,
+        reserved: 0,
     }
 }
 
@@ -121,13 +127,24 @@ pub fn host_tables() -> HostTables {
         epoch: 17,
         ..HostTables::default()
     };
-    tables.add_endpoint(tcp(VIP.0, VIP.1), Endpoint::listener(VIP.0, VIP.1, 0, 1));
     tables.add_endpoint(
-        tcp(VIP_WITHOUT_TABLE.0, VIP_WITHOUT_TABLE.1),
-        Endpoint::listener(VIP_WITHOUT_TABLE.0, VIP_WITHOUT_TABLE.1, 1, 2),
+        VIP.0,
+        VIP.1,
+        protocol::TCP,
+        Endpoint::listener(VIP.0.into(), VIP.1, 0, 1, 0),
     );
+    tables.add_endpoint(
+        VIP_WITHOUT_TABLE.0,
+        VIP_WITHOUT_TABLE.1,
+        protocol::TCP,
+        Endpoint::listener(VIP_WITHOUT_TABLE.0.into(), VIP_WITHOUT_TABLE.1, 1, 2, 0),
+    );
+    tables.add_endpoint(VIP.0, 0, 0, Endpoint::vip(0, 1, 0));
+    let listener = Listener::new(VIP.0.into(), VIP.1, protocol::TCP, 0, 0);
+    tables.listeners.insert(1, listener);
     for (id, address) in (1_u16..).zip(NODES) {
-        let mut backend = Backend::new(address, NODE_PORT);
+        tables.add_endpoint(address, 0, 0, Endpoint::node_address(0));
+        let mut backend = Backend::new(address.into(), NODE_PORT);
         if id != 4 {
             backend = backend.via(node_hop(address[3]));
         }
@@ -136,8 +153,10 @@ pub fn host_tables() -> HostTables {
         }
         tables.backends.insert(id, backend);
         tables.add_endpoint(
-            tcp(address, NODE_PORT),
-            Endpoint::node(&backend, id, VIP.0, VIP.1, 0, 1),
+            address,
+            NODE_PORT,
+            protocol::TCP,
+            Endpoint::node(&backend, id, VIP.0.into(), VIP.1, 0, 1, 0),
         );
     }
     let mut table: Box<SlotTable> = bytemuck::zeroed_box();
@@ -163,12 +182,12 @@ pub fn host_tables() -> HostTables {
         entries: [TRIE_FIRST_HOP; 256],
     };
     not_mirrored.entries[usize::from(LOST_NETWORK[2])] = TRIE_ASK_KERNEL;
-    tables.return_nodes = vec![TrieNode::zeroed(), last, middle, not_mirrored];
+    tables.ipv4.return_nodes = vec![TrieNode::zeroed(), last, middle, not_mirrored];
     let root = |network: &[u8]| usize::from(u16::from_be_bytes([network[0], network[1]]));
-    tables.return_root.entries[root(&RELAY)] = TRIE_CHILD | 2;
-    tables.return_root.entries[root(&LOST_NETWORK)] = TRIE_CHILD | 3;
-    tables.strangers = [(KERNEL_STRANGER, CLIENT_IFINDEX)].into();
-    tables.kernel_routes = [
+    tables.ipv4.return_root.entries[root(&RELAY)] = TRIE_CHILD | 2;
+    tables.ipv4.return_root.entries[root(&LOST_NETWORK)] = TRIE_CHILD | 3;
+    tables.ipv4.strangers = [(KERNEL_STRANGER, CLIENT_IFINDEX)].into();
+    tables.ipv4.kernel_routes = [
         (KERNEL_CLIENT, ReturnHop::Via(KERNEL_HOP)),
         (KERNEL_LOCAL, ReturnHop::Local),
     ]
@@ -187,23 +206,27 @@ pub fn fill(maps: &mut Maps, tables: &HostTables) -> Result<(), MapsError> {
         log_burst: 0,
     })?;
     maps.set_port_filter(&tables.port_filter)?;
-    for (key, endpoint) in &tables.endpoints {
+    for (key, endpoint) in &tables.ipv4.endpoints {
         maps.set_endpoint(key, endpoint)?;
     }
     for (id, backend) in &tables.backends {
         maps.set_backend(*id, backend)?;
     }
+    for (number, listener) in &tables.listeners {
+        maps.set_listener(*number, listener)?;
+    }
     for (redirect, table) in &tables.slot_tables {
         maps.set_slot_table(*redirect, table)?;
     }
-    for (index, node) in (0..).zip(&tables.return_nodes) {
+    for (index, node) in (0..).zip(&tables.ipv4.return_nodes) {
         maps.set_return_node(index, node)?;
     }
     for (index, hop) in (0..).zip(&tables.return_hops) {
         maps.set_return_hop(index, hop)?;
     }
-    maps.set_return_root(&tables.return_root)?;
+    maps.set_return_root(&tables.ipv4.return_root)?;
     let flows: Vec<(FlowKey4, Flow)> = tables
+        .ipv4
         .flows
         .borrow()
         .iter()

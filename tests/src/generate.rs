@@ -64,7 +64,7 @@ impl Change {
                 }
             }
             Self::Expire => {
-                let mut flows = tables.flows.borrow_mut();
+                let mut flows = tables.ipv4.flows.borrow_mut();
                 let mut keys: Vec<FlowKey4> = flows.keys().copied().collect();
                 keys.sort();
                 for key in keys.iter().step_by(3) {

@@ -120,7 +120,7 @@ impl Program {
             }
         }
         fixture::fill(&mut self.maps, tables)?;
-        for (key, embryo) in tables.embryos.borrow().iter() {
+        for (key, embryo) in tables.ipv4.embryos.borrow().iter() {
             let key: [u8; 8] = bytemuck::cast(*key);
             let value: [u8; 8] = bytemuck::cast(*embryo);
             self.embryos.insert(key, value, 0)?;

@@ -62,7 +62,7 @@ impl SideBySide {
             Change::Dead(id, _) => maps.set_backend(id, &self.host.backends[&id]),
             Change::Retarget(..) => maps.set_slot_table(0, &self.host.slot_tables[&0]),
             Change::Expire => maps.flows().and_then(|flows| {
-                let kept = self.host.flows.borrow();
+                let kept = self.host.ipv4.flows.borrow();
                 flows
                     .iter()
                     .filter(|(key, _)| !kept.contains_key(key))
@@ -125,6 +125,7 @@ impl SideBySide {
     fn compare_state(&mut self) {
         let mut flows: Vec<(FlowKey4, Flow)> = self
             .host
+            .ipv4
             .flows
             .borrow()
             .iter()
@@ -134,6 +135,7 @@ impl SideBySide {
         assert_eq!(self.kernel.flows().expect("flows can be read"), flows);
         let mut embryos: Vec<(FlowKey4, Embryo)> = self
             .host
+            .ipv4
             .embryos
             .borrow()
             .iter()

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
-use redirector_common::abi::TRIE_ASK_KERNEL;
+use redirector_common::abi::{Backend, ENDPOINT_LISTENER, Listener, TRIE_ASK_KERNEL};
 
 use crate::{
     datapath::Maps,
     engine::{Found, Relay, State, Write, plan},
+    names::With,
     net::{trie::ReturnTrie, trie_store::TrieStore, view::NetView},
 };
 
@@ -22,20 +23,34 @@ pub(super) struct Applied {
 impl Applied {
     /// Reads what an earlier agent has left.
     pub(super) fn find(maps: &mut Maps) -> anyhow::Result<Found> {
-        let endpoints = maps.endpoints()?;
         let mut found = Found {
-            endpoints,
+            endpoints: maps.endpoints()?,
             ..Found::default()
         };
+        for (name, flow) in maps.flows()? {
+            found.flows.insert(match name.with {
+                With::Listener(listener) => (listener, flow.backend),
+                With::Backend(backend) => (flow.backend, backend),
+            });
+        }
+        let mut named: BTreeSet<u16> = found.flows.iter().map(|(_, backend)| *backend).collect();
         for endpoint in found.endpoints.values() {
-            if endpoint.backend != 0 {
-                found
-                    .backends
-                    .insert(endpoint.backend, maps.backend(endpoint.backend)?);
+            named.insert(endpoint.backend);
+            if endpoint.listener != 0 && !found.listeners.contains_key(&endpoint.listener) {
+                let listener = maps.listener(endpoint.listener)?;
+                found.listeners.insert(endpoint.listener, listener);
+            }
+            if endpoint.kind != ENDPOINT_LISTENER || found.tables.contains_key(&endpoint.redirect) {
+                continue;
             }
             if let Some(table) = maps.slot_table(endpoint.redirect)? {
+                let slots = table.slots.iter();
+                named.extend(slots.flat_map(|slot| [slot.now, slot.unrecorded()]));
                 found.tables.insert(endpoint.redirect, table);
             }
+        }
+        for id in named.into_iter().filter(|id| *id != 0) {
+            found.backends.insert(id, maps.backend(id)?);
         }
         Ok(found)
     }
@@ -52,6 +67,7 @@ impl Applied {
             .map(|(index, table)| (*index, table.generation));
         let held = State {
             endpoints: found.endpoints.clone(),
+            listeners: found.listeners.clone(),
             backends: found.backends.clone(),
             tables: tables.collect::<BTreeMap<_, _>>(),
         };
@@ -73,12 +89,13 @@ impl Applied {
                     let table = relay.table(*index).context("a redirect without a table")?;
                     self.maps.set_slot_table(*index, table)?;
                 }
+                Write::Listener(id, listener) => self.maps.set_listener(*id, listener)?,
+                Write::ClearListener(id) => self.maps.set_listener(*id, &Listener::default())?,
                 Write::Ports(filter) => self.maps.set_port_filter(filter)?,
-                Write::Endpoint(key, endpoint) => self.maps.set_endpoint(key, endpoint)?,
-                Write::RemoveEndpoint(key) => self.maps.remove_endpoint(key)?,
+                Write::Endpoint(place, endpoint) => self.maps.set_endpoint(*place, endpoint)?,
+                Write::RemoveEndpoint(place) => self.maps.remove_endpoint(*place)?,
                 Write::ClearBackend(id) => {
-                    self.maps
-                        .set_backend(*id, &redirector_common::abi::Backend::default())?;
+                    self.maps.set_backend(*id, &Backend::default())?;
                 }
             }
             self.held.note(&write);

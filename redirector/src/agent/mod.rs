@@ -19,6 +19,7 @@ mod status;
 
 use std::{
     collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -236,13 +237,13 @@ impl Agent {
     }
 
     /// The neighbours by which the nodes are reached.
-    fn neighbours(&self) -> BTreeSet<(u32, std::net::Ipv4Addr)> {
+    fn neighbours(&self) -> BTreeSet<(u32, Ipv4Addr)> {
         let view = self.views.borrow();
         let allowed = self.allowed();
         self.relay
             .backends()
             .iter()
-            .filter_map(|(_, entry)| neighbour_of(&view, *entry.address.ip(), &allowed).ok())
+            .filter_map(|(_, entry)| neighbour_of(&view, ipv4(entry.address.ip())?, &allowed).ok())
             .collect()
     }
 
@@ -250,7 +251,7 @@ impl Agent {
         let view = Arc::clone(&self.views.borrow_and_update());
         let allowed = self.allowed();
         self.relay.reach(
-            |address| resolve(&view, address, &allowed).ok(),
+            |address| resolve(&view, ipv4(address)?, &allowed).ok(),
             self.epoch(),
         );
         if let Err(error) = self.applied.route(&view, &allowed) {
@@ -290,14 +291,18 @@ impl Agent {
         match self.applied.maps.take_wanted() {
             Ok(wanted) => {
                 for (address, ifindex) in wanted {
-                    if let Err(error) = self.solicitor.solicit(ifindex, address.into()).await {
+                    let Some(address) = ipv4(address) else {
+                        continue;
+                    };
+                    if let Err(error) = self.solicitor.solicit(ifindex, address).await {
                         log::debug!("{error}");
                     }
                 }
             }
             Err(error) => log::error!("{error}"),
         }
-        let session = self.relay.config().flows.session_timeout;
+        let flows = &self.relay.config().flows;
+        let session = flows.session_timeout.min(flows.udp_timeout);
         if now.duration_since(self.last_round) >= ROUND.min(session / 4).max(TICK) {
             self.last_round = now;
             self.round();
@@ -364,7 +369,7 @@ impl Agent {
             return log::error!("{error:#}; trying again");
         }
         for (key, flow) in forgotten {
-            let removed = self.applied.maps.remove_flow_if(&key, &flow);
+            let removed = self.applied.maps.remove_flow_if(key, &flow);
             if let Err(error) = removed {
                 return log::error!("{error}");
             }
@@ -420,6 +425,14 @@ impl Agent {
                 )
             }
         }
+    }
+}
+
+/// The mirror of the kernel's routes knows one family.
+fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
     }
 }
 

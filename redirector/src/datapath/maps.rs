@@ -1,6 +1,9 @@
 //! Every map, typed.
 
-use std::collections::BTreeMap;
+mod family;
+mod records;
+
+use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::{
     Ebpf,
@@ -8,12 +11,14 @@ use aya::{
 };
 use bytemuck::{TransparentWrapper as _, Zeroable as _};
 use redirector_common::abi::{
-    Backend, BackendStats, COUNTER_SLOTS, Counters, Endpoint, EndpointKey4, Flow, FlowKey4,
-    Globals, NextHop, PortFilter, SlotTable, TrieNode, TrieRoot, map,
+    Backend, BackendStats, COUNTER_SLOTS, Counters, Endpoint, Globals, Listener, NextHop,
+    PortFilter, SlotTable, TrieNode, TrieRoot, map,
 };
 use thiserror::Error;
 
+use self::family::{FamilyMaps, IPV4, IPV6};
 use super::plain::Plain;
+use crate::names::Place;
 
 /// A map could not be read or written.
 #[derive(Debug, Error)]
@@ -38,16 +43,16 @@ type RootMap = Array<MapData, Plain<TrieRoot>>;
 pub struct Maps {
     globals: Array<MapData, Plain<Globals>>,
     port_filter: Array<MapData, Plain<PortFilter>>,
-    endpoints: HashMap<MapData, Plain<EndpointKey4>, Plain<Endpoint>>,
+    ipv4: FamilyMaps<[u8; 4]>,
+    ipv6: FamilyMaps<[u8; 16]>,
+    listeners: Array<MapData, Plain<Listener>>,
     slot_tables: ArrayOfMaps<MapData, TableMap>,
     tables: BTreeMap<u16, Buffers<TableMap>>,
     backends: Array<MapData, Plain<Backend>>,
-    flows: HashMap<MapData, Plain<FlowKey4>, Plain<Flow>>,
     return_root: ArrayOfMaps<MapData, RootMap>,
     root: Buffers<RootMap>,
     return_nodes: Array<MapData, Plain<TrieNode>>,
     return_hops: Array<MapData, Plain<NextHop>>,
-    wanted: HashMap<MapData, Plain<[u8; 4]>, u32>,
     tx_ports: DevMapHash<MapData>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     backend_stats: PerCpuArray<MapData, Plain<BackendStats>>,
@@ -106,16 +111,16 @@ impl Maps {
         Ok(Self {
             globals: take(ebpf, map::GLOBALS)?,
             port_filter: take(ebpf, map::PORT_FILTER)?,
-            endpoints: take(ebpf, map::ENDPOINTS4)?,
+            ipv4: FamilyMaps::take(ebpf, &IPV4)?,
+            ipv6: FamilyMaps::take(ebpf, &IPV6)?,
+            listeners: take(ebpf, map::LISTENERS)?,
             slot_tables: take(ebpf, map::SLOT_TABLES)?,
             tables: BTreeMap::new(),
             backends: take(ebpf, map::BACKENDS)?,
-            flows: take(ebpf, map::FLOWS4)?,
             return_root: take(ebpf, map::RETURN_ROOT)?,
             root: Buffers::default(),
             return_nodes: take(ebpf, map::RETURN_NODES)?,
             return_hops: take(ebpf, map::RETURN_HOPS)?,
-            wanted: take(ebpf, map::WANTED4)?,
             tx_ports: take(ebpf, map::TX_PORTS)?,
             counters: take(ebpf, map::COUNTERS)?,
             backend_stats: take(ebpf, map::BACKEND_STATS)?,
@@ -163,14 +168,10 @@ impl Maps {
     /// # Errors
     ///
     /// See [`Maps::globals`].
-    pub fn endpoints(&self) -> Result<BTreeMap<EndpointKey4, Endpoint>, MapsError> {
-        let entries = self
-            .endpoints
-            .iter()
-            .map(|entry| entry.map(|(key, value)| (key.0, value.0)));
-        entries
-            .collect::<Result<_, _>>()
-            .map_err(failed("read", map::ENDPOINTS4))
+    pub fn endpoints(&self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
+        let mut all: BTreeMap<Place, Endpoint> = self.ipv4.endpoints.all()?;
+        all.append(&mut self.ipv6.endpoints.all()?);
+        Ok(all)
     }
 
     /// Adds or replaces an endpoint.
@@ -178,10 +179,11 @@ impl Maps {
     /// # Errors
     ///
     /// See [`Maps::globals`].
-    pub fn set_endpoint(&mut self, key: &EndpointKey4, value: &Endpoint) -> Result<(), MapsError> {
-        self.endpoints
-            .insert(Plain::wrap_ref(key), Plain::wrap_ref(value), 0)
-            .map_err(failed("write", map::ENDPOINTS4))
+    pub fn set_endpoint(&mut self, place: Place, value: &Endpoint) -> Result<(), MapsError> {
+        match place.address {
+            IpAddr::V4(v4) => self.ipv4.endpoints.set(&place.key(v4.octets()), value),
+            IpAddr::V6(v6) => self.ipv6.endpoints.set(&place.key(v6.octets()), value),
+        }
     }
 
     /// Removes an endpoint, if it is there.
@@ -189,8 +191,32 @@ impl Maps {
     /// # Errors
     ///
     /// See [`Maps::globals`].
-    pub fn remove_endpoint(&mut self, key: &EndpointKey4) -> Result<(), MapsError> {
-        remove_any(&mut self.endpoints, Plain::wrap_ref(key), map::ENDPOINTS4)
+    pub fn remove_endpoint(&mut self, place: Place) -> Result<(), MapsError> {
+        match place.address {
+            IpAddr::V4(v4) => self.ipv4.endpoints.remove(&place.key(v4.octets())),
+            IpAddr::V6(v6) => self.ipv6.endpoints.remove(&place.key(v6.octets())),
+        }
+    }
+
+    /// A listener by its number; zeroed where there is none.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn listener(&self, id: u16) -> Result<Listener, MapsError> {
+        let listener = self.listeners.get(&u32::from(id), 0);
+        Ok(listener.map_err(failed("read", map::LISTENERS))?.0)
+    }
+
+    /// Writes a listener; a zeroed one is unset.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn set_listener(&mut self, id: u16, listener: &Listener) -> Result<(), MapsError> {
+        self.listeners
+            .set(u32::from(id), Plain::wrap_ref(listener), 0)
+            .map_err(failed("write", map::LISTENERS))
     }
 
     /// The table of a redirect, if it has one.
@@ -256,65 +282,6 @@ impl Maps {
             .map_err(failed("write", map::BACKENDS))
     }
 
-    /// All recorded flows, in no order. Flows that come or go meanwhile may be missed.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn flows(&self) -> Result<Vec<(FlowKey4, Flow)>, MapsError> {
-        let entries = self
-            .flows
-            .iter()
-            .map(|entry| entry.map(|(key, value)| (key.0, value.0)));
-        entries
-            .collect::<Result<_, _>>()
-            .map_err(failed("read", map::FLOWS4))
-    }
-
-    /// One recorded flow.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn flow(&self, key: &FlowKey4) -> Result<Option<Flow>, MapsError> {
-        let flow = optional(self.flows.get(Plain::wrap_ref(key), 0));
-        Ok(flow
-            .map_err(failed("read", map::FLOWS4))?
-            .map(|flow| flow.0))
-    }
-
-    /// Records a flow, as the data path does.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn set_flow(&mut self, key: &FlowKey4, flow: &Flow) -> Result<(), MapsError> {
-        self.flows
-            .insert(Plain::wrap_ref(key), Plain::wrap_ref(flow), 0)
-            .map_err(failed("write", map::FLOWS4))
-    }
-
-    /// Forgets a recorded flow, if it is there.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn remove_flow(&mut self, key: &FlowKey4) -> Result<(), MapsError> {
-        remove_any(&mut self.flows, Plain::wrap_ref(key), map::FLOWS4)
-    }
-
-    /// Forgets a recorded flow if it is still as it was read.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn remove_flow_if(&mut self, key: &FlowKey4, read: &Flow) -> Result<(), MapsError> {
-        if self.flow(key)? == Some(*read) {
-            self.remove_flow(key)?;
-        }
-        Ok(())
-    }
-
     /// Writes a child of the trie of return routes. It must not be reachable from the root in use.
     ///
     /// # Errors
@@ -362,20 +329,13 @@ impl Maps {
     /// # Errors
     ///
     /// See [`Maps::globals`].
-    pub fn take_wanted(&mut self) -> Result<Vec<([u8; 4], u32)>, MapsError> {
-        // An iteration begins anew where the data path has just evicted the entry that it stands at.
-        let wanted = self
-            .wanted
-            .iter()
-            .take(WANTED_AT_ONCE)
-            .map(|entry| entry.map(|(address, ifindex)| (address.0, ifindex)));
-        let wanted: Vec<_> = wanted
-            .collect::<Result<_, _>>()
-            .map_err(failed("read", map::WANTED4))?;
-        for (address, _) in &wanted {
-            remove_any(&mut self.wanted, Plain::wrap_ref(address), map::WANTED4)?;
-        }
-        Ok(wanted)
+    pub fn take_wanted(&mut self) -> Result<Vec<(IpAddr, u32)>, MapsError> {
+        let ipv4 = self.ipv4.take_wanted()?.into_iter();
+        let ipv6 = self.ipv6.take_wanted()?.into_iter();
+        let ipv4 = ipv4.map(|(address, ifindex)| (address.into(), ifindex));
+        Ok(ipv4
+            .chain(ipv6.map(|(address, ifindex)| (address.into(), ifindex)))
+            .collect())
     }
 
     /// Lets the program send by this interface.

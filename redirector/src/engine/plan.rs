@@ -7,13 +7,19 @@
 use std::collections::BTreeMap;
 
 use bytemuck::Zeroable as _;
-use redirector_common::abi::{Backend, ENDPOINT_LISTENER, Endpoint, EndpointKey4, PortFilter};
+use redirector_common::abi::{
+    Backend, ENDPOINT_LISTENER, ENDPOINT_VIP, Endpoint, Listener, PortFilter,
+};
+
+use crate::names::Place;
 
 /// What the maps should hold, or what they do hold. Slot tables are stood for by their generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// Listeners and nodes' sockets.
-    pub endpoints: BTreeMap<EndpointKey4, Endpoint>,
+    /// Listeners, nodes' sockets, and their addresses.
+    pub endpoints: BTreeMap<Place, Endpoint>,
+    /// Listeners by number.
+    pub listeners: BTreeMap<u16, Listener>,
     /// Backends by id.
     pub backends: BTreeMap<u16, Backend>,
     /// Generation of each redirect's slot table.
@@ -27,12 +33,16 @@ pub enum Write {
     Backend(u16, Backend),
     /// Put the slot table of a redirect in place; its generation.
     Table(u16, u32),
+    /// Write a listener.
+    Listener(u16, Listener),
     /// Replace the set of ports.
     Ports(Box<PortFilter>),
     /// Write an endpoint.
-    Endpoint(EndpointKey4, Endpoint),
+    Endpoint(Place, Endpoint),
     /// Remove an endpoint.
-    RemoveEndpoint(EndpointKey4),
+    RemoveEndpoint(Place),
+    /// Clear a listener.
+    ClearListener(u16),
     /// Clear a backend.
     ClearBackend(u16),
 }
@@ -50,39 +60,47 @@ pub fn plan(held: &State, desired: &State) -> Vec<Write> {
             writes.push(Write::Table(*redirect, *generation));
         }
     }
+    for (id, listener) in &desired.listeners {
+        if held.listeners.get(id) != Some(listener) {
+            writes.push(Write::Listener(*id, *listener));
+        }
+    }
     let before = ports(held.endpoints.keys());
     let after = ports(desired.endpoints.keys());
     let both = ports(held.endpoints.keys().chain(desired.endpoints.keys()));
     if both != before {
         writes.push(Write::Ports(both.clone()));
     }
-    // Nodes before listeners: the first client's answer must find its way back.
-    let (listeners, nodes): (Vec<_>, Vec<_>) = desired
+    let mut changed: Vec<_> = desired
         .endpoints
         .iter()
-        .filter(|(key, endpoint)| held.endpoints.get(key) != Some(endpoint))
-        .partition(|(_, endpoint)| endpoint.kind == ENDPOINT_LISTENER);
+        .filter(|(place, endpoint)| held.endpoints.get(place) != Some(endpoint))
+        .collect();
+    changed.sort_by_key(|(_, endpoint)| rank(endpoint));
     writes.extend(
-        nodes
+        changed
             .into_iter()
-            .chain(listeners)
-            .map(|(key, endpoint)| Write::Endpoint(*key, *endpoint)),
+            .map(|(place, endpoint)| Write::Endpoint(*place, *endpoint)),
     );
 
-    let (listeners, nodes): (Vec<_>, Vec<_>) = held
+    let mut gone: Vec<_> = held
         .endpoints
         .iter()
-        .filter(|(key, _)| !desired.endpoints.contains_key(key))
-        .partition(|(_, endpoint)| endpoint.kind == ENDPOINT_LISTENER);
+        .filter(|(place, _)| !desired.endpoints.contains_key(place))
+        .collect();
+    gone.sort_by_key(|(_, endpoint)| std::cmp::Reverse(rank(endpoint)));
     writes.extend(
-        listeners
-            .into_iter()
-            .chain(nodes)
-            .map(|(key, _)| Write::RemoveEndpoint(*key)),
+        gone.into_iter()
+            .map(|(place, _)| Write::RemoveEndpoint(*place)),
     );
     if both != after {
         writes.push(Write::Ports(after));
     }
+    let gone = held
+        .listeners
+        .keys()
+        .filter(|id| !desired.listeners.contains_key(id));
+    writes.extend(gone.map(|id| Write::ClearListener(*id)));
     let gone = held
         .backends
         .keys()
@@ -91,12 +109,24 @@ pub fn plan(held: &State, desired: &State) -> Vec<Write> {
     writes
 }
 
-/// The set of the endpoints' ports.
-fn ports<'a>(keys: impl Iterator<Item = &'a EndpointKey4>) -> Box<PortFilter> {
+/// Nodes come before listeners: the first client's answer must find its way back.
+const fn rank(endpoint: &Endpoint) -> u8 {
+    match endpoint.kind {
+        ENDPOINT_LISTENER => 2,
+        ENDPOINT_VIP => 1,
+        _ => 0,
+    }
+}
+
+/// The set of the endpoints' ports: all of them where one stands for every port.
+fn ports<'a>(places: impl Iterator<Item = &'a Place>) -> Box<PortFilter> {
     let mut filter: Box<PortFilter> = Box::new(PortFilter::zeroed());
-    for key in keys {
-        let port = u16::from_be_bytes(key.port);
-        filter.words[usize::from(port >> 6)] |= 1 << (port & 63);
+    for place in places.filter(|place| place.protocol != 0) {
+        if place.port == 0 {
+            filter.words.fill(u64::MAX);
+            break;
+        }
+        filter.words[usize::from(place.port >> 6)] |= 1 << (place.port & 63);
     }
     filter
 }
@@ -118,12 +148,18 @@ impl State {
             Write::Table(redirect, generation) => {
                 self.tables.insert(*redirect, *generation);
             }
-            Write::Ports(_) => {}
-            Write::Endpoint(key, endpoint) => {
-                self.endpoints.insert(*key, *endpoint);
+            Write::Listener(id, listener) => {
+                self.listeners.insert(*id, *listener);
             }
-            Write::RemoveEndpoint(key) => {
-                self.endpoints.remove(key);
+            Write::Ports(_) => {}
+            Write::Endpoint(place, endpoint) => {
+                self.endpoints.insert(*place, *endpoint);
+            }
+            Write::RemoveEndpoint(place) => {
+                self.endpoints.remove(place);
+            }
+            Write::ClearListener(id) => {
+                self.listeners.remove(id);
             }
             Write::ClearBackend(id) => {
                 self.backends.remove(id);
@@ -134,30 +170,37 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use redirector_common::wire::protocol;
 
     use super::*;
 
-    fn key(last: u8, port: u16) -> EndpointKey4 {
-        EndpointKey4 {
-            address: [10, 0, 0, last],
-            port: port.to_be_bytes(),
+    fn key(last: u8, port: u16) -> Place {
+        Place {
+            address: [10, 0, 0, last].into(),
+            port,
             protocol: protocol::TCP,
-            reserved: 0,
         }
     }
 
     fn state(nodes: &[u8]) -> State {
         let mut state = State::default();
         state.tables.insert(0, u32::try_from(nodes.len()).unwrap());
+        let vip = IpAddr::from([10, 0, 0, 1]);
+        let listener = Listener::new(vip, 1080, protocol::TCP, 0, 0);
+        state.listeners.insert(1, listener);
         state
             .endpoints
-            .insert(key(1, 1080), Endpoint::listener([10, 0, 0, 1], 1080, 0, 1));
+            .insert(key(1, 1080), Endpoint::listener(vip, 1080, 0, 1, 0));
+        state
+            .endpoints
+            .insert(Place::address(vip), Endpoint::vip(0, 1, 0));
         for node in nodes {
-            let backend = Backend::new([10, 0, 0, *node], 1081);
+            let backend = Backend::new([10, 0, 0, *node].into(), 1081);
             let id = u16::from(*node);
             state.backends.insert(id, backend);
-            let endpoint = Endpoint::node(&backend, id, [10, 0, 0, 1], 1080, 0, 1);
+            let endpoint = Endpoint::node(&backend, id, vip, 1080, 0, 1, 0);
             state.endpoints.insert(key(*node, 1081), endpoint);
         }
         state
@@ -186,8 +229,14 @@ mod tests {
             &writes,
             |w| matches!(w, Write::Endpoint(k, _) if *k == key(1, 1080)),
         );
-        assert!(backend < table && table < node && ports < node && node < listener);
-        assert_eq!(writes.len(), 5);
+        let number = position(&writes, |w| matches!(w, Write::Listener(1, _)));
+        let vip = position(
+            &writes,
+            |w| matches!(w, Write::Endpoint(k, _) if k.protocol == 0),
+        );
+        assert!(backend < table && table < node && ports < node && node < vip && vip < listener);
+        assert!(number < node);
+        assert_eq!(writes.len(), 7);
     }
 
     #[test]
@@ -221,6 +270,27 @@ mod tests {
             })
             .collect();
         assert_eq!(filters, [[1, 1, 1], [0, 1, 1]]);
+    }
+
+    #[test]
+    fn an_endpoint_for_every_port_sets_every_port_and_an_address_sets_none() {
+        let filter = ports([key(1, 0)].iter());
+        assert!(filter.words.iter().all(|word| *word == u64::MAX));
+        let filter = ports([Place::address(key(1, 0).address)].iter());
+        assert!(filter.words.iter().all(|word| *word == 0));
+    }
+
+    #[test]
+    fn a_listener_is_cleared_after_the_endpoints_that_name_it() {
+        let writes = plan(&state(&[2]), &State::default());
+        let clear = position(&writes, |w| matches!(w, Write::ClearListener(1)));
+        let last = writes
+            .iter()
+            .rposition(|w| matches!(w, Write::RemoveEndpoint(_)))
+            .unwrap();
+        assert!(last < clear);
+        let first = position(&writes, |w| matches!(w, Write::RemoveEndpoint(_)));
+        assert!(matches!(&writes[first], Write::RemoveEndpoint(k) if *k == key(1, 1080)));
     }
 
     #[test]

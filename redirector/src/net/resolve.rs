@@ -169,6 +169,7 @@ pub fn resolve(
         destination: mac,
         source,
         ifindex,
+        ..NextHop::default()
     })
 }
 
@@ -292,6 +293,8 @@ mod tests {
             destination: THEIRS,
             source: OURS,
             ifindex: 2,
+            mtu: 0,
+            reserved: 0,
         };
         assert_eq!(resolve(&view(), NODE, &both()), Ok(hop));
     }
@@ -307,6 +310,8 @@ mod tests {
             destination: THEIRS,
             source: OURS,
             ifindex: 2,
+            mtu: 0,
+            reserved: 0,
         };
         assert_eq!(resolve(&view, Ipv4Addr::new(10, 9, 1, 1), &both()), Ok(hop));
     }

@@ -173,6 +173,7 @@ impl Hops<'_> {
             destination,
             source,
             ifindex,
+            ..NextHop::default()
         };
         if let Some(code) = self.index.get(&hop) {
             return Some(*code);

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use bytemuck::bytes_of;
 use redirector::engine::{Candidate, Census, SlotBook, Timeouts, is_over, winners};
 use redirector_common::{
-    abi::{
-        BACKEND_DEAD, Backend, Endpoint, EndpointKey4, Flow, FlowKey4, NextHop, Slot, SlotTable,
-    },
+    abi::{BACKEND_DEAD, Backend, Endpoint, Flow, FlowKey4, NextHop, Slot, SlotTable},
     host::{HostTables, SliceFrame},
     process,
     verdict::Verdict,
@@ -22,6 +20,7 @@ pub(crate) const NODES: u16 = 5;
 const KEY: [u64; 2] = [3, 5];
 const TIMEOUTS: Timeouts = Timeouts {
     session: 600,
+    udp: 60,
     handshake: 60,
     closing: 90,
 };
@@ -85,18 +84,17 @@ impl World {
             ..NextHop::default()
         };
         tables.route_all_via(hop);
-        let key = |address, port: u16| EndpointKey4 {
-            address,
-            port: port.to_be_bytes(),
-            protocol: protocol::TCP,
-            reserved: 0,
-        };
-        tables.add_endpoint(key(VIP.0, VIP.1), Endpoint::listener(VIP.0, VIP.1, 0, 1));
+        tables.add_endpoint(
+            VIP.0,
+            VIP.1,
+            protocol::TCP,
+            Endpoint::listener(VIP.0.into(), VIP.1, 0, 1, 0),
+        );
         for id in 1..=NODES {
-            let backend = Backend::new(address_of(id), NODE_PORT).via(hop);
+            let backend = Backend::new(address_of(id).into(), NODE_PORT).via(hop);
             tables.backends.insert(id, backend);
-            let node = Endpoint::node(&backend, id, VIP.0, VIP.1, 0, 1);
-            tables.add_endpoint(key(address_of(id), NODE_PORT), node);
+            let node = Endpoint::node(&backend, id, VIP.0.into(), VIP.1, 0, 1, 0);
+            tables.add_endpoint(address_of(id), NODE_PORT, protocol::TCP, node);
         }
         let mut world = Self {
             agent,
@@ -124,11 +122,12 @@ impl World {
             .filter(|id| self.up[id] && self.alive[id] && self.weight[id] > 0)
             .map(|id| Candidate {
                 backend: id,
-                address: address_of(id),
+                address: address_of(id).into(),
                 weight: self.weight[&id],
             })
             .collect();
-        self.book.retarget(&winners(KEY, &candidates), self.epoch());
+        self.book
+            .retarget(&winners(KEY, &candidates), TIMEOUTS.udp, self.epoch());
         self.put_in_place();
     }
 
@@ -148,17 +147,19 @@ impl World {
     fn round(&mut self) {
         let epoch = self.epoch();
         self.tables
+            .ipv4
             .flows
             .borrow_mut()
             .retain(|_, flow| !is_over(flow, &TIMEOUTS, epoch));
         let flows: Vec<(FlowKey4, Flow)> = self
             .tables
+            .ipv4
             .flows
             .borrow()
             .iter()
             .map(|(key, flow)| (*key, *flow))
             .collect();
-        let recorded = flows.iter().map(|(key, flow)| (key, flow));
+        let recorded = flows.iter().map(|(key, flow)| (key.client.into(), flow));
         let (census, timeouts) = match self.agent {
             Agent::Real | Agent::AlwaysNow => (Census::take(&self.book, recorded), TIMEOUTS),
             Agent::SettlesAtOnce => {
@@ -175,6 +176,7 @@ impl World {
         self.put_in_place();
         let book = &self.book;
         self.tables
+            .ipv4
             .flows
             .borrow_mut()
             .retain(|key, _| book[redirector_common::hash::slot_of(KEY, key.client)].is_split());

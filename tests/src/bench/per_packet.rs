@@ -255,7 +255,7 @@ fn tables(world: World, node_ifindex: u32, client_ifindex: u32) -> HostTables {
             flags: FLOW_FIN_NODE,
             seen: tables.epoch,
         };
-        tables.flows.borrow_mut().insert(key, flow);
+        tables.ipv4.flows.borrow_mut().insert(key, flow);
     }
     tables
 }

@@ -3,7 +3,7 @@
 use redirector_common::{
     abi::{FlowKey4, SLOT_SPLIT},
     host::HostTables,
-    verdict::Verdict,
+    verdict::{Action, Verdict},
 };
 
 use super::{Claim, SlotNodes};
@@ -16,21 +16,16 @@ pub fn claim(verdict: Verdict, input: &[u8], tables: &HostTables) -> Option<Clai
         Verdict::ForwardWas => Some(Claim::Unrecorded),
         Verdict::ForwardFlow => Some(Claim::Recorded(recorded_node(input, tables))),
         Verdict::Reply => Some(Claim::Client),
-        Verdict::PassTruncated
-        | Verdict::PassNotIpv4
-        | Verdict::PassVlan
-        | Verdict::PassMalformed
-        | Verdict::PassIpOptions
-        | Verdict::PassFragment
-        | Verdict::PassProtocol
-        | Verdict::PassNotOurs
-        | Verdict::PassToRelay
-        | Verdict::PassTtl
-        | Verdict::DropNoBackend
-        | Verdict::DropNoNextHop
-        | Verdict::DropNoReturnHop
-        | Verdict::DropDirectTcp
-        | Verdict::DropNoTable => None,
+        // A later fragment has no ports to judge it by; it has tests of its own.
+        Verdict::ForwardFragment | Verdict::ReplyFragment => None,
+        _ => {
+            assert_ne!(
+                verdict.action(),
+                Action::Transmit,
+                "{verdict:?} has no claim"
+            );
+            None
+        }
     }
 }
 
@@ -38,12 +33,17 @@ pub fn claim(verdict: Verdict, input: &[u8], tables: &HostTables) -> Option<Clai
 fn recorded_node(input: &[u8], tables: &HostTables) -> u16 {
     let key = FlowKey4 {
         client: super::frame::source(input),
-        port: [input[34], input[35]],
+        port: super::frame::source_port(input).to_be_bytes(),
         listener: 1_u16.to_ne_bytes(),
     };
-    let flow = tables.flows.borrow().get(&key).map(|flow| flow.backend);
+    let flow = tables
+        .ipv4
+        .flows
+        .borrow()
+        .get(&key)
+        .map(|flow| flow.backend);
     flow.or_else(|| {
-        let embryos = tables.embryos.borrow();
+        let embryos = tables.ipv4.embryos.borrow();
         embryos
             .iter()
             .find(|(other, _)| **other == key)

@@ -22,8 +22,17 @@ pub(super) enum Side {
     Destination,
 }
 
-const IP: usize = 14;
-const TCP: usize = IP + 20;
+/// Where the IP header begins: after the Ethernet header and up to two VLAN tags (IEEE 802.1Q).
+fn ip_at(frame: &[u8]) -> usize {
+    let is_tag = |at: usize| frame.len() >= at + 2 && matches!(word(frame, at), 0x8100 | 0x88a8);
+    12 + 2 + (0..2).take_while(|tag| is_tag(12 + tag * 4)).count() * 4
+}
+
+/// Where the TCP header begins: after the IPv4 header and its options.
+fn tcp_at(frame: &[u8]) -> usize {
+    let ip = ip_at(frame);
+    ip + usize::from(frame[ip] % 16) * 4
+}
 
 fn word(frame: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([frame[at], frame[at + 1]])
@@ -35,44 +44,70 @@ fn address(frame: &[u8], at: usize) -> [u8; 4] {
 
 /// The source address of an IPv4 frame.
 pub(super) fn source(frame: &[u8]) -> [u8; 4] {
-    address(frame, IP + 12)
+    address(frame, ip_at(frame) + 12)
 }
 
 /// The destination address of an IPv4 frame.
 pub(super) fn destination(frame: &[u8]) -> [u8; 4] {
-    address(frame, IP + 16)
+    address(frame, ip_at(frame) + 16)
+}
+
+/// The source port of a TCP segment.
+pub(super) fn source_port(frame: &[u8]) -> u16 {
+    word(frame, tcp_at(frame))
 }
 
 /// Where the packet ends and the frame's padding begins.
 fn end(frame: &[u8]) -> usize {
-    IP + usize::from(word(frame, IP + 2))
+    let ip = ip_at(frame);
+    ip + usize::from(word(frame, ip + 2))
 }
 
-/// Whether the frame carries a whole TCP segment in an unfragmented IPv4 packet without options.
-fn is_plain_tcp(frame: &[u8]) -> bool {
-    if frame.len() < TCP + 20 || word(frame, 12) != 0x0800 || frame[IP] != 0x45 {
+/// Whether the frame carries the beginning of a TCP segment in an IPv4 packet that names no way.
+fn is_tcp(frame: &[u8]) -> bool {
+    let ip = ip_at(frame);
+    if frame.len() < ip + 20 || word(frame, ip - 2) != 0x0800 || !(0x45..0x50).contains(&frame[ip])
+    {
         return false;
     }
-    let more_fragments = frame[IP + 6] & 0x20 != 0;
-    let offset = word(frame, IP + 6) % 0x2000;
-    let header = usize::from(frame[TCP + 12] / 16) * 4;
-    !more_fragments
-        && offset == 0
-        && frame[IP + 9] == 6
+    let tcp = tcp_at(frame);
+    if frame.len() < tcp + 20 {
+        return false;
+    }
+    let header = usize::from(frame[tcp + 12] / 16) * 4;
+    word(frame, ip + 6) % 0x2000 == 0
+        && frame[ip + 9] == 6
         && end(frame) <= frame.len()
         && header >= 20
-        && TCP + header <= end(frame)
+        && tcp + header <= end(frame)
+        && options_name_no_way(&frame[ip + 20..tcp])
+}
+
+/// Whether IPv4 options are well-formed, and none is a loose (131) or strict (137) source route.
+fn options_name_no_way(mut options: &[u8]) -> bool {
+    loop {
+        match options {
+            [] | [0, ..] => return true,
+            [1, rest @ ..] => options = rest,
+            [131 | 137, ..] => return false,
+            [_, length, ..] if *length >= 2 && usize::from(*length) <= options.len() => {
+                options = &options[usize::from(*length)..];
+            }
+            _ => return false,
+        }
+    }
 }
 
 impl World {
     /// What a frame is. Its TTL must allow for one hop more to make it fit to be sent on.
     pub fn kind(&self, frame: &[u8]) -> Kind {
-        if !is_plain_tcp(frame) {
+        if !is_tcp(frame) {
             return Kind::Foreign;
         }
-        let from = (source(frame), word(frame, TCP));
-        let to = (destination(frame), word(frame, TCP + 2));
-        let sends_on = frame[IP + 8] >= 2;
+        let (ip, tcp) = (ip_at(frame), tcp_at(frame));
+        let from = (source(frame), word(frame, tcp));
+        let to = (destination(frame), word(frame, tcp + 2));
+        let sends_on = frame[ip + 8] >= 2;
         let node = |end| {
             self.nodes
                 .iter()
@@ -99,25 +134,26 @@ pub(super) fn readdressed(
     new_port: u16,
     way: &Neighbour,
 ) -> Vec<u8> {
+    let (ip, tcp) = (ip_at(input), tcp_at(input));
     let mut output = input.to_vec();
     output[0..6].copy_from_slice(&way.to);
     output[6..12].copy_from_slice(&way.from);
-    output[IP + 8] = input[IP + 8] - 1;
+    output[ip + 8] = input[ip + 8] - 1;
     let (address_at, port_at) = match side {
-        Side::Source => (IP + 12, TCP),
-        Side::Destination => (IP + 16, TCP + 2),
+        Side::Source => (ip + 12, tcp),
+        Side::Destination => (ip + 16, tcp + 2),
     };
     output[address_at..address_at + 4].copy_from_slice(&new_address);
     output[port_at..port_at + 2].copy_from_slice(&new_port.to_be_bytes());
 
     let (ip_defect, tcp_defect) = defect(input);
-    output[IP + 10..IP + 12].copy_from_slice(&[0, 0]);
-    output[TCP + 16..TCP + 18].copy_from_slice(&[0, 0]);
+    output[ip + 10..ip + 12].copy_from_slice(&[0, 0]);
+    output[tcp + 16..tcp + 18].copy_from_slice(&[0, 0]);
     let (ip_sum, tcp_sum) = defect(&output);
     let ip_checksum = minus(ip_defect, ip_sum).to_be_bytes();
     let tcp_checksum = minus(tcp_defect, tcp_sum).to_be_bytes();
-    output[IP + 10..IP + 12].copy_from_slice(&ip_checksum);
-    output[TCP + 16..TCP + 18].copy_from_slice(&tcp_checksum);
+    output[ip + 10..ip + 12].copy_from_slice(&ip_checksum);
+    output[tcp + 16..tcp + 18].copy_from_slice(&tcp_checksum);
     output
 }
 
@@ -128,10 +164,11 @@ pub(super) fn readdressed(
 ///
 /// The frame does not hold the whole packet that it announces.
 pub fn defect(frame: &[u8]) -> (u16, u16) {
-    let header = &frame[IP..TCP];
-    let segment = &frame[TCP..end(frame)];
+    let (ip, tcp) = (ip_at(frame), tcp_at(frame));
+    let header = &frame[ip..tcp];
+    let segment = &frame[tcp..end(frame)];
     let length = u16::try_from(segment.len()).expect("an IPv4 packet is at most 65,535 bytes");
-    let pseudo_header = [&frame[IP + 12..IP + 20], &[0, 6], &length.to_be_bytes()].concat();
+    let pseudo_header = [&frame[ip + 12..ip + 20], &[0, 6], &length.to_be_bytes()].concat();
     (remainder(&[header]), remainder(&[&pseudo_header, segment]))
 }
 
@@ -184,8 +221,8 @@ mod tests {
     #[test]
     fn a_damaged_packet_has_one() {
         let mut frame = TcpPacket::default().build();
-        frame[IP + 1] ^= 4;
-        frame[TCP + 4] ^= 1;
+        frame[15] ^= 4;
+        frame[38] ^= 1;
         let (ip, tcp) = defect(&frame);
         assert!(ip != 0 && tcp != 0, "{ip} {tcp}");
     }

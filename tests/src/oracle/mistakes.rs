@@ -7,7 +7,7 @@ use crate::fixture::{NODE_PORT, VIP};
 /// Takes the ports out of every transport checksum's change, as if they were not translated.
 pub fn forget_ports(tables: &mut HostTables) {
     let (vip, node) = (VIP.1.to_be_bytes(), NODE_PORT.to_be_bytes());
-    for endpoint in tables.endpoints.values_mut() {
+    for endpoint in tables.ipv4.endpoints.values_mut() {
         endpoint.l4_delta -= if endpoint.kind == ENDPOINT_LISTENER {
             checksum::removed(&vip)
         } else {

@@ -1,7 +1,7 @@
 //! A row of the table, and the packets that rows are made of.
 
 use redirector_common::{
-    Tables as _,
+    FamilyTables,
     abi::{Embryo, Flow, FlowKey4, Slot},
     host::HostTables,
     verdict::{Event, Verdict},
@@ -118,7 +118,11 @@ impl Case {
                 flags,
                 seen: 3,
             };
-            assert!(tables.record_flow(&key(kind), flow));
+            assert!(FamilyTables::<[u8; 4]>::record_flow(
+                tables,
+                &key(kind),
+                flow
+            ));
         })
     }
 
@@ -129,7 +133,7 @@ impl Case {
                 flags,
                 acknowledges,
             };
-            tables.note_embryo(&key(kind), embryo);
+            FamilyTables::<[u8; 4]>::note_embryo(tables, &key(kind), embryo);
         })
     }
 
@@ -141,7 +145,7 @@ impl Case {
                     port: port.to_be_bytes(),
                     ..key(ON_1)
                 };
-                tables.record_flow(&other, Flow::default());
+                FamilyTables::<[u8; 4]>::record_flow(tables, &other, Flow::default());
             }
         })
     }

@@ -7,8 +7,8 @@ use crate::case::{ACK, Case, ON_1, answer, case, edited, tagged, to_vip};
 
 pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
     use Verdict::{
-        ForwardSettled, PassFragment, PassIpOptions, PassMalformed, PassNotIpv4, PassProtocol,
-        PassTruncated, PassVlan,
+        DropFragment, ForwardSettled, PassIpv6, PassMalformed, PassNotIp, PassProtocol,
+        PassSourceRoute, PassTruncated, PassVlan, Reply,
     };
     let ack = TcpPacket {
         payload: vec![5; 24],
@@ -26,53 +26,53 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
     };
     let mut cases = vec![
         bytes(
-            "a VLAN tag is left alone",
-            "the IP header is elsewhere",
+            "a VLAN tag before no IP is left alone",
+            "what follows the tag is not IP",
             12,
             &[0x81, 0],
-            PassVlan,
+            PassNotIp,
         ),
         bytes(
-            "a service VLAN tag is left alone",
-            "the IP header is elsewhere",
+            "a service VLAN tag before no IP is left alone",
+            "what follows the tag is not IP",
             12,
             &[0x88, 0xa8],
-            PassVlan,
+            PassNotIp,
         ),
         bytes(
             "IPv6 is left alone",
             "neighbour discovery",
             12,
             &[0x86, 0xdd],
-            PassNotIpv4,
+            PassIpv6,
         ),
         bytes(
             "ARP is left alone",
             "or nobody finds the VIP",
             12,
             &[0x08, 0x06],
-            PassNotIpv4,
+            PassNotIp,
         ),
         bytes(
             "IPv4's type with swapped bytes is not IPv4",
             "network order",
             12,
             &[0x00, 0x08],
-            PassNotIpv4,
+            PassNotIp,
         ),
         bytes(
-            "IP options are left alone",
-            "ports are elsewhere",
+            "an option longer than the header is malformed",
+            "RFC 791, section 3.1",
             14,
             &[0x46],
-            PassIpOptions,
+            PassMalformed,
         ),
         bytes(
-            "the most IP options are left alone",
-            "ports are elsewhere",
+            "an option longer than the longest header is malformed",
+            "RFC 791, section 3.1",
             14,
             &[0x4f],
-            PassIpOptions,
+            PassMalformed,
         ),
         bytes(
             "a header length of 4 words is malformed",
@@ -103,32 +103,32 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
             PassMalformed,
         ),
         bytes(
-            "the first fragment is left alone",
-            "the kernel reassembles",
+            "a first fragment is sent",
+            "it has the ports",
             20,
             &[0x20, 0],
-            PassFragment,
+            ForwardSettled,
         ),
         bytes(
-            "a middle fragment is left alone",
-            "it has no ports",
+            "a middle fragment without its first is dropped",
+            "half of a datagram is of no use",
             20,
             &[0x20, 0xb9],
-            PassFragment,
+            DropFragment,
         ),
         bytes(
-            "the last fragment is left alone",
-            "it has no ports",
+            "the last fragment without its first is dropped",
+            "half of a datagram is of no use",
             20,
             &[0x01, 0x72],
-            PassFragment,
+            DropFragment,
         ),
         bytes(
-            "a fragment at the highest offset is left alone",
-            "it has no ports",
+            "a fragment at the highest offset without its first is dropped",
+            "half of a datagram is of no use",
             20,
             &[0x1f, 0xff],
-            PassFragment,
+            DropFragment,
         ),
         bytes(
             "UDP is left alone",
@@ -249,16 +249,40 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
     ];
     cases.extend([
         case(
-            "a real VLAN frame is left alone",
-            "4 bytes more",
+            "a VLAN frame is sent",
+            "the tag is kept",
             tagged(&ack, &[0x81, 0, 0, 7]),
+            ForwardSettled,
+        ),
+        case(
+            "a QinQ frame is sent",
+            "both tags are kept",
+            tagged(&ack, &[0x88, 0xa8, 0, 7, 0x81, 0, 0, 8]),
+            ForwardSettled,
+        ),
+        case(
+            "a third VLAN tag is left alone",
+            "no network has three",
+            tagged(&ack, &[0x88, 0xa8, 0, 7, 0x81, 0, 0, 8, 0x81, 0, 0, 9]),
             PassVlan,
         ),
         case(
-            "a real QinQ frame is left alone",
-            "8 bytes more",
-            tagged(&ack, &[0x88, 0xa8, 0, 7, 0x81, 0, 0, 8]),
-            PassVlan,
+            "IPv4 options are kept",
+            "no operation, then the end",
+            with_options(&ack.build(), &[1, 1, 1, 0]),
+            ForwardSettled,
+        ),
+        case(
+            "a loose source route is left alone",
+            "the VIP is only the next stop",
+            with_options(&ack.build(), &[131, 3, 4, 0]),
+            PassSourceRoute,
+        ),
+        case(
+            "a strict source route is left alone",
+            "the VIP is only the next stop",
+            with_options(&ack.build(), &[1, 137, 3, 4]),
+            PassSourceRoute,
         ),
         case(
             "a short ARP frame is left alone",
@@ -267,7 +291,7 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
                 frame.truncate(42);
                 frame[12..14].copy_from_slice(&[8, 6]);
             }),
-            PassNotIpv4,
+            PassNotIp,
         ),
         case(
             "a short VLAN frame is left alone",
@@ -276,7 +300,7 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
                 frame.truncate(18);
                 frame[12..14].copy_from_slice(&[0x81, 0]);
             }),
-            PassVlan,
+            PassNotIp,
         ),
         case(
             "a short UDP packet is left alone",
@@ -289,32 +313,56 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
             PassProtocol,
         ),
         case(
-            "a short ICMP fragment is left alone as a fragment",
-            "fragments come first",
+            "a first fragment of an ICMP message is left alone",
+            "not TCP",
             edited(&ack, |frame| {
                 frame.truncate(42);
                 frame[17] = 28;
                 frame[20] = 0x20;
                 frame[23] = 1;
             }),
-            PassFragment,
+            PassProtocol,
         ),
         case(
-            "a short TCP packet is truncated",
+            "a segment shorter than its header is malformed",
             "no room for its header",
             edited(&ack, |frame| {
                 frame.truncate(42);
                 frame[17] = 28;
             }),
-            PassTruncated,
+            PassMalformed,
         ),
         case(
-            "an answer in a fragment is left alone",
-            "the kernel reassembles",
+            "an answer in a first fragment is sent",
+            "it has the ports",
             edited(&answer(1, ON_1, ACK), |frame| frame[20] = 0x20),
-            PassFragment,
+            Reply,
         )
         .by(NODE_IFINDEX),
     ]);
     cases
+}
+
+/// The frame with IPv4 options, which have a multiple of four bytes.
+fn with_options(frame: &[u8], options: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame.splice(34..34, options.iter().copied());
+    let words = u8::try_from(options.len() / 4).expect("at most 40 bytes");
+    frame[14] += words;
+    frame[17] += words * 4;
+    let sum = !sum_of(&[&frame[14..24], &frame[26..34], options]);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+/// The sum of 16-bit words, carries added in (RFC 1071).
+fn sum_of(parts: &[&[u8]]) -> u16 {
+    let words = parts.iter().flat_map(|part| part.chunks(2));
+    let mut sum: u32 = words
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u16::try_from(sum).expect("folded")
 }

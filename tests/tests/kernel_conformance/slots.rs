@@ -449,7 +449,7 @@ pub(crate) fn split_slots_towards_clients() -> Vec<Case> {
             Verdict::PassToRelay,
         )
         .by(NODE_IFINDEX)
-        .given(|tables| tables.return_root.entries.fill(TRIE_ASK_KERNEL))
+        .given(|tables| tables.ipv4.return_root.entries.fill(TRIE_ASK_KERNEL))
         .events(&[Event::ReturnHopAsked]),
     ]
 }

@@ -64,6 +64,8 @@ fn hop(view: &NetView) -> NextHop {
         destination: [2, 0, 0, 0, 0, 2],
         source: [2, 0, 0, 0, 0, 1],
         ifindex: index(view, "eth0"),
+        mtu: 0,
+        reserved: 0,
     }
 }
 

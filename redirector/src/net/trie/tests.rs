@@ -86,6 +86,8 @@ fn known(view: &mut NetView, ifindex: u32, address: &str) -> NextHop {
         destination,
         source: mac(ifindex, 0),
         ifindex,
+        mtu: 0,
+        reserved: 0,
     }
 }
 

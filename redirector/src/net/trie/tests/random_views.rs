@@ -69,6 +69,8 @@ fn oracle(view: &NetView, allowed: &BTreeSet<u32>, address: Ipv4Addr) -> Answer 
                 destination,
                 source: link.mac.unwrap(),
                 ifindex,
+                mtu: 0,
+                reserved: 0,
             })
         }),
         _ => Answer::AskKernel,

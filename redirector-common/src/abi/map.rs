@@ -1,0 +1,56 @@
+//! Names of the maps, as the object file and `bpftool map` show them. A name that ends in `4` or `6` belongs to
+//! one family; its twin has the same shape with keys of the other width.
+
+/// `Array<Globals, 1>`.
+pub const GLOBALS: &str = "GLOBALS";
+/// `Array<PortFilter, 1>`.
+pub const PORT_FILTER: &str = "PORT_FILTER";
+/// `HashMap<EndpointKey4, Endpoint>`.
+pub const ENDPOINTS4: &str = "ENDPOINTS4";
+/// `HashMap<EndpointKey6, Endpoint>`.
+pub const ENDPOINTS6: &str = "ENDPOINTS6";
+/// `Array<Listener>`; index 0 is never used.
+pub const LISTENERS: &str = "LISTENERS";
+/// `ArrayOfMaps<Array<SlotTable, 1>>`, indexed by [`super::Endpoint::redirect`].
+pub const SLOT_TABLES: &str = "SLOT_TABLES";
+/// `Array<Backend>`; index 0 is never used.
+pub const BACKENDS: &str = "BACKENDS";
+/// `HashMap<FlowKey4, Flow>`.
+pub const FLOWS4: &str = "FLOWS4";
+/// `HashMap<FlowKey6, Flow>`.
+pub const FLOWS6: &str = "FLOWS6";
+/// `LruHashMap<FlowKey4, Embryo>`.
+pub const EMBRYOS4: &str = "EMBRYOS4";
+/// `LruHashMap<FlowKey6, Embryo>`.
+pub const EMBRYOS6: &str = "EMBRYOS6";
+/// `LruHashMap<FragmentKey4, FragmentOwner>`.
+pub const FRAGMENTED4: &str = "FRAGMENTED4";
+/// `LruHashMap<FragmentKey6, FragmentOwner>`.
+pub const FRAGMENTED6: &str = "FRAGMENTED6";
+/// `ArrayOfMaps<Array<TrieRoot, 1>, 1>`.
+pub const RETURN_ROOT: &str = "RETURN_ROOT";
+/// `Array<TrieNode>`; index 0 is never used.
+pub const RETURN_NODES: &str = "RETURN_NODES";
+/// `ArrayOfMaps<Array<TrieRoot, 1>, 1>`.
+pub const RETURN_ROOT6: &str = "RETURN_ROOT6";
+/// `Array<TrieNode>`; index 0 is never used.
+pub const RETURN_NODES6: &str = "RETURN_NODES6";
+/// `HashMap<[u8; 16], NextHop>`: on-link neighbours.
+pub const NEIGHBOURS6: &str = "NEIGHBOURS6";
+/// `Array<NextHop>`, of both families.
+pub const RETURN_HOPS: &str = "RETURN_HOPS";
+/// `LruHashMap<[u8; 4], u32>`: addresses whose link-layer address the data path missed, and the
+/// interface to ask at.
+pub const WANTED4: &str = "WANTED4";
+/// `LruHashMap<[u8; 16], u32>`.
+pub const WANTED6: &str = "WANTED6";
+/// `LruHashMap<[u8; 4], NextHop>`: ways back to on-link clients, from their SYNs.
+pub const WAYS_BACK4: &str = "WAYS_BACK4";
+/// `LruHashMap<[u8; 16], NextHop>`.
+pub const WAYS_BACK6: &str = "WAYS_BACK6";
+/// `DevMapHash`, keyed by interface index.
+pub const TX_PORTS: &str = "TX_PORTS";
+/// `PerCpuArray<Counters, 1>`.
+pub const COUNTERS: &str = "COUNTERS";
+/// `PerCpuArray<BackendStats>`, indexed like `BACKENDS`.
+pub const BACKEND_STATS: &str = "BACKEND_STATS";
