@@ -243,7 +243,7 @@ impl Agent {
         self.relay
             .backends()
             .iter()
-            .filter_map(|(_, entry)| way_to(&view, (*entry.address.ip()).into(), &allowed).ok())
+            .filter_map(|(_, entry)| way_to(&view, entry.address.ip(), &allowed).ok())
             .map(|way| (way.ifindex, way.neighbour))
             .collect()
     }
@@ -252,7 +252,7 @@ impl Agent {
         let view = Arc::clone(&self.views.borrow_and_update());
         let allowed = self.allowed();
         self.relay.reach(
-            |address| resolve(&view, address.into(), &allowed).ok(),
+            |address| resolve(&view, address, &allowed).ok(),
             self.epoch(),
         );
         if let Err(error) = self.applied.route(&view, &allowed) {
@@ -299,7 +299,8 @@ impl Agent {
             }
             Err(error) => log::error!("{error}"),
         }
-        let session = self.relay.config().flows.session_timeout;
+        let flows = &self.relay.config().flows;
+        let session = flows.session_timeout.min(flows.udp_timeout);
         if now.duration_since(self.last_round) >= ROUND.min(session / 4).max(TICK) {
             self.last_round = now;
             self.round();
@@ -366,7 +367,7 @@ impl Agent {
             return log::error!("{error:#}; trying again");
         }
         for (key, flow) in forgotten {
-            let removed = self.applied.maps.remove_flow_if(&key, &flow);
+            let removed = self.applied.maps.remove_flow_if(key, &flow);
             if let Err(error) = removed {
                 return log::error!("{error}");
             }

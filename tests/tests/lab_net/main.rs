@@ -13,13 +13,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redirector::net::{
+use redirector::{
     family::Family,
-    monitor::Monitor,
-    resolve::{Unresolved, resolve, source_for, way_to},
-    solicit::Solicitor,
-    trie::{Answer, ReturnTrie},
-    view::{NeighbourState, NetView},
+    net::{
+        monitor::Monitor,
+        resolve::{Unresolved, resolve, source_for, way_to},
+        solicit::Solicitor,
+        trie::{Answer, ReturnTrie},
+        view::{NeighbourState, NetView},
+    },
 };
 use redirector_common::abi::NextHop;
 use tokio::sync::watch;
