@@ -134,7 +134,7 @@ impl Agent {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(observation) = self.observations.recv() => self.observe(observation),
+                Some(observation) = self.observations.recv() => self.observe(&observation),
                 Ok(()) = self.views.changed() => self.follow_network().await,
                 _ = ticks.tick() => self.tick().await,
                 Some(call) = self.calls.recv() => {
@@ -205,23 +205,18 @@ impl Agent {
         }
     }
 
-    fn observe(&mut self, observation: Observation) {
-        let epoch = self.epoch();
-        let (target, outcome, took) = (
-            observation.target.clone(),
-            observation.outcome,
-            observation.took,
-        );
-        let change = self.relay.observe(observation, epoch);
+    fn observe(&mut self, observation: &Observation) {
+        let change = self.relay.observe(observation, self.epoch());
         if let Some(change) = change {
-            let checked = self.relay.checked(&target);
+            let target = &observation.target;
+            let checked = self.relay.checked(target);
             let line = ChangeLine {
                 node: &target.node,
                 address: target.address,
                 pool: &target.pool,
                 check: target.check,
-                outcome,
-                took,
+                outcome: observation.outcome,
+                took: observation.took,
                 change,
                 availability: checked
                     .and_then(|checked| checked.tracker.availability())

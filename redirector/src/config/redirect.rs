@@ -70,22 +70,7 @@ pub(super) fn redirect(
             "leave `port` out, which keeps each client's port, or listen on a range of ports";
         findings.add(at, complaint.help(help));
     }
-    let associate_at = written.udp_associate.as_ref().map(Spanned::span);
-    let udp_associate = choice(
-        "udp-associate",
-        written.udp_associate,
-        &words::UDP_ASSOCIATE,
-        findings,
-    )
-    .unwrap_or_default();
-    if udp_associate == UdpAssociate::Shared
-        && protocol == Some(Protocol::Udp)
-        && let Some(at) = associate_at.clone()
-    {
-        let complaint =
-            Complaint::new("shared associations begin with TCP, which is not redirected");
-        findings.add(at, complaint.help("use protocol = \"tcp\" or \"both\""));
-    }
+    let (udp_associate, associate_at) = udp_associate(written.udp_associate, protocol, findings);
     let ports = Ports::new(delivery, port, &listen);
     let checked_by_pools = [main, backup]
         .into_iter()
@@ -127,6 +112,26 @@ pub(super) fn redirect(
         )
         .unwrap_or_default(),
     }
+}
+
+/// Where associations are, and where the text says so.
+fn udp_associate(
+    written: Option<Spanned<String>>,
+    protocol: Option<Protocol>,
+    findings: &mut Findings,
+) -> (UdpAssociate, Option<Range<usize>>) {
+    let at = written.as_ref().map(Spanned::span);
+    let associate =
+        choice("udp-associate", written, &words::UDP_ASSOCIATE, findings).unwrap_or_default();
+    if associate == UdpAssociate::Shared
+        && protocol == Some(Protocol::Udp)
+        && let Some(at) = at.clone()
+    {
+        let complaint =
+            Complaint::new("shared associations begin with TCP, which is not redirected");
+        findings.add(at, complaint.help("use protocol = \"tcp\" or \"both\""));
+    }
+    (associate, at)
 }
 
 /// What becomes of ports.

@@ -216,7 +216,7 @@ impl Relay {
     }
 
     /// Takes the result of a check; gives the change of health, if it is one.
-    pub fn observe(&mut self, observation: Observation, epoch: u32) -> Option<Change> {
+    pub fn observe(&mut self, observation: &Observation, epoch: u32) -> Option<Change> {
         let success = observation.outcome.success()?;
         let checked = self.checked.get_mut(&observation.target)?;
         let change = checked.tracker.observe(success, observation.at);

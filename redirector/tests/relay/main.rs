@@ -67,7 +67,7 @@ fn check(relay: &mut Relay, address: &str, up: bool) {
                     took: Duration::ZERO,
                     at: Instant::now(),
                 };
-                relay.observe(observation, 0);
+                relay.observe(&observation, 0);
             }
         }
     }

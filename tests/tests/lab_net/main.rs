@@ -155,47 +155,7 @@ fn follow_changes(net: &Net) {
         );
         assert_eq!(resolve(&view, net.node, &allowed(&view)), Ok(hop(&view)));
 
-        let (prefix, far) = (net.far.0, ip(net.far.1));
-        lab.ip(&format!("route add {prefix} via {} dev eth0", net.gateway));
-        let view = until(&mut views, "there is a route", |view| {
-            resolve(view, far, &allowed(view)).is_ok()
-        })
-        .await;
-        let trie = ReturnTrie::build(&view, &allowed(&view), net.family);
-        assert_eq!(trie.lookup(far), Answer::Hop(hop(&view)));
-        lab.ip(&format!(
-            "route replace {prefix} via {} dev eth0 mtu 1300",
-            net.gateway
-        ));
-        let view = until(&mut views, "the route has an MTU", |view| {
-            resolve(view, far, &allowed(view)).is_ok_and(|hop| hop.mtu == 1300)
-        })
-        .await;
-        let trie = ReturnTrie::build(&view, &allowed(&view), net.family);
-        let limited = NextHop {
-            mtu: 1300,
-            ..hop(&view)
-        };
-        assert_eq!(trie.lookup(far), Answer::Hop(limited));
-        lab.ip("link set eth0 mtu 1290");
-        until(&mut views, "the interface has a smaller one", |view| {
-            resolve(view, far, &allowed(view)).is_ok_and(|hop| hop.mtu == 1290)
-        })
-        .await;
-        lab.ip("link set eth0 mtu 1500");
-        lab.ip(&format!("route replace blackhole {prefix}"));
-        until(&mut views, "the route is a blackhole", |view| {
-            matches!(
-                resolve(view, far, &allowed(view)),
-                Err(Unresolved::NotUnicast { .. })
-            )
-        })
-        .await;
-        lab.ip(&format!("route del blackhole {prefix}"));
-        until(&mut views, "the route is gone", |view| {
-            resolve(view, far, &allowed(view)) == Err(Unresolved::NoRoute(far))
-        })
-        .await;
+        follow_a_route(net, &lab, &mut views).await;
 
         let family = match net.family {
             Family::V4 => "-4",
@@ -226,6 +186,51 @@ fn follow_changes(net: &Net) {
         })
         .await;
     });
+}
+
+/// A route that comes, gets an MTU of its own, leads nowhere, and goes.
+async fn follow_a_route(net: &Net, lab: &Lab, views: &mut Views) {
+    let (prefix, far) = (net.far.0, ip(net.far.1));
+    lab.ip(&format!("route add {prefix} via {} dev eth0", net.gateway));
+    let view = until(views, "there is a route", |view| {
+        resolve(view, far, &allowed(view)).is_ok()
+    })
+    .await;
+    let trie = ReturnTrie::build(&view, &allowed(&view), net.family);
+    assert_eq!(trie.lookup(far), Answer::Hop(hop(&view)));
+    lab.ip(&format!(
+        "route replace {prefix} via {} dev eth0 mtu 1300",
+        net.gateway
+    ));
+    let view = until(views, "the route has an MTU", |view| {
+        resolve(view, far, &allowed(view)).is_ok_and(|hop| hop.mtu == 1300)
+    })
+    .await;
+    let trie = ReturnTrie::build(&view, &allowed(&view), net.family);
+    let limited = NextHop {
+        mtu: 1300,
+        ..hop(&view)
+    };
+    assert_eq!(trie.lookup(far), Answer::Hop(limited));
+    lab.ip("link set eth0 mtu 1290");
+    until(views, "the interface has a smaller one", |view| {
+        resolve(view, far, &allowed(view)).is_ok_and(|hop| hop.mtu == 1290)
+    })
+    .await;
+    lab.ip("link set eth0 mtu 1500");
+    lab.ip(&format!("route replace blackhole {prefix}"));
+    until(views, "the route is a blackhole", |view| {
+        matches!(
+            resolve(view, far, &allowed(view)),
+            Err(Unresolved::NotUnicast { .. })
+        )
+    })
+    .await;
+    lab.ip(&format!("route del blackhole {prefix}"));
+    until(views, "the route is gone", |view| {
+        resolve(view, far, &allowed(view)) == Err(Unresolved::NoRoute(far))
+    })
+    .await;
 }
 
 #[test]

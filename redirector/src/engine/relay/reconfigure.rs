@@ -38,6 +38,17 @@ struct Part<'a> {
     places: Vec<Place>,
 }
 
+impl Part<'_> {
+    fn has_listener_of(&self, state: &RedirectState) -> bool {
+        let mut listeners = state.listeners.iter();
+        listeners.any(|listener| self.places.contains(&listener.place))
+    }
+
+    fn has_name_of(&self, state: &RedirectState) -> bool {
+        state.name == self.redirect.name
+    }
+}
+
 fn parts(config: &Config) -> Vec<Part<'_>> {
     let redirects = config.redirects.iter();
     redirects
@@ -206,13 +217,7 @@ impl Relay {
     fn known(&self, parts: &[Part<'_>]) -> Vec<Option<u16>> {
         let mut claimed = BTreeSet::new();
         let mut known = vec![None; parts.len()];
-        let by_listener = |part: &Part<'_>, state: &RedirectState| {
-            let mut listeners = state.listeners.iter();
-            listeners.any(|listener| part.places.contains(&listener.place))
-        };
-        let by_name = |part: &Part<'_>, state: &RedirectState| state.name == part.redirect.name;
-        let ways: [&dyn Fn(&Part<'_>, &RedirectState) -> bool; 2] = [&by_listener, &by_name];
-        for same in ways {
+        for same in [Part::has_listener_of, Part::has_name_of] {
             for (part, known) in parts.iter().zip(&mut known) {
                 if known.is_some() {
                     continue;

@@ -19,13 +19,16 @@ use crate::{
 /// A connection by its two ends and the listener: what a forward record and its reverse one have in common.
 type Connection = (SocketAddr, u16, u16);
 
+/// A recorded flow.
+type Recorded = (FlowName, Flow);
+
 /// The recorded flows of a round.
 #[derive(Default)]
 struct Sorted<'a> {
     /// Live ones by redirect, with whether their listener is tracked.
-    live: BTreeMap<u16, Vec<(&'a (FlowName, Flow), bool)>>,
+    live: BTreeMap<u16, Vec<(&'a Recorded, bool)>>,
     /// Those to be forgotten.
-    forgotten: Vec<(FlowName, Flow)>,
+    forgotten: Vec<Recorded>,
     /// Listener and backend of the live ones.
     named: BTreeSet<(u16, u16)>,
 }
@@ -78,7 +81,7 @@ impl Relay {
         forgotten
     }
 
-    fn sort<'a>(&self, flows: &'a [(FlowName, Flow)], epoch: u32) -> Sorted<'a> {
+    fn sort<'a>(&self, flows: &'a [Recorded], epoch: u32) -> Sorted<'a> {
         let listeners = self.desired().listeners;
         let mut sorted = Sorted::default();
         let (mut alive, mut over) = (HashSet::<Connection>::new(), HashSet::<Connection>::new());
