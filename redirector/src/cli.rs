@@ -1,6 +1,6 @@
 //! The words of the command line.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Explain {
         /// The client's IPv4 address
         #[arg(long)]
-        client: Ipv4Addr,
+        client: IpAddr,
         /// Print JSON
         #[arg(long)]
         json: bool,

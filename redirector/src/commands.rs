@@ -1,7 +1,7 @@
 //! What each command does.
 
 use std::io::{self, Write as _};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ pub(crate) fn show(options: &Show) -> anyhow::Result<()> {
     })
 }
 
-pub(crate) fn explain(client: Ipv4Addr, json: bool, socket: &Path) -> anyhow::Result<()> {
+pub(crate) fn explain(client: IpAddr, json: bool, socket: &Path) -> anyhow::Result<()> {
     let response = call(socket, &Request::Explain { client })?;
     let Response::Explanation(explanation) = response else {
         return unexpected(&response);

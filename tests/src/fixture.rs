@@ -2,12 +2,14 @@
 //! settled and split, clients on-link, behind a gateway, unknown, and the relay itself.
 
 use bytemuck::Zeroable as _;
-use redirector::datapath::{Maps, MapsError};
+use redirector::{
+    datapath::{Maps, MapsError, Returns},
+    family::Family,
+};
 use redirector_common::{
     abi::{
-        BACKEND_DEAD, Backend, Endpoint, EndpointKey4, Flow, FlowKey4, Globals, Listener, NextHop,
-        SLOT_SPLIT, SLOTS, Slot, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP,
-        TRIE_LOCAL, TrieNode,
+        BACKEND_DEAD, Backend, Endpoint, EndpointKey4, Globals, Listener, NextHop, SLOT_SPLIT,
+        SLOTS, Slot, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL, TrieNode,
     },
     host::HostTables,
     tables::ReturnHop,
@@ -207,7 +209,10 @@ pub fn fill(maps: &mut Maps, tables: &HostTables) -> Result<(), MapsError> {
     })?;
     maps.set_port_filter(&tables.port_filter)?;
     for (key, endpoint) in &tables.ipv4.endpoints {
-        maps.set_endpoint(key, endpoint)?;
+        maps.set_endpoint((*key).into(), endpoint)?;
+    }
+    for (key, endpoint) in &tables.ipv6.endpoints {
+        maps.set_endpoint((*key).into(), endpoint)?;
     }
     for (id, backend) in &tables.backends {
         maps.set_backend(*id, backend)?;
@@ -218,22 +223,32 @@ pub fn fill(maps: &mut Maps, tables: &HostTables) -> Result<(), MapsError> {
     for (redirect, table) in &tables.slot_tables {
         maps.set_slot_table(*redirect, table)?;
     }
-    for (index, node) in (0..).zip(&tables.ipv4.return_nodes) {
-        maps.set_return_node(index, node)?;
+    fill_returns(&mut maps.returns, tables)?;
+    for (key, flow) in tables.ipv4.flows.borrow().iter() {
+        maps.set_flow((*key).into(), flow)?;
     }
+    for (key, flow) in tables.ipv6.flows.borrow().iter() {
+        maps.set_flow((*key).into(), flow)?;
+    }
+    Ok(())
+}
+
+fn fill_returns(returns: &mut Returns, tables: &HostTables) -> Result<(), MapsError> {
+    let HostTables { ipv4, ipv6, .. } = tables;
     for (index, hop) in (0..).zip(&tables.return_hops) {
-        maps.set_return_hop(index, hop)?;
+        returns.set_hop(index, hop)?;
     }
-    maps.set_return_root(&tables.ipv4.return_root)?;
-    let flows: Vec<(FlowKey4, Flow)> = tables
-        .ipv4
-        .flows
-        .borrow()
-        .iter()
-        .map(|(key, flow)| (*key, *flow))
-        .collect();
-    for (key, flow) in flows {
-        maps.set_flow(&key, &flow)?;
+    for (address, hop) in &ipv6.neighbours {
+        returns.set_neighbour((*address).into(), hop)?;
+    }
+    for (family, nodes, root) in [
+        (Family::V4, &ipv4.return_nodes, &ipv4.return_root),
+        (Family::V6, &ipv6.return_nodes, &ipv6.return_root),
+    ] {
+        for (index, node) in (0..).zip(nodes) {
+            returns.set_node(family, index, node)?;
+        }
+        returns.set_root(family, root)?;
     }
     Ok(())
 }

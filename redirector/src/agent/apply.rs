@@ -6,13 +6,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use redirector_common::abi::{ENDPOINT_LISTENER, ENDPOINT_NODE, NextHop};
+use redirector_common::abi::{Backend, ENDPOINT_LISTENER, Listener, NextHop};
 
 use crate::{
     datapath::{Maps, MapsError, Returns},
     engine::{Found, Relay, State, Write, plan},
+    family::Family,
+    names::With,
     net::{
-        family::Family,
         trie::{ReturnTrie, empty_root},
         trie_store::TrieStore,
         view::NetView,
@@ -32,21 +33,34 @@ pub(super) struct Applied {
 impl Applied {
     /// Reads what an earlier agent has left.
     pub(super) fn find(maps: &mut Maps) -> anyhow::Result<Found> {
-        let endpoints = maps.endpoints()?;
         let mut found = Found {
-            endpoints,
+            endpoints: maps.endpoints()?,
             ..Found::default()
         };
-        let sockets = found.endpoints.values();
-        for endpoint in sockets.filter(|e| matches!(e.kind, ENDPOINT_LISTENER | ENDPOINT_NODE)) {
-            if endpoint.backend != 0 {
-                found
-                    .backends
-                    .insert(endpoint.backend, maps.backend(endpoint.backend)?);
+        for (name, flow) in maps.flows()? {
+            found.flows.insert(match name.with {
+                With::Listener(listener) => (listener, flow.backend),
+                With::Backend(backend) => (flow.backend, backend),
+            });
+        }
+        let mut named: BTreeSet<u16> = found.flows.iter().map(|(_, backend)| *backend).collect();
+        for endpoint in found.endpoints.values() {
+            named.insert(endpoint.backend);
+            if endpoint.listener != 0 && !found.listeners.contains_key(&endpoint.listener) {
+                let listener = maps.listener(endpoint.listener)?;
+                found.listeners.insert(endpoint.listener, listener);
+            }
+            if endpoint.kind != ENDPOINT_LISTENER || found.tables.contains_key(&endpoint.redirect) {
+                continue;
             }
             if let Some(table) = maps.slot_table(endpoint.redirect)? {
+                let slots = table.slots.iter();
+                named.extend(slots.flat_map(|slot| [slot.now, slot.unrecorded()]));
                 found.tables.insert(endpoint.redirect, table);
             }
+        }
+        for id in named.into_iter().filter(|id| *id != 0) {
+            found.backends.insert(id, maps.backend(id)?);
         }
         Ok(found)
     }
@@ -54,7 +68,7 @@ impl Applied {
     /// Starts writing to `maps`, which hold what was `found`.
     pub(super) fn new(mut maps: Maps, found: &Found) -> anyhow::Result<Self> {
         // An earlier agent's trie may be half written. Until ours is in place the kernel is asked.
-        for family in Family::ALL {
+        for family in Family::BOTH {
             maps.returns.set_root(family, &empty_root())?;
         }
         let neighbours = maps.returns.neighbours()?;
@@ -64,15 +78,14 @@ impl Applied {
             .map(|(index, table)| (*index, table.generation));
         let held = State {
             endpoints: found.endpoints.clone(),
-            // Not read back: an agent writes them all once.
-            listeners: BTreeMap::new(),
+            listeners: found.listeners.clone(),
             backends: found.backends.clone(),
             tables: tables.collect::<BTreeMap<_, _>>(),
         };
         Ok(Self {
             maps,
             held,
-            tries: Family::ALL.map(TrieStore::new),
+            tries: Family::BOTH.map(TrieStore::new),
             neighbours,
             tx_ports: BTreeSet::new(),
         })
@@ -83,18 +96,18 @@ impl Applied {
         let desired = relay.desired();
         for write in plan(&self.held, &desired) {
             match &write {
-                Write::Listener(number, listener) => self.maps.set_listener(*number, listener)?,
                 Write::Backend(id, backend) => self.maps.set_backend(*id, backend)?,
                 Write::Table(index, _) => {
                     let table = relay.table(*index).context("a redirect without a table")?;
                     self.maps.set_slot_table(*index, table)?;
                 }
+                Write::Listener(id, listener) => self.maps.set_listener(*id, listener)?,
+                Write::ClearListener(id) => self.maps.set_listener(*id, &Listener::default())?,
                 Write::Ports(filter) => self.maps.set_port_filter(filter)?,
-                Write::Endpoint(key, endpoint) => self.maps.set_endpoint(key, endpoint)?,
-                Write::RemoveEndpoint(key) => self.maps.remove_endpoint(key)?,
+                Write::Endpoint(place, endpoint) => self.maps.set_endpoint(*place, endpoint)?,
+                Write::RemoveEndpoint(place) => self.maps.remove_endpoint(*place)?,
                 Write::ClearBackend(id) => {
-                    self.maps
-                        .set_backend(*id, &redirector_common::abi::Backend::default())?;
+                    self.maps.set_backend(*id, &Backend::default())?;
                 }
             }
             self.held.note(&write);

@@ -134,7 +134,7 @@ impl Agent {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(observation) = self.observations.recv() => self.observe(observation),
+                Some(observation) = self.observations.recv() => self.observe(&observation),
                 Ok(()) = self.views.changed() => self.follow_network().await,
                 _ = ticks.tick() => self.tick().await,
                 Some(call) = self.calls.recv() => {
@@ -205,23 +205,18 @@ impl Agent {
         }
     }
 
-    fn observe(&mut self, observation: Observation) {
-        let epoch = self.epoch();
-        let (target, outcome, took) = (
-            observation.target.clone(),
-            observation.outcome,
-            observation.took,
-        );
-        let change = self.relay.observe(observation, epoch);
+    fn observe(&mut self, observation: &Observation) {
+        let change = self.relay.observe(observation, self.epoch());
         if let Some(change) = change {
-            let checked = self.relay.checked(&target);
+            let target = &observation.target;
+            let checked = self.relay.checked(target);
             let line = ChangeLine {
                 node: &target.node,
                 address: target.address,
                 pool: &target.pool,
                 check: target.check,
-                outcome,
-                took,
+                outcome: observation.outcome,
+                took: observation.took,
                 change,
                 availability: checked
                     .and_then(|checked| checked.tracker.availability())
@@ -243,7 +238,7 @@ impl Agent {
         self.relay
             .backends()
             .iter()
-            .filter_map(|(_, entry)| way_to(&view, (*entry.address.ip()).into(), &allowed).ok())
+            .filter_map(|(_, entry)| way_to(&view, entry.address.ip(), &allowed).ok())
             .map(|way| (way.ifindex, way.neighbour))
             .collect()
     }
@@ -252,7 +247,7 @@ impl Agent {
         let view = Arc::clone(&self.views.borrow_and_update());
         let allowed = self.allowed();
         self.relay.reach(
-            |address| resolve(&view, address.into(), &allowed).ok(),
+            |address| resolve(&view, address, &allowed).ok(),
             self.epoch(),
         );
         if let Err(error) = self.applied.route(&view, &allowed) {
@@ -299,7 +294,8 @@ impl Agent {
             }
             Err(error) => log::error!("{error}"),
         }
-        let session = self.relay.config().flows.session_timeout;
+        let flows = &self.relay.config().flows;
+        let session = flows.session_timeout.min(flows.udp_timeout);
         if now.duration_since(self.last_round) >= ROUND.min(session / 4).max(TICK) {
             self.last_round = now;
             self.round();
@@ -366,7 +362,7 @@ impl Agent {
             return log::error!("{error:#}; trying again");
         }
         for (key, flow) in forgotten {
-            let removed = self.applied.maps.remove_flow_if(&key, &flow);
+            let removed = self.applied.maps.remove_flow_if(key, &flow);
             if let Err(error) = removed {
                 return log::error!("{error}");
             }

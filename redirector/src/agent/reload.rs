@@ -7,7 +7,9 @@ use super::{
     attachment::{self, Attachment},
     start,
 };
-use crate::{config::Config, datapath::detach, net::view::NetView};
+use redirector_common::abi::{ENDPOINT_NODE, ENDPOINT_TRACKED, Endpoint};
+
+use crate::{config::Config, datapath::detach, engine::State, net::view::NetView};
 
 impl Agent {
     /// Reads the configuration file again. A wrong one changes nothing.
@@ -32,8 +34,10 @@ impl Agent {
         {
             self.reattach(&view, &config)?;
         }
+        let before = self.relay.desired();
         self.relay
             .reconfigure(config, self.epoch(), Instant::now())?;
+        warn_of_tracking(&before, &self.relay.desired());
         self.generation += 1;
         self.scheduler.set_targets(self.relay.targets());
         self.follow_network().await;
@@ -80,5 +84,23 @@ impl Agent {
             }
         }
         Ok(())
+    }
+}
+
+/// Says which nodes' connections a reload breaks: from now on answers are restored only for connections that
+/// were recorded from their beginning.
+fn warn_of_tracking(before: &State, after: &State) {
+    let tracked = |endpoint: &Endpoint| {
+        endpoint.kind == ENDPOINT_NODE && endpoint.flags & ENDPOINT_TRACKED != 0
+    };
+    for (place, endpoint) in &after.endpoints {
+        let was = before.endpoints.get(place);
+        if tracked(endpoint) && was.is_some_and(|was| !tracked(was)) {
+            log::warn!(
+                "{} port {} is now reached in more than one way: its connections from before are lost",
+                place.address,
+                place.port
+            );
+        }
     }
 }

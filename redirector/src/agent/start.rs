@@ -1,9 +1,10 @@
 //! Everything that must be right before something is attached.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::Read as _,
-    net::Ipv4Addr,
+    net::IpAddr,
     os::unix::fs::MetadataExt as _,
     path::Path,
     sync::Arc,
@@ -27,6 +28,7 @@ use crate::{
     control::Server,
     datapath::{Datapath, Maps, Object, detach, load, unpin},
     engine::Relay,
+    family::Family,
     health::Scheduler,
     net::{monitor::Monitor, resolve::resolve, solicit::Solicitor, view::NetView},
 };
@@ -151,10 +153,7 @@ impl Prepared {
         }
         let xdp_mode = config.xdp_mode;
         let mut relay = Relay::new(config, random_key()?, found, epoch, now)?;
-        relay.reach(
-            |address: Ipv4Addr| resolve(view, address.into(), &allowed).ok(),
-            epoch,
-        );
+        relay.reach(|address| resolve(view, address, &allowed).ok(), epoch);
         applied.apply(&relay)?;
 
         let mut attachments: Vec<Attachment> = Vec::new();
@@ -183,7 +182,7 @@ impl Prepared {
 pub(super) fn refuse_own_nodes(view: &NetView, config: &Config) -> anyhow::Result<()> {
     for pool in &config.pools {
         for node in &pool.nodes {
-            if view.is_own(node.address.into()) {
+            if view.is_own(node.address) {
                 bail!(
                     "node {} of pool {} has the address {}, which is this relay's own; a node is another \
                      host",
@@ -200,23 +199,37 @@ pub(super) fn refuse_own_nodes(view: &NetView, config: &Config) -> anyhow::Resul
 /// Says what on this host will keep clients from being served.
 fn warn_of_the_host(view: &NetView, config: &Config) {
     for redirect in &config.redirects {
-        for listen in &redirect.listen {
-            if !view.is_own((*listen.ip()).into()) {
+        let addresses: BTreeSet<IpAddr> = redirect.listen.iter().map(|l| l.address).collect();
+        for address in addresses {
+            if !view.is_own(address) {
+                let asked_by = match address {
+                    IpAddr::V4(_) => "ARP",
+                    IpAddr::V6(_) => "neighbour discovery",
+                };
                 log::warn!(
-                    "redirect {}: {} is not an address of this host; nobody answers ARP for it here, so \
-                     clients must be routed here",
+                    "redirect {}: {address} is not an address of this host; nobody answers {asked_by} for it \
+                     here, so clients must be routed here",
                     redirect.name,
-                    listen.ip()
                 );
             }
         }
     }
-    let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward");
-    if forwarding.is_ok_and(|value| value.trim() == "0") {
-        log::warn!(
-            "IPv4 forwarding is off; set it with `sysctl -w net.ipv4.ip_forward=1`, or the first answers to \
-             clients whose link-layer address the agent does not know yet are lost"
-        );
+    let listens_in = |family| {
+        let mut redirects = config.redirects.iter();
+        redirects.any(|redirect| redirect.families().any(|listened| listened == family))
+    };
+    for (family, key) in [
+        (Family::V4, "net.ipv4.ip_forward"),
+        (Family::V6, "net.ipv6.conf.all.forwarding"),
+    ] {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        let forwarding = std::fs::read_to_string(path);
+        if listens_in(family) && forwarding.is_ok_and(|value| value.trim() == "0") {
+            log::warn!(
+                "{family} forwarding is off; set it with `sysctl -w {key}=1`, or the first answers to \
+                 clients whose link-layer address the agent does not know yet are lost"
+            );
+        }
     }
 }
 

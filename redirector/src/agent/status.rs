@@ -1,26 +1,27 @@
 //! What `show` and `explain` are told.
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
+    net::IpAddr,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use redirector_common::{
     abi::{BACKEND_DEAD, BACKEND_NEXT_HOP, BackendStats, SLOTS},
-    hash,
     verdict::{Event, Verdict},
 };
 
 use super::Agent;
 use crate::{
-    config::Redirect,
+    config::{Node, Redirect},
     control::status::{
         CheckStatus, CounterStatus, Explanation, FlowsStatus, InterfaceStatus, NextHopStatus,
         NodeStatus, OperatorState, PoolStatus, RecordedFlow, RedirectExplanation,
         RedirectState as Shown, RedirectStatus, Status, Traffic,
     },
-    engine::RedirectState,
+    engine::{Member, RedirectState},
+    family::Family,
     health::{Health, Tracker},
+    names::{With, slot_of},
     net::resolve::way_to,
 };
 
@@ -29,12 +30,8 @@ impl Agent {
     pub(super) fn status(&self) -> anyhow::Result<Status> {
         let mut redirects = Vec::new();
         for redirect in &self.relay.config().redirects {
-            let state = self
-                .relay
-                .redirects()
-                .iter()
-                .find(|(_, state)| state.name == redirect.name);
-            if let Some((index, state)) = state {
+            let states = self.relay.redirects().iter();
+            for (index, state) in states.filter(|(_, state)| state.name == redirect.name) {
                 redirects.push(self.redirect_status(*index, redirect, state)?);
             }
         }
@@ -69,13 +66,18 @@ impl Agent {
         state: &RedirectState,
     ) -> anyhow::Result<RedirectStatus> {
         let owned = state.book.owned();
-        let pool = |pool| self.pool_status(pool, redirect, &owned);
+        let pool = |pool| self.pool_status(pool, redirect, state.family, &owned);
         let served = owned.keys().any(|backend| *backend != 0);
         let table = state.book.table();
         Ok(RedirectStatus {
             id: u32::from(index),
             name: redirect.name.clone(),
-            listen: redirect.listen.clone(),
+            listen: redirect
+                .listen
+                .iter()
+                .filter(|listen| Family::of(listen.address) == state.family)
+                .map(ToString::to_string)
+                .collect(),
             state: match (served, state.using_backup) {
                 (false, _) => Shown::Down,
                 (true, true) => Shown::ActiveBackup,
@@ -93,16 +95,21 @@ impl Agent {
         &self,
         index: usize,
         redirect: &Redirect,
+        family: Family,
         owned: &std::collections::BTreeMap<u16, u32>,
     ) -> anyhow::Result<PoolStatus> {
         let pool = &self.relay.config().pools[index];
         let mut nodes = Vec::new();
-        for node in &pool.nodes {
-            let address = SocketAddrV4::new(node.address, redirect.port);
+        let of_family = |node: &&Node| Family::of(node.address) == family;
+        for node in pool.nodes.iter().filter(of_family) {
+            let member = Member {
+                redirect,
+                pool: index,
+                node,
+            };
+            let address = member.socket();
             let id = self.relay.backends().id_of(address).unwrap_or(0);
-            let target = self
-                .relay
-                .target(index, &node.name, node.address, redirect.port);
+            let target = self.relay.target(&member);
             let checked = self.relay.checked(&target);
             let tracker = checked.map(|checked| &checked.tracker);
             let last = checked.and_then(|checked| checked.last.as_ref());
@@ -140,7 +147,8 @@ impl Agent {
             return None;
         }
         let view = self.views.borrow();
-        let neighbour = way_to(&view, (*entry.address.ip()).into(), &self.allowed());
+        let address = entry.address.ip();
+        let way = way_to(&view, address, &self.allowed());
         let mac = backend
             .hop
             .destination
@@ -148,7 +156,7 @@ impl Agent {
             .join(":");
         Some(NextHopStatus {
             interface: view.link_name(backend.hop.ifindex),
-            neighbour: neighbour.map_or((*entry.address.ip()).into(), |way| way.neighbour),
+            neighbour: way.map_or(address, |way| way.neighbour),
             mac,
         })
     }
@@ -172,28 +180,34 @@ impl Agent {
     }
 
     /// Where a client goes, and why.
-    pub(super) fn explain(&mut self, client: Ipv4Addr) -> anyhow::Result<Explanation> {
+    pub(super) fn explain(&mut self, client: IpAddr) -> anyhow::Result<Explanation> {
         let flows = self.applied.maps.flows()?;
         let epoch = self.epoch();
         let mut redirects = Vec::new();
-        let indices: Vec<u16> = self.relay.redirects().keys().copied().collect();
+        let indices: Vec<u16> = self
+            .relay
+            .redirects()
+            .iter()
+            .filter(|(_, state)| state.family == Family::of(client))
+            .map(|(index, _)| *index)
+            .collect();
         for index in indices {
             let live = self.applied.maps.slot_table(index)?;
             let Some(state) = self.relay.redirects().get(&index) else {
                 continue;
             };
-            let number = hash::slot_of(self.relay.key(), client.octets());
+            let number = slot_of(self.relay.key(), client);
             // The kernel's own table, not what ought to be in it.
             let slot = live.map_or_else(|| state.book[number], |t| t.slots[usize::from(number)]);
             let recorded = flows
                 .iter()
-                .filter(|(key, _)| {
-                    let listener = u16::from_ne_bytes(key.listener);
-                    key.client == client.octets()
-                        && state.listeners.iter().any(|known| known.id == listener)
+                .filter(|(name, _)| {
+                    let mut listeners = state.listeners.iter();
+                    name.client.ip() == client
+                        && listeners.any(|known| name.with == With::Listener(known.id))
                 })
-                .map(|(key, flow)| RecordedFlow {
-                    port: u16::from_be_bytes(key.port),
+                .map(|(name, flow)| RecordedFlow {
+                    port: name.client.port(),
                     node: self.name_of(flow.backend).unwrap_or_default(),
                     idle: epoch.saturating_sub(flow.seen),
                 })
@@ -242,15 +256,14 @@ impl Agent {
     /// A backend's node: its name in the configuration, or its address if it was taken out.
     fn name_of(&self, id: u16) -> Option<String> {
         let entry = self.relay.backends().get(id)?;
-        let config = self.relay.config();
-        let configured = config
-            .redirects
-            .iter()
-            .filter(|redirect| redirect.port == entry.address.port())
-            .flat_map(crate::engine::pools)
-            .flat_map(|pool| &config.pools[pool].nodes)
-            .find(|node| node.address == *entry.address.ip());
-        Some(configured.map_or_else(|| entry.address.to_string(), |node| node.name.clone()))
+        let configured = self
+            .relay
+            .members()
+            .find(|member| member.socket() == entry.address);
+        Some(configured.map_or_else(
+            || entry.address.to_string(),
+            |member| member.node.name.clone(),
+        ))
     }
 }
 

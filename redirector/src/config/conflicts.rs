@@ -1,12 +1,14 @@
 //! Values that are right alone and wrong together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::ops::Range;
 
-use redirector_common::abi::{MAX_BACKENDS, MAX_ENDPOINTS, MAX_REDIRECTS};
+use redirector_common::abi::{MAX_BACKENDS, MAX_ENDPOINTS, MAX_LISTENERS, MAX_REDIRECTS};
 
-use super::model::Config;
+use super::model::{Config, Delivery, Listen, Node, Pool, Redirect, UdpAssociate};
 use super::problem::{Complaint, Findings};
+use crate::family::Family;
 
 /// Where the values of a [`Config`] stand in the text, in the same order.
 #[derive(Default)]
@@ -22,19 +24,47 @@ pub(super) struct RedirectPlaces {
     pub(super) listen: Vec<Range<usize>>,
     pub(super) forward: Range<usize>,
     pub(super) backup: Option<Range<usize>>,
-    /// Its pools and port are known, so what it reaches can be compared.
+    pub(super) associate: Option<Range<usize>>,
+    /// Its pools are known, so what it reaches can be compared.
     pub(super) complete: bool,
 }
 
 /// Reports everything that cannot go together.
 pub(super) fn find(config: &Config, places: &Places, findings: &mut Findings) {
-    listeners(config, places, findings);
-    shared_nodes(config, places, findings);
-    limits(config, places, findings);
+    shared_addresses(config, places, findings);
+    families(config, places, findings);
+    let within_limits = limits(config, places, findings);
+    if within_limits {
+        taken_listeners(config, places, findings);
+        shared_nodes(config, places, findings);
+        associations(config, places, findings);
+    }
 }
 
-fn listeners(config: &Config, places: &Places, findings: &mut Findings) {
-    let nodes: HashMap<_, _> = config
+/// Each redirect with its places.
+fn redirects<'a>(
+    config: &'a Config,
+    places: &'a Places,
+) -> impl Iterator<Item = (&'a Redirect, &'a RedirectPlaces)> {
+    config.redirects.iter().zip(&places.redirects)
+}
+
+/// The main pool and the backup with their places.
+fn pools<'a>(
+    config: &'a Config,
+    redirect: &Redirect,
+    places: &RedirectPlaces,
+) -> impl Iterator<Item = (&'a Pool, Range<usize>)> {
+    let backup = redirect.backup.zip(places.backup.clone());
+    [(redirect.pool, places.forward.clone())]
+        .into_iter()
+        .chain(backup)
+        .filter_map(|(pool, at)| Some((config.pools.get(pool)?, at)))
+}
+
+/// Reports shared addresses that are a node's.
+fn shared_addresses(config: &Config, places: &Places, findings: &mut Findings) {
+    let nodes: HashMap<IpAddr, (&Node, &Pool)> = config
         .pools
         .iter()
         .flat_map(|pool| {
@@ -43,23 +73,62 @@ fn listeners(config: &Config, places: &Places, findings: &mut Findings) {
                 .map(move |node| (node.address, (node, pool)))
         })
         .collect();
-    let mut taken = HashMap::new();
-    for (redirect, places) in config.redirects.iter().zip(&places.redirects) {
+    for (redirect, places) in redirects(config, places) {
         for (listen, at) in redirect.listen.iter().zip(&places.listen) {
-            if let Some((node, pool)) = nodes.get(listen.ip()) {
+            if let Some((node, pool)) = nodes.get(&listen.address) {
                 let complaint = Complaint::new(format!(
                     "{} is shared by redirect `{}` and the address of node `{}` of pool `{}`",
-                    listen.ip(),
-                    redirect.name,
-                    node.name,
-                    pool.name
+                    listen.address, redirect.name, node.name, pool.name
                 ));
                 findings.add(
                     at.clone(),
                     complaint.help("the shared address must be the relay's own, not a node's"),
                 );
             }
-            if let Some(other) = taken.insert(*listen, &redirect.name) {
+        }
+    }
+}
+
+/// Reports families that a redirect listens in and has no node of: addresses are not translated from one family
+/// to the other.
+fn families(config: &Config, places: &Places, findings: &mut Findings) {
+    for (redirect, places) in redirects(config, places) {
+        if !places.complete {
+            continue;
+        }
+        for family in redirect.families() {
+            let of = |address: IpAddr| Family::of(address) == family;
+            for (pool, at) in pools(config, redirect, places) {
+                if pool.nodes.is_empty() || pool.nodes.iter().any(|node| of(node.address)) {
+                    continue;
+                }
+                let is_main = at == places.forward;
+                let mut listen = redirect.listen.iter().zip(&places.listen);
+                let listener = listen.find(|(listen, _)| of(listen.address));
+                let at = match listener {
+                    Some((_, listener)) if is_main => listener.clone(),
+                    Some(_) | None => at,
+                };
+                let complaint = Complaint::new(format!(
+                    "redirect `{}` listens in {family}, and pool `{}` has no {family} node",
+                    redirect.name, pool.name
+                ));
+                let help = "clients of each family go to nodes of the same: add one, or do not listen in it";
+                findings.add(at, complaint.help(help));
+            }
+        }
+    }
+}
+
+/// Reports sockets that two listeners want.
+fn taken_listeners(config: &Config, places: &Places, findings: &mut Findings) {
+    let mut taken: HashMap<(IpAddr, u16, u8), &str> = HashMap::new();
+    for (redirect, places) in redirects(config, places) {
+        for (listen, at) in redirect.listen.iter().zip(&places.listen) {
+            let clash = sockets(redirect, listen)
+                .filter_map(|socket| taken.insert(socket, &redirect.name))
+                .last();
+            if let Some(other) = clash {
                 let complaint = if *other == redirect.name {
                     Complaint::new(format!("redirect `{other}` listens on {listen} twice"))
                 } else {
@@ -68,77 +137,162 @@ fn listeners(config: &Config, places: &Places, findings: &mut Findings) {
                 findings.add(at.clone(), complaint.help("use another address or port"));
             }
         }
-        // A node's answer carries its own address and port only, which must lead to one listener.
-        if let Some(second) = places.listen.get(1) {
-            findings.add(
-                second.clone(),
-                Complaint::not_yet(
-                    "listening on several addresses with one redirect",
-                    "write a redirect for each address, each with its own port of the nodes",
-                ),
-            );
-        }
     }
 }
 
-/// Reports nodes' ports that two redirects, or the two pools of one, reach: an answer from there
-/// could belong to either.
+fn sockets(
+    redirect: &Redirect,
+    listen: &Listen,
+) -> impl Iterator<Item = (IpAddr, u16, u8)> + use<> {
+    let address = listen.address;
+    let protocols = redirect.protocol.numbers();
+    let ports = listen.ports();
+    ports.flat_map(move |port| protocols.iter().map(move |number| (address, port, *number)))
+}
+
+/// Reports nodes that two redirects, or the two pools of one, reach in ways that do not go together.
 fn shared_nodes(config: &Config, places: &Places, findings: &mut Findings) {
-    let mut reached = HashMap::new();
-    for (redirect, places) in config.redirects.iter().zip(&places.redirects) {
+    let mut reached: HashMap<IpAddr, Vec<(&Redirect, &Pool)>> = HashMap::new();
+    for (redirect, places) in redirects(config, places) {
         if !places.complete {
             continue;
         }
-        let backup = redirect.backup.zip(places.backup.clone());
-        for (pool, at) in [(redirect.pool, places.forward.clone())]
-            .into_iter()
-            .chain(backup)
-        {
-            let pool = &config.pools[pool];
+        for (pool, at) in pools(config, redirect, places) {
             let mut clash = None;
             for node in &pool.nodes {
-                let key = (node.address, redirect.port);
-                let other = *reached.entry(key).or_insert((&redirect.name, &pool.name));
-                if other != (&redirect.name, &pool.name) {
-                    clash.get_or_insert((node.address, other));
+                let others = reached.entry(node.address).or_default();
+                let found = others.iter().find_map(|(other, other_pool)| {
+                    if other.name != redirect.name {
+                        return differ(redirect, other, node);
+                    }
+                    (other_pool.name != pool.name).then(|| {
+                        let complaint = Complaint::new(format!(
+                            "backup pool `{}` and main pool `{}` share node {}",
+                            pool.name, other_pool.name, node.address
+                        ));
+                        complaint.help(
+                            "a backup must be other hosts: take the node out of one of the pools",
+                        )
+                    })
+                });
+                clash = clash.or(found);
+                if others
+                    .last()
+                    .is_none_or(|(last, _)| last.name != redirect.name)
+                {
+                    others.push((redirect, pool));
                 }
             }
-            let Some((address, (other, other_pool))) = clash else {
-                continue;
-            };
-            let port = redirect.port;
-            findings.add(
-                at,
-                if *other == redirect.name {
-                    Complaint::new(format!(
-                        "backup pool `{}` and main pool `{other_pool}` share node {address}",
-                        pool.name
-                    ))
-                    .help("a backup must be other hosts: take the node out of one of the pools")
-                } else {
-                    Complaint::not_yet(
-                        format!(
-                            "reaching {address}:{port} by two redirects (`{other}` and `{}`)",
-                            redirect.name
-                        ),
-                        "its answers could belong to either; let the nodes listen on another port too",
-                    )
-                },
-            );
+            if let Some(complaint) = clash {
+                findings.add(at, complaint);
+            }
         }
     }
 }
 
-fn limits(config: &Config, places: &Places, findings: &mut Findings) {
+/// Why two redirects cannot both reach a node. An answer of the node tells its socket only, so what is done with
+/// that socket must be the same for both.
+fn differ(one: &Redirect, other: &Redirect, node: &Node) -> Option<Complaint> {
+    if one.delivery == Delivery::Route || other.delivery == Delivery::Route {
+        return None;
+    }
+    let names = format!("redirects `{}` and `{}`", other.name, one.name);
+    if one.port != other.port {
+        let keeps = |redirect: &Redirect, port: u16| {
+            let mut listen = redirect.listen.iter();
+            redirect.port.is_none()
+                && listen.any(|l| l.is_every_port() || (l.first..=l.last).contains(&port))
+        };
+        let (from, to) = (one.protocol.numbers(), other.protocol.numbers());
+        let same_protocol = from.iter().any(|number| to.contains(number));
+        let port = one.port.filter(|port| keeps(other, *port));
+        let port = port.or(other.port.filter(|port| keeps(one, *port)))?;
+        return same_protocol.then(|| {
+            let complaint = Complaint::new(format!(
+                "{names} both reach {} at port {port}, and one of them keeps ports",
+                node.address
+            ));
+            complaint
+                .help("an answer could belong to either; let the node have another address too")
+        });
+    }
+    let what = if one.direct_tcp != other.direct_tcp {
+        "direct-tcp"
+    } else if one.on_down != other.on_down {
+        "on-down"
+    } else {
+        return None;
+    };
+    let complaint = Complaint::new(format!(
+        "{names} reach {} at the same port, with different `{what}`",
+        node.address
+    ));
+    Some(complaint.help("give both the same, or let the nodes listen on another port too"))
+}
+
+/// Reports shared addresses whose datagrams two redirects want: all of them follow the clients of a `route-to`
+/// with shared associations.
+fn associations(config: &Config, places: &Places, findings: &mut Findings) {
+    let mut shared: HashMap<IpAddr, &Redirect> = HashMap::new();
+    for (redirect, places) in redirects(config, places) {
+        let Some(at) = &places.associate else {
+            continue;
+        };
+        if redirect.udp_associate != UdpAssociate::Shared {
+            continue;
+        }
+        let addresses: HashSet<IpAddr> = redirect.listen.iter().map(|l| l.address).collect();
+        let clash = redirect.listen.iter().find_map(|listen| {
+            let other = shared.get(&listen.address)?;
+            let routes = [*other, redirect].map(|redirect| redirect.delivery);
+            routes
+                .contains(&Delivery::Route)
+                .then_some((listen.address, *other))
+        });
+        if let Some((address, other)) = clash {
+            let complaint = Complaint::new(format!(
+                "the associations of {address} are redirect `{}`'s already",
+                other.name
+            ));
+            findings.add(
+                at.clone(),
+                complaint.help("with route-to, use an address for each redirect"),
+            );
+        }
+        for address in addresses {
+            shared.entry(address).or_insert(redirect);
+        }
+    }
+}
+
+/// Reports what the data path has no room for; whether there was room for all.
+fn limits(config: &Config, places: &Places, findings: &mut Findings) -> bool {
     let nodes = |pool: usize| config.pools.get(pool).map_or(0, |pool| pool.nodes.len());
-    let mut backends = 0;
-    let mut endpoints = 0;
-    for (index, (redirect, places)) in config.redirects.iter().zip(&places.redirects).enumerate() {
-        let before = (backends, endpoints);
-        backends += nodes(redirect.pool) + redirect.backup.map_or(0, nodes);
-        endpoints = backends + index + 1;
+    let (mut tables, mut listeners, mut backends, mut endpoints) = (0, 0, 0, 0);
+    let mut room = true;
+    for (redirect, places) in redirects(config, places) {
+        let before = (tables, listeners, backends, endpoints);
+        let mine = nodes(redirect.pool) + redirect.backup.map_or(0, nodes);
+        let protocols = redirect.protocol.numbers().len();
+        let ports = redirect.listen.iter().map(|listen| listen.ports().len());
+        let new_listeners = ports.sum::<usize>() * protocols;
+        let ports = match redirect.port {
+            Some(_) => 1,
+            None => redirect
+                .listen
+                .iter()
+                .map(|l| l.ports().len())
+                .max()
+                .unwrap_or(0),
+        };
+        tables += redirect.families().count();
+        listeners += new_listeners;
+        backends += mine;
+        // Beside each socket there is an entry for its address.
+        endpoints += new_listeners + redirect.listen.len() + mine * (ports * protocols + 1);
         let mut limit = |before: usize, now: usize, most: u32, what: &str| {
             let most = most as usize;
+            room &= now <= most;
             if before <= most && now > most {
                 let complaint = Complaint::new(format!(
                     "with redirect `{}` the relay has more than {most} {what}",
@@ -146,12 +300,14 @@ fn limits(config: &Config, places: &Places, findings: &mut Findings) {
                 ));
                 findings.add(
                     places.forward.clone(),
-                    complaint.help("use another relay for it"),
+                    complaint.help("use another relay for it; many ports of an address are fewer as all of them"),
                 );
             }
         };
-        limit(index, index + 1, MAX_REDIRECTS, "redirects");
-        limit(before.0, backends, MAX_BACKENDS - 1, "nodes to reach");
-        limit(before.1, endpoints, MAX_ENDPOINTS, "addresses and ports");
+        limit(before.0, tables, MAX_REDIRECTS, "redirects");
+        limit(before.1, listeners, MAX_LISTENERS - 1, "listeners");
+        limit(before.2, backends, MAX_BACKENDS - 1, "nodes to reach");
+        limit(before.3, endpoints, MAX_ENDPOINTS, "addresses and ports");
     }
+    room
 }

@@ -10,12 +10,9 @@ use std::time::Duration;
 use serde_spanned::Spanned;
 
 use super::conflicts::Places;
-use super::model::{
-    Check, Config, DirectTcp, Flows, MAX_WEIGHT, Node, OnDown, Pool, Redirect, Timing, XdpMode,
-};
+use super::model::{Config, Flows, MAX_WEIGHT, Node, Pool, Timing};
 use super::problem::{Complaint, Findings};
-use super::suggest::nearest;
-use super::{conflicts, hash_key, values, written};
+use super::{conflicts, hash_key, redirect, values, words, written};
 use crate::units::exact;
 
 /// Bounds of `interval`: below, checks would be the load; above, they would say nothing.
@@ -27,50 +24,6 @@ const FLOW_TIMEOUT: RangeInclusive<Duration> =
 /// Bounds of `flows.max`: a flow takes about 100 bytes of kernel memory.
 const FLOWS: RangeInclusive<u32> = 1..=1 << 24;
 const STREAK: RangeInclusive<u32> = 1..=1000;
-
-/// Word lists of the keys that take one of several words.
-const XDP_MODES: [(&str, Result<XdpMode, &str>); 3] = [
-    ("auto", Ok(XdpMode::Auto)),
-    ("native", Ok(XdpMode::Native)),
-    ("generic", Ok(XdpMode::Generic)),
-];
-const USE_TCP_CHECK: &str = "use check = \"tcp\"";
-const CHECKS: [(&str, Result<Check, &str>); 8] = [
-    ("tcp", Ok(Check::Tcp)),
-    ("icmp", Err(USE_TCP_CHECK)),
-    ("tls", Err(USE_TCP_CHECK)),
-    ("http", Err(USE_TCP_CHECK)),
-    ("https", Err(USE_TCP_CHECK)),
-    ("send", Err(USE_TCP_CHECK)),
-    ("script", Err(USE_TCP_CHECK)),
-    ("socks5", Err(USE_TCP_CHECK)),
-];
-const USE_TCP: &str = "use protocol = \"tcp\"";
-const PROTOCOLS: [(&str, Result<(), &str>); 3] = [
-    ("tcp", Ok(())),
-    ("udp", Err(USE_TCP)),
-    ("both", Err(USE_TCP)),
-];
-const USE_SOURCE_HASH: &str = "use mode = \"source-hash\"";
-const MODES: [(&str, Result<(), &str>); 4] = [
-    ("source-hash", Ok(())),
-    ("round-robin", Err(USE_SOURCE_HASH)),
-    ("random", Err(USE_SOURCE_HASH)),
-    ("least-states", Err(USE_SOURCE_HASH)),
-];
-const UDP_ASSOCIATE: [(&str, Result<(), &str>); 2] = [
-    ("direct", Ok(())),
-    ("shared", Err("use udp-associate = \"direct\"")),
-];
-const DIRECT_TCP: [(&str, Result<DirectTcp, &str>); 2] = [
-    ("drop", Ok(DirectTcp::Drop)),
-    ("allow", Err("use direct-tcp = \"drop\"")),
-];
-const ON_DOWN: [(&str, Result<OnDown, &str>); 3] = [
-    ("auto", Ok(OnDown::Auto)),
-    ("keep", Ok(OnDown::Keep)),
-    ("reset", Ok(OnDown::Reset)),
-];
 
 /// Checks everything; the result means something only when `findings` stays empty.
 pub(super) fn mean(written: written::Written, findings: &mut Findings) -> Config {
@@ -93,11 +46,12 @@ pub(super) fn mean(written: written::Written, findings: &mut Findings) -> Config
     let redirects = written
         .redirects
         .into_iter()
-        .map(|redirect| self::redirect(redirect, &pools, &mut places, findings))
+        .map(|redirect| redirect::redirect(redirect, &pools, &mut places, findings))
         .collect();
     let config = Config {
         interfaces: interfaces(written.interfaces, findings),
-        xdp_mode: choice("xdp-mode", written.xdp_mode, &XDP_MODES, findings).unwrap_or_default(),
+        xdp_mode: choice("xdp-mode", written.xdp_mode, &words::XDP_MODES, findings)
+            .unwrap_or_default(),
         hash_key,
         flows: flows(&written.flows, findings),
         pools,
@@ -107,7 +61,7 @@ pub(super) fn mean(written: written::Written, findings: &mut Findings) -> Config
     config
 }
 
-fn choice<T: Copy>(
+pub(super) fn choice<T: Copy>(
     key: &str,
     word: Option<Spanned<String>>,
     known: &[(&str, Result<T, &str>)],
@@ -153,6 +107,7 @@ fn flows(written: &written::Flows, findings: &mut Findings) -> Flows {
     let Flows {
         max,
         session_timeout,
+        udp_timeout,
         handshake_timeout,
         closing_timeout,
     } = Flows::default();
@@ -161,6 +116,7 @@ fn flows(written: &written::Flows, findings: &mut Findings) -> Flows {
     };
     Flows {
         session_timeout: timeout("session-timeout", &written.session_timeout, session_timeout),
+        udp_timeout: timeout("udp-timeout", &written.udp_timeout, udp_timeout),
         handshake_timeout: timeout(
             "handshake-timeout",
             &written.handshake_timeout,
@@ -289,10 +245,18 @@ fn pool(
         }
     }
     places.nodes.push(nodes_at);
+    let (check, check_port) = written.check.map_or((None, None), |check| {
+        let port = check
+            .port
+            .and_then(|value| findings.check(value.span(), values::port("port", *value.get_ref())));
+        let kind = choice("check", Some(check.kind), &words::CHECKS, findings);
+        (kind, port)
+    });
     Pool {
         name,
         nodes,
-        check: choice("check", written.check, &CHECKS, findings).unwrap_or_default(),
+        check: check.unwrap_or_default(),
+        check_port,
         timing: timing(&written.health, health, findings),
     }
 }
@@ -327,99 +291,4 @@ fn node(
         at,
         name_at,
     ))
-}
-
-fn redirect(
-    written: written::Redirect,
-    pools: &[Pool],
-    places: &mut Places,
-    findings: &mut Findings,
-) -> Redirect {
-    let name_at = written.name.span();
-    findings.check(name_at.clone(), values::name(written.name.get_ref()));
-    let name = written.name.into_inner();
-    let mut listen = Vec::new();
-    let mut listen_at = Vec::new();
-    if let Some(list) = written.listen {
-        let at = list.span();
-        let list = list.into_inner();
-        if list.is_empty() {
-            let complaint = Complaint::new(format!("redirect `{name}` listens nowhere"));
-            findings.add(at, complaint.help("listen = [\"10.0.0.1:1080\"]"));
-        }
-        for text in list {
-            let listener = values::listener(text.get_ref());
-            if let Some(listener) = findings.check(text.span(), listener) {
-                listen.push(listener);
-                listen_at.push(text.span());
-            }
-        }
-    }
-    choice("protocol", written.protocol, &PROTOCOLS, findings);
-    choice(
-        "udp-associate",
-        written.udp_associate,
-        &UDP_ASSOCIATE,
-        findings,
-    );
-    let mut main = None;
-    let mut port = None;
-    let mut forward_at = name_at;
-    if let Some(forward) = written.forward_to {
-        if let Some(pool) = forward.pool {
-            forward_at = pool.span();
-            main = find_pool(&pool, pools, findings);
-        }
-        if let Some(value) = forward.port {
-            port = findings.check(value.span(), values::port("port", *value.get_ref()));
-        }
-        choice("mode", forward.mode, &MODES, findings);
-    }
-    let backup_at = written.backup.as_ref().map(Spanned::span);
-    let backup = written
-        .backup
-        .and_then(|pool| find_pool(&pool, pools, findings));
-    if let (Some(main), Some(backup), Some(at)) = (main, backup, backup_at.clone())
-        && main == backup
-    {
-        let complaint = Complaint::new("the backup pool is the main pool");
-        findings.add(
-            at,
-            complaint.help("name another pool, or leave `backup` out"),
-        );
-    }
-    places.redirects.push(conflicts::RedirectPlaces {
-        listen: listen_at,
-        forward: forward_at,
-        backup: backup_at,
-        complete: main.is_some() && port.is_some() && main != backup,
-    });
-    Redirect {
-        name,
-        listen,
-        pool: main.unwrap_or_default(),
-        port: port.unwrap_or(1),
-        backup,
-        on_down: choice("on-down", written.on_down, &ON_DOWN, findings).unwrap_or_default(),
-        direct_tcp: choice("direct-tcp", written.direct_tcp, &DIRECT_TCP, findings)
-            .unwrap_or_default(),
-    }
-}
-
-fn find_pool(name: &Spanned<String>, pools: &[Pool], findings: &mut Findings) -> Option<usize> {
-    let found = pools.iter().position(|pool| pool.name == *name.get_ref());
-    if found.is_none() {
-        let names = pools.iter().map(|pool| pool.name.as_str());
-        let help = match nearest(name.get_ref(), names.clone()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None if pools.is_empty() => format!("add a [pool.{}]", name.get_ref()),
-            None => format!(
-                "pools of this file: {}",
-                names.collect::<Vec<_>>().join(", ")
-            ),
-        };
-        let complaint = Complaint::new(format!("there is no pool `{}`", name.get_ref()));
-        findings.add(name.span(), complaint.help(help));
-    }
-    found
 }

@@ -13,9 +13,11 @@ mod hash_key;
 mod meaning;
 mod model;
 mod problem;
+mod redirect;
 mod section;
 mod suggest;
 mod values;
+mod words;
 mod written;
 
 #[cfg(test)]
@@ -28,7 +30,8 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use self::model::{
-    Check, Config, DirectTcp, Flows, MAX_WEIGHT, Node, OnDown, Pool, Redirect, Timing, XdpMode,
+    Check, Config, Delivery, DirectTcp, Flows, Listen, MAX_WEIGHT, Node, OnDown, Pool, Protocol,
+    Redirect, Timing, UdpAssociate, XdpMode,
 };
 use self::problem::{Complaint, Findings};
 pub use self::problem::{Problem, Problems};

@@ -1,7 +1,12 @@
 //! The configuration as meant: values that cannot be wrong.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use redirector_common::wire::protocol;
+
+use crate::family::Family;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +44,8 @@ pub struct Flows {
     pub max: u32,
     /// An established connection that was silent for so long is forgotten.
     pub session_timeout: Duration,
+    /// A flow of datagrams that was silent for so long is forgotten.
+    pub udp_timeout: Duration,
     /// How long a client may take to complete a handshake.
     pub handshake_timeout: Duration,
     /// A connection that is being closed is forgotten when it was silent for so long.
@@ -50,6 +57,7 @@ impl Default for Flows {
         Self {
             max: redirector_common::abi::DEFAULT_FLOWS,
             session_timeout: Duration::from_secs(24 * 60 * 60),
+            udp_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(60),
             closing_timeout: Duration::from_secs(90),
         }
@@ -65,6 +73,8 @@ pub struct Pool {
     pub nodes: Vec<Node>,
     /// How a node's health is observed.
     pub check: Check,
+    /// Port of the nodes to check, where it is not the one that clients are forwarded to.
+    pub check_port: Option<u16>,
     /// When, and how often it must be seen.
     pub timing: Timing,
 }
@@ -75,7 +85,7 @@ pub struct Node {
     /// Name, unique in the pool; the address where the file gives no name.
     pub name: String,
     /// Address, unique in the pool.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Share of the clients in relation to the other nodes' weights, 1 to [`MAX_WEIGHT`].
     pub weight: u32,
 }
@@ -130,17 +140,138 @@ pub struct Redirect {
     /// Name, unique among redirects.
     pub name: String,
     /// Where clients connect to; at least one, each used by no other redirect.
-    pub listen: Vec<SocketAddrV4>,
+    pub listen: Vec<Listen>,
+    /// Which transport protocols.
+    pub protocol: Protocol,
     /// Index of the pool in [`Config::pools`].
     pub pool: usize,
-    /// Port of the nodes, in the main and in the backup pool; not 0.
-    pub port: u16,
+    /// How packets come to the nodes.
+    pub delivery: Delivery,
+    /// Port of the nodes, in the main and in the backup pool; `None` where each client's port is kept.
+    pub port: Option<u16>,
+    /// Port of the nodes that is checked, where a pool names no other; not 0.
+    pub check_port: u16,
     /// Index of the pool that is used when `pool` has no node that is up.
     pub backup: Option<usize>,
     /// What becomes of connections to a node whose check fails.
     pub on_down: OnDown,
-    /// What becomes of a client's TCP to `port` of a node that avoids the shared address.
+    /// How the datagrams of UDP ASSOCIATE go.
+    pub udp_associate: UdpAssociate,
+    /// What becomes of a client's TCP to a node that avoids the shared address.
     pub direct_tcp: DirectTcp,
+}
+
+impl Redirect {
+    /// The families that it listens in.
+    pub fn families(&self) -> impl Iterator<Item = Family> + '_ {
+        let listens = |family| {
+            let mut listen = self.listen.iter();
+            listen.any(move |listen| Family::of(listen.address) == family)
+        };
+        Family::BOTH
+            .into_iter()
+            .filter(move |family| listens(*family))
+    }
+
+    /// The socket of a node as the data path knows it; port 0 where ports are kept.
+    pub fn socket(&self, node: &Node) -> SocketAddr {
+        (node.address, self.port.unwrap_or(0)).into()
+    }
+
+    /// The socket of a node of `pool` that is checked.
+    pub fn checked_socket(&self, pool: &Pool, node: &Node) -> SocketAddr {
+        (node.address, pool.check_port.unwrap_or(self.check_port)).into()
+    }
+}
+
+/// An address and ports that a redirect listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Listen {
+    /// The address.
+    pub address: IpAddr,
+    /// The first port, 0 for every port.
+    pub first: u16,
+    /// The last port, 0 for every port.
+    pub last: u16,
+}
+
+impl Listen {
+    /// Whether it stands for every port of its address.
+    pub const fn is_every_port(&self) -> bool {
+        self.first == 0
+    }
+
+    /// Its ports; 0 alone stands for every port.
+    pub fn ports(&self) -> impl ExactSizeIterator<Item = u16> + use<> {
+        self.first..=self.last
+    }
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(socket: SocketAddr) -> Self {
+        Self {
+            address: socket.ip(),
+            first: socket.port(),
+            last: socket.port(),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_every_port() {
+            return write!(f, "{}", self.address);
+        }
+        write!(f, "{}", SocketAddr::from((self.address, self.first)))?;
+        if self.last != self.first {
+            write!(f, "-{}", self.last)?;
+        }
+        Ok(())
+    }
+}
+
+/// Which transport protocols a redirect takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// Both, each with the same ports.
+    Both,
+}
+
+impl Protocol {
+    /// IP protocol numbers.
+    pub const fn numbers(self) -> &'static [u8] {
+        match self {
+            Self::Tcp => &[protocol::TCP],
+            Self::Udp => &[protocol::UDP],
+            Self::Both => &[protocol::TCP, protocol::UDP],
+        }
+    }
+}
+
+/// How packets come to the nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// Their destination becomes the node (`forward-to`); answers come back by way of the relay.
+    #[default]
+    Translate,
+    /// As they are, in frames for the node, which holds the shared address and answers clients itself
+    /// (`route-to`).
+    Route,
+}
+
+/// How the datagrams of UDP ASSOCIATE go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UdpAssociate {
+    /// From the client to the node's own address; the relay leaves them alone.
+    #[default]
+    Direct,
+    /// By way of the shared address.
+    Shared,
 }
 
 /// What becomes of the established connections of a node whose check fails.
@@ -161,4 +292,6 @@ pub enum DirectTcp {
     /// It is dropped.
     #[default]
     Drop,
+    /// It passes, and so do its answers.
+    Allow,
 }

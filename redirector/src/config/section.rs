@@ -27,6 +27,16 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// The place that stands for the table.
+    pub(super) fn place(&self) -> Range<usize> {
+        self.at.clone()
+    }
+
+    /// Whether there is such a key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// The value of an optional key.
     pub(super) fn value(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
         self.asked.push(key);
@@ -158,7 +168,7 @@ impl<'t> Section<'t> {
 
     /// Reports a key that must be there and is not.
     pub(super) fn require(&self, key: &str, help: &str, findings: &mut Findings) {
-        if !self.table.contains_key(key) {
+        if !self.has(key) {
             let complaint = Complaint::new(format!("`{key}` is missing in {}", self.what));
             findings.add(self.at.clone(), complaint.help(help));
         }

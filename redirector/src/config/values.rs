@@ -1,9 +1,10 @@
 //! Single values: from what is written to what is meant.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::model::Listen;
 use super::problem::Complaint;
 use super::suggest::nearest;
 use crate::units::{DurationError, exact, parse_duration};
@@ -120,11 +121,8 @@ pub(super) fn interface(text: &str) -> Result<String, Complaint> {
 }
 
 /// The address of a node.
-pub(super) fn node_address(text: &str) -> Result<Ipv4Addr, Complaint> {
-    if text.parse::<Ipv6Addr>().is_ok() || text.parse::<SocketAddrV6>().is_ok() {
-        return Err(ipv6());
-    }
-    if let Ok(socket) = text.parse::<SocketAddrV4>() {
+pub(super) fn node_address(text: &str) -> Result<IpAddr, Complaint> {
+    if let Ok(socket) = text.parse::<SocketAddr>() {
         return Err(
             Complaint::new(format!("\"{text}\" has a port")).help(format!(
                 "write \"{}\"; the port is the one of the redirect's forward-to",
@@ -132,66 +130,84 @@ pub(super) fn node_address(text: &str) -> Result<Ipv4Addr, Complaint> {
             )),
         );
     }
-    let address = text.parse().map_err(|_| no_address(text))?;
-    usable(address)
+    usable(address(text)?)
 }
 
-/// An address and port to listen on.
-pub(super) fn listener(text: &str) -> Result<SocketAddrV4, Complaint> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Err(match address {
-            IpAddr::V6(_) => ipv6(),
-            IpAddr::V4(_) => Complaint::not_yet(
-                "listening on every port of an address",
-                format!("name one port: \"{text}:1080\""),
-            ),
+/// An address to listen on: with a port, with a range of ports, or alone for every port.
+pub(super) fn listener(text: &str) -> Result<Listen, Complaint> {
+    if let Ok(address) = bare(text).parse() {
+        return Ok(Listen {
+            address: usable(address)?,
+            first: 0,
+            last: 0,
         });
     }
-    if text.parse::<SocketAddrV6>().is_ok() {
-        return Err(ipv6());
+    let (before, ports) = text
+        .rsplit_once(':')
+        .ok_or_else(|| address(text).err().unwrap_or_else(|| no_address(text)))?;
+    let address = bare(before)
+        .parse::<IpAddr>()
+        .ok()
+        .filter(|address| address.is_ipv4() || before.starts_with('['))
+        .ok_or_else(|| no_address(text))?;
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
+    let (first, last) = match ports.split_once('-') {
+        None => (port(ports), port(ports)),
+        Some((first, last)) => (port(first), port(last)),
+    };
+    let (Some(first), Some(last)) = (first, last) else {
+        return Err(Complaint::new(format!("\"{text}\" has no valid port"))
+            .help("a port is 1 to 65535, a range of them such as 1080-1089"));
+    };
+    if first > last {
+        return Err(
+            Complaint::new(format!("the ports {first}-{last} are in the wrong order"))
+                .help(format!("write {last}-{first}")),
+        );
     }
-    let (address, port) = text.rsplit_once(':').ok_or_else(|| no_address(text))?;
-    let address = address.parse().map_err(|_| no_address(text))?;
-    if is_port_range(port) {
-        let first = port.split('-').next().unwrap_or_default();
-        return Err(Complaint::not_yet(
-            "a range of ports",
-            format!("write a redirect for each port: \"{address}:{first}\""),
-        ));
-    }
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
-        Complaint::new(format!("\"{text}\" has no valid port")).help("a port is 1 to 65535")
-    })?;
-    Ok(SocketAddrV4::new(usable(address)?, port))
+    Ok(Listen {
+        address: usable(address)?,
+        first,
+        last,
+    })
 }
 
-fn is_port_range(text: &str) -> bool {
-    text.split_once('-')
-        .is_some_and(|(first, last)| first.parse::<u16>().is_ok() && last.parse::<u16>().is_ok())
+/// An IPv6 address out of its brackets, which it has where a port may follow.
+fn bare(text: &str) -> &str {
+    text.strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text)
+}
+
+fn address(text: &str) -> Result<IpAddr, Complaint> {
+    text.parse().map_err(|_| no_address(text))
 }
 
 /// Refuses addresses that no packet from or to a NIC can carry.
-fn usable(address: Ipv4Addr) -> Result<Ipv4Addr, Complaint> {
-    let kind = if address.octets()[0] == 0 {
-        "names no host"
-    } else if address.is_loopback() {
-        "is a loopback address, which never reaches a NIC"
-    } else if address.is_multicast() {
-        "is a multicast address"
-    } else if address.is_broadcast() {
-        "is the broadcast address"
-    } else {
-        return Ok(address);
-    };
+fn usable(address: IpAddr) -> Result<IpAddr, Complaint> {
+    let kind =
+        if matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0) || address.is_unspecified() {
+            "names no host"
+        } else if address.is_loopback() {
+            "is a loopback address, which never reaches a NIC"
+        } else if address.is_multicast() {
+            "is a multicast address"
+        } else if matches!(address, IpAddr::V4(v4) if v4.is_broadcast()) {
+            "is the broadcast address"
+        } else if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+            "is a link-local address, which names another host on every link"
+        } else if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+            "is an IPv4 address in IPv6 clothes, which no packet carries"
+        } else {
+            return Ok(address);
+        };
     Err(Complaint::new(format!("{address} {kind}")).help("use the address of one host"))
 }
 
-fn ipv6() -> Complaint {
-    Complaint::not_yet("IPv6", "use an IPv4 address")
-}
-
 fn no_address(text: &str) -> Complaint {
-    let help = if text.contains(|c: char| c.is_ascii_alphabetic()) {
+    let help = if text.matches(':').count() > 1 {
+        "an IPv6 address stands in brackets where a port follows: [2001:db8::1]:1080"
+    } else if text.contains(|c: char| c.is_ascii_alphabetic()) {
         "write the address itself; names are not looked up, since an answer may change under us"
     } else {
         "an address has four numbers from 0 to 255: 10.0.0.1"

@@ -36,6 +36,7 @@ pub(super) struct Timing {
 pub(super) struct Flows {
     pub(super) max: Option<Spanned<i64>>,
     pub(super) session_timeout: Option<Spanned<String>>,
+    pub(super) udp_timeout: Option<Spanned<String>>,
     pub(super) handshake_timeout: Option<Spanned<String>>,
     pub(super) closing_timeout: Option<Spanned<String>>,
 }
@@ -43,8 +44,13 @@ pub(super) struct Flows {
 pub(super) struct Pool {
     pub(super) name: Spanned<String>,
     pub(super) nodes: Option<(Range<usize>, Vec<Node>)>,
-    pub(super) check: Option<Spanned<String>>,
+    pub(super) check: Option<Check>,
     pub(super) health: Timing,
+}
+
+pub(super) struct Check {
+    pub(super) kind: Spanned<String>,
+    pub(super) port: Option<Spanned<i64>>,
 }
 
 pub(super) struct Node {
@@ -57,14 +63,17 @@ pub(super) struct Redirect {
     pub(super) name: Spanned<String>,
     pub(super) listen: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) protocol: Option<Spanned<String>>,
-    pub(super) forward_to: Option<ForwardTo>,
+    pub(super) forward_to: Option<Target>,
+    pub(super) route_to: Option<Target>,
     pub(super) backup: Option<Spanned<String>>,
     pub(super) udp_associate: Option<Spanned<String>>,
     pub(super) direct_tcp: Option<Spanned<String>>,
     pub(super) on_down: Option<Spanned<String>>,
 }
 
-pub(super) struct ForwardTo {
+/// The value of `forward-to` or `route-to`.
+pub(super) struct Target {
+    pub(super) at: Range<usize>,
     pub(super) pool: Option<Spanned<String>>,
     pub(super) port: Option<Spanned<i64>>,
     pub(super) mode: Option<Spanned<String>>,
@@ -126,6 +135,7 @@ fn flows(mut section: Section<'_>, findings: &mut Findings) -> Flows {
     let flows = Flows {
         max: section.integer("max", findings),
         session_timeout: section.text("session-timeout", "\"24h\"", findings),
+        udp_timeout: section.text("udp-timeout", "\"60s\"", findings),
         handshake_timeout: section.text("handshake-timeout", "\"60s\"", findings),
         closing_timeout: section.text("closing-timeout", "\"90s\"", findings),
     };
@@ -200,41 +210,44 @@ fn node(value: &Spanned<DeValue<'_>>, findings: &mut Findings) -> Node {
 }
 
 /// A check is the name of its type, or a table with the type and its settings.
-fn check(section: &mut Section<'_>, findings: &mut Findings) -> Option<Spanned<String>> {
+fn check(section: &mut Section<'_>, findings: &mut Findings) -> Option<Check> {
     let value = section.value("check")?;
     let DeValue::Table(table) = value.get_ref() else {
-        return text(value, "check", "\"tcp\"", findings);
+        let kind = text(value, "check", "\"tcp\"", findings)?;
+        return Some(Check { kind, port: None });
     };
     let mut section = Section::new("a check", value.span(), table);
     section.require("type", "{ type = \"tcp\" }", findings);
     let kind = section.text("type", "\"tcp\"", findings)?;
     // The settings of another type are for whoever reads that type.
+    let mut port = None;
     if kind.get_ref() == "tcp" {
+        port = section.integer("port", findings);
         section.finish(findings);
     }
-    Some(kind)
+    Some(Check { kind, port })
 }
 
 fn redirect(name: Spanned<String>, mut section: Section<'_>, findings: &mut Findings) -> Redirect {
     section.require("listen", &format!("listen = {LIKE_LISTEN}"), findings);
-    let forward = format!("`forward-to` of [redirect.{}]", name.get_ref());
+    let mut target = |key: &'static str, findings: &mut Findings| {
+        let what = format!("`{key}` of [redirect.{}]", name.get_ref());
+        let section = section.section(key, what, findings)?;
+        Some(written_target(section, findings))
+    };
+    let (forward_to, route_to) = (target("forward-to", findings), target("route-to", findings));
     let redirect = Redirect {
         listen: section.texts("listen", LIKE_LISTEN, findings),
         protocol: section.text("protocol", "\"tcp\"", findings),
-        forward_to: section
-            .section("forward-to", forward, findings)
-            .map(|section| forward_to(section, findings)),
+        forward_to,
+        route_to,
         backup: section.text("backup", LIKE_POOL, findings),
         udp_associate: section.text("udp-associate", "\"direct\"", findings),
         direct_tcp: section.text("direct-tcp", "\"drop\"", findings),
         on_down: section.text("on-down", "\"auto\"", findings),
         name,
     };
-    if !section.later(
-        "route-to",
-        "use forward-to, which translates the address",
-        findings,
-    ) {
+    if !section.has("route-to") {
         let example = format!("forward-to = {{ pool = {LIKE_POOL}, port = 1080 }}");
         section.require("forward-to", &example, findings);
     }
@@ -242,14 +255,14 @@ fn redirect(name: Spanned<String>, mut section: Section<'_>, findings: &mut Find
     redirect
 }
 
-fn forward_to(mut section: Section<'_>, findings: &mut Findings) -> ForwardTo {
+fn written_target(mut section: Section<'_>, findings: &mut Findings) -> Target {
     section.require("pool", "name a [pool.NAME] of this file", findings);
-    section.require("port", "give the port of the nodes: port = 1080", findings);
-    let forward = ForwardTo {
+    let target = Target {
+        at: section.place(),
         pool: section.text("pool", LIKE_POOL, findings),
         port: section.integer("port", findings),
         mode: section.text("mode", "\"source-hash\"", findings),
     };
     section.finish(findings);
-    forward
+    target
 }

@@ -1,6 +1,6 @@
 //! What clients ask and what the agent answers.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub enum Request {
     /// Where does this client go, and why?
     Explain {
         /// The client's address.
-        client: Ipv4Addr,
+        client: IpAddr,
     },
     /// Read the configuration file again.
     Reload,

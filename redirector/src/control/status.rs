@@ -1,7 +1,7 @@
 //! What an agent tells about itself. These structures are also the `--json` output.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ pub struct InterfaceStatus {
     pub mode: String,
 }
 
-/// A redirect.
+/// A redirect, in one family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RedirectStatus {
     /// Index of its slot table.
@@ -60,7 +60,7 @@ pub struct RedirectStatus {
     /// Its name.
     pub name: String,
     /// Where clients connect to.
-    pub listen: Vec<SocketAddrV4>,
+    pub listen: Vec<String>,
     /// What it does now.
     pub state: RedirectState,
     /// The main pool.
@@ -115,8 +115,8 @@ impl fmt::Display for RedirectState {
 pub struct PoolStatus {
     /// Its name.
     pub name: String,
-    /// Port of its nodes.
-    pub port: u16,
+    /// Port of its nodes; none where clients' ports are kept.
+    pub port: Option<u16>,
     /// Its nodes.
     pub nodes: Vec<NodeStatus>,
 }
@@ -135,8 +135,8 @@ pub struct NodeStatus {
     pub id: u32,
     /// Its name.
     pub name: String,
-    /// Its address and port.
-    pub address: SocketAddrV4,
+    /// Its address and port; port 0 where clients' ports are kept.
+    pub address: SocketAddr,
     /// Its weight.
     pub weight: u32,
     /// What the checks say.
@@ -206,7 +206,7 @@ pub struct NextHopStatus {
     /// The interface.
     pub interface: String,
     /// Address of the neighbour: the node itself, or a gateway.
-    pub neighbour: std::net::IpAddr,
+    pub neighbour: IpAddr,
     /// Link-layer address of the neighbour, as `02:00:00:00:00:01`.
     pub mac: String,
 }
@@ -252,7 +252,7 @@ pub struct FlowsStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The client.
-    pub client: Ipv4Addr,
+    pub client: IpAddr,
     /// Where each redirect sends it.
     pub redirects: Vec<RedirectExplanation>,
 }

@@ -25,24 +25,24 @@ const PINNED: [&str; 26] = [
     map::ENDPOINTS4,
     map::ENDPOINTS6,
     map::LISTENERS,
-    map::FLOWS6,
-    map::EMBRYOS6,
-    map::FRAGMENTED4,
-    map::FRAGMENTED6,
-    map::RETURN_ROOT6,
-    map::RETURN_NODES6,
-    map::NEIGHBOURS6,
-    map::WANTED6,
-    map::WAYS_BACK6,
     map::SLOT_TABLES,
     map::BACKENDS,
     map::FLOWS4,
+    map::FLOWS6,
     map::EMBRYOS4,
+    map::EMBRYOS6,
+    map::FRAGMENTED4,
+    map::FRAGMENTED6,
     map::RETURN_ROOT,
     map::RETURN_NODES,
+    map::RETURN_ROOT6,
+    map::RETURN_NODES6,
+    map::NEIGHBOURS6,
     map::RETURN_HOPS,
     map::WANTED4,
+    map::WANTED6,
     map::WAYS_BACK4,
+    map::WAYS_BACK6,
     map::TX_PORTS,
     map::COUNTERS,
     map::BACKEND_STATS,
@@ -104,7 +104,7 @@ pub(super) fn links(pin_directory: &Path) -> PathBuf {
 }
 
 /// Loads the object. With `pin_directory` the maps are pinned there, or taken from there if they are.
-/// `flows` is the size of the flow table, if it is made anew.
+/// `flows` is the size of the flow table of each family, if it is made anew.
 ///
 /// # Errors
 ///

@@ -1,5 +1,8 @@
 //! Every map, typed.
 
+mod family;
+mod records;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::{
@@ -8,12 +11,14 @@ use aya::{
 };
 use bytemuck::{TransparentWrapper as _, Zeroable as _};
 use redirector_common::abi::{
-    Backend, BackendStats, COUNTER_SLOTS, Counters, Endpoint, EndpointKey4, Flow, FlowKey4,
-    Globals, Listener, PortFilter, SlotTable, map,
+    Backend, BackendStats, COUNTER_SLOTS, Counters, Endpoint, Globals, Listener, PortFilter,
+    SlotTable, map,
 };
 use thiserror::Error;
 
+use self::family::{FamilyMaps, IPV4, IPV6};
 use super::{plain::Plain, returns::Returns};
+use crate::names::Place;
 
 /// A map could not be read or written.
 #[derive(Debug, Error)]
@@ -38,16 +43,14 @@ type TableMap = Array<MapData, Plain<SlotTable>>;
 pub struct Maps {
     globals: Array<MapData, Plain<Globals>>,
     port_filter: Array<MapData, Plain<PortFilter>>,
-    endpoints: HashMap<MapData, Plain<EndpointKey4>, Plain<Endpoint>>,
+    ipv4: FamilyMaps<[u8; 4]>,
+    ipv6: FamilyMaps<[u8; 16]>,
+    listeners: Array<MapData, Plain<Listener>>,
     slot_tables: ArrayOfMaps<MapData, TableMap>,
     tables: BTreeMap<u16, Buffers<TableMap>>,
-    listeners: Array<MapData, Plain<Listener>>,
     backends: Array<MapData, Plain<Backend>>,
-    flows: HashMap<MapData, Plain<FlowKey4>, Plain<Flow>>,
     /// Ways back to clients.
     pub returns: Returns,
-    wanted4: HashMap<MapData, Plain<[u8; 4]>, u32>,
-    wanted6: HashMap<MapData, Plain<[u8; 16]>, u32>,
     tx_ports: DevMapHash<MapData>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     backend_stats: PerCpuArray<MapData, Plain<BackendStats>>,
@@ -106,15 +109,13 @@ impl Maps {
         Ok(Self {
             globals: take(ebpf, map::GLOBALS)?,
             port_filter: take(ebpf, map::PORT_FILTER)?,
-            endpoints: take(ebpf, map::ENDPOINTS4)?,
+            ipv4: FamilyMaps::take(ebpf, &IPV4)?,
+            ipv6: FamilyMaps::take(ebpf, &IPV6)?,
+            listeners: take(ebpf, map::LISTENERS)?,
             slot_tables: take(ebpf, map::SLOT_TABLES)?,
             tables: BTreeMap::new(),
-            listeners: take(ebpf, map::LISTENERS)?,
             backends: take(ebpf, map::BACKENDS)?,
-            flows: take(ebpf, map::FLOWS4)?,
             returns: Returns::take(ebpf)?,
-            wanted4: take(ebpf, map::WANTED4)?,
-            wanted6: take(ebpf, map::WANTED6)?,
             tx_ports: take(ebpf, map::TX_PORTS)?,
             counters: take(ebpf, map::COUNTERS)?,
             backend_stats: take(ebpf, map::BACKEND_STATS)?,
@@ -162,14 +163,10 @@ impl Maps {
     /// # Errors
     ///
     /// See [`Maps::globals`].
-    pub fn endpoints(&self) -> Result<BTreeMap<EndpointKey4, Endpoint>, MapsError> {
-        let entries = self
-            .endpoints
-            .iter()
-            .map(|entry| entry.map(|(key, value)| (key.0, value.0)));
-        entries
-            .collect::<Result<_, _>>()
-            .map_err(failed("read", map::ENDPOINTS4))
+    pub fn endpoints(&self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
+        let mut all: BTreeMap<Place, Endpoint> = self.ipv4.endpoints.all()?;
+        all.append(&mut self.ipv6.endpoints.all()?);
+        Ok(all)
     }
 
     /// Adds or replaces an endpoint.
@@ -177,10 +174,11 @@ impl Maps {
     /// # Errors
     ///
     /// See [`Maps::globals`].
-    pub fn set_endpoint(&mut self, key: &EndpointKey4, value: &Endpoint) -> Result<(), MapsError> {
-        self.endpoints
-            .insert(Plain::wrap_ref(key), Plain::wrap_ref(value), 0)
-            .map_err(failed("write", map::ENDPOINTS4))
+    pub fn set_endpoint(&mut self, place: Place, value: &Endpoint) -> Result<(), MapsError> {
+        match place.address {
+            IpAddr::V4(v4) => self.ipv4.endpoints.set(&place.key(v4.octets()), value),
+            IpAddr::V6(v6) => self.ipv6.endpoints.set(&place.key(v6.octets()), value),
+        }
     }
 
     /// Removes an endpoint, if it is there.
@@ -188,8 +186,32 @@ impl Maps {
     /// # Errors
     ///
     /// See [`Maps::globals`].
-    pub fn remove_endpoint(&mut self, key: &EndpointKey4) -> Result<(), MapsError> {
-        remove_any(&mut self.endpoints, Plain::wrap_ref(key), map::ENDPOINTS4)
+    pub fn remove_endpoint(&mut self, place: Place) -> Result<(), MapsError> {
+        match place.address {
+            IpAddr::V4(v4) => self.ipv4.endpoints.remove(&place.key(v4.octets())),
+            IpAddr::V6(v6) => self.ipv6.endpoints.remove(&place.key(v6.octets())),
+        }
+    }
+
+    /// A listener by its number; zeroed where there is none.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn listener(&self, id: u16) -> Result<Listener, MapsError> {
+        let listener = self.listeners.get(&u32::from(id), 0);
+        Ok(listener.map_err(failed("read", map::LISTENERS))?.0)
+    }
+
+    /// Writes a listener; a zeroed one is unset.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn set_listener(&mut self, id: u16, listener: &Listener) -> Result<(), MapsError> {
+        self.listeners
+            .set(u32::from(id), Plain::wrap_ref(listener), 0)
+            .map_err(failed("write", map::LISTENERS))
     }
 
     /// The table of a redirect, if it has one.
@@ -255,85 +277,18 @@ impl Maps {
             .map_err(failed("write", map::BACKENDS))
     }
 
-    /// Writes a listener.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn set_listener(&mut self, number: u16, listener: &Listener) -> Result<(), MapsError> {
-        self.listeners
-            .set(u32::from(number), Plain::wrap_ref(listener), 0)
-            .map_err(failed("write", map::LISTENERS))
-    }
-
-    /// All recorded flows, in no order. Flows that come or go meanwhile may be missed.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn flows(&self) -> Result<Vec<(FlowKey4, Flow)>, MapsError> {
-        let entries = self
-            .flows
-            .iter()
-            .map(|entry| entry.map(|(key, value)| (key.0, value.0)));
-        entries
-            .collect::<Result<_, _>>()
-            .map_err(failed("read", map::FLOWS4))
-    }
-
-    /// One recorded flow.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn flow(&self, key: &FlowKey4) -> Result<Option<Flow>, MapsError> {
-        let flow = optional(self.flows.get(Plain::wrap_ref(key), 0));
-        Ok(flow
-            .map_err(failed("read", map::FLOWS4))?
-            .map(|flow| flow.0))
-    }
-
-    /// Records a flow, as the data path does.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn set_flow(&mut self, key: &FlowKey4, flow: &Flow) -> Result<(), MapsError> {
-        self.flows
-            .insert(Plain::wrap_ref(key), Plain::wrap_ref(flow), 0)
-            .map_err(failed("write", map::FLOWS4))
-    }
-
-    /// Forgets a recorded flow, if it is there.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn remove_flow(&mut self, key: &FlowKey4) -> Result<(), MapsError> {
-        remove_any(&mut self.flows, Plain::wrap_ref(key), map::FLOWS4)
-    }
-
-    /// Forgets a recorded flow if it is still as it was read.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn remove_flow_if(&mut self, key: &FlowKey4, read: &Flow) -> Result<(), MapsError> {
-        if self.flow(key)? == Some(*read) {
-            self.remove_flow(key)?;
-        }
-        Ok(())
-    }
-
     /// Takes neighbours that the data path asked for, not necessarily all: address, and interface it would be behind.
     ///
     /// # Errors
     ///
     /// See [`Maps::globals`].
     pub fn take_wanted(&mut self) -> Result<Vec<(IpAddr, u32)>, MapsError> {
-        let mut wanted = take_some(&mut self.wanted4, map::WANTED4)?;
-        wanted.extend(take_some(&mut self.wanted6, map::WANTED6)?);
-        Ok(wanted)
+        let ipv4 = self.ipv4.take_wanted()?.into_iter();
+        let ipv6 = self.ipv6.take_wanted()?.into_iter();
+        let ipv4 = ipv4.map(|(address, ifindex)| (address.into(), ifindex));
+        Ok(ipv4
+            .chain(ipv6.map(|(address, ifindex)| (address.into(), ifindex)))
+            .collect())
     }
 
     /// Lets the program send by this interface.
@@ -394,25 +349,6 @@ impl Maps {
         }
         Ok(sum)
     }
-}
-
-fn take_some<A: bytemuck::Pod + Into<IpAddr>>(
-    map: &mut HashMap<MapData, Plain<A>, u32>,
-    name: &'static str,
-) -> Result<Vec<(IpAddr, u32)>, MapsError> {
-    // An iteration begins anew where the data path has just evicted the entry that it stands at.
-    let wanted: Vec<_> = map
-        .iter()
-        .take(WANTED_AT_ONCE)
-        .collect::<Result<_, _>>()
-        .map_err(failed("read", name))?;
-    for (address, _) in &wanted {
-        remove_any(map, address, name)?;
-    }
-    Ok(wanted
-        .into_iter()
-        .map(|(address, ifindex)| (address.0.into(), ifindex))
-        .collect())
 }
 
 /// Removes an entry; one that is not there is no error.

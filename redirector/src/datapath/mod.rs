@@ -6,6 +6,8 @@
 //! | `object.rs` | where the program comes from |
 //! | `load.rs` | program and maps, fresh or adopted from pins |
 //! | `maps.rs` | every map, typed |
+//! | `maps/family.rs` | those that each family has of its own |
+//! | `maps/records.rs` | what the data path records in them |
 //! | `returns.rs` | those of the ways back to clients |
 //! | `attach.rs` | links to interfaces, pinned so that forwarding outlives the agent |
 //! | `plain.rs` | the one `unsafe` line of the agent: ABI structures are plain bytes |

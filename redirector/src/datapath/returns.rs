@@ -13,7 +13,7 @@ use super::{
     maps::{Buffers, MapsError, failed, remove_any, take},
     plain::Plain,
 };
-use crate::net::family::Family;
+use crate::family::Family;
 
 type RootMap = Array<MapData, Plain<TrieRoot>>;
 

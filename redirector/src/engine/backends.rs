@@ -1,32 +1,24 @@
 //! Which node has which entry in the map of backends.
 
-use std::{collections::BTreeMap, net::SocketAddrV4};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use redirector_common::abi::{Backend, MAX_BACKENDS, NextHop};
 
 /// A node's socket as the data path knows it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry {
-    /// Where the node listens.
-    pub address: SocketAddrV4,
-    /// Where its answers are restored to.
-    pub listener: Listener,
+    /// The node; port 0 where clients' ports are kept.
+    pub address: SocketAddr,
+    /// Numbers of the listeners whose clients may be on it.
+    pub listeners: BTreeSet<u16>,
     /// What is (to be) in the map.
     pub backend: Backend,
     /// It served clients before this agent started or its check was exchanged for another, and that check
     /// has said nothing yet.
     pub presumed_up: bool,
-}
-
-/// The listener of a redirect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// VIP and port.
-    pub address: SocketAddrV4,
-    /// Index of the redirect's slot table.
-    pub redirect: u16,
-    /// Number of the listener.
-    pub id: u16,
 }
 
 /// All nodes' sockets by id. An id stays with its socket as long as a slot or a flow may name it.
@@ -41,31 +33,28 @@ impl Backends {
         self.entries.insert(id, entry);
     }
 
-    /// The id of a socket, a new one if it has none; `None` when all ids are taken.
-    pub fn ensure(&mut self, address: SocketAddrV4, listener: Listener) -> Option<u16> {
-        if let Some(id) = self.id_of(address) {
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.listener = listener;
-            }
-            return Some(id);
-        }
+    /// The id of a socket, a new one if it has none, reached from `listeners` as well; `None` when all ids are
+    /// taken.
+    pub fn ensure(
+        &mut self,
+        address: SocketAddr,
+        listeners: impl IntoIterator<Item = u16>,
+    ) -> Option<u16> {
+        let known = self.id_of(address);
         let limit = u16::try_from(MAX_BACKENDS).unwrap_or(u16::MAX);
-        let id = (1..limit).find(|id| !self.entries.contains_key(id))?;
-        let backend = Backend::new((*address.ip()).into(), address.port());
-        self.entries.insert(
-            id,
-            Entry {
-                address,
-                listener,
-                backend,
-                presumed_up: false,
-            },
-        );
+        let id = known.or_else(|| (1..limit).find(|id| !self.entries.contains_key(id)))?;
+        let entry = self.entries.entry(id).or_insert_with(|| Entry {
+            address,
+            listeners: BTreeSet::new(),
+            backend: Backend::new(address.ip(), address.port()),
+            presumed_up: false,
+        });
+        entry.listeners.extend(listeners);
         Some(id)
     }
 
     /// The id of a socket.
-    pub fn id_of(&self, address: SocketAddrV4) -> Option<u16> {
+    pub fn id_of(&self, address: SocketAddr) -> Option<u16> {
         self.entries
             .iter()
             .find(|(_, entry)| entry.address == address)

@@ -1,21 +1,34 @@
 //! Recorded flows: which are over, and what the others hold up.
 
-use redirector_common::{
-    abi::{FLOW_FIN_CLIENT, FLOW_FIN_NODE, FLOW_RESET, Flow, FlowKey4, SLOTS},
-    hash,
-};
+use std::net::IpAddr;
+
+use redirector_common::abi::{FLOW_FIN_CLIENT, FLOW_FIN_NODE, FLOW_RESET, Flow, SLOTS};
 
 use super::slots::SlotBook;
+use crate::names::slot_of;
 
 /// How long silence lasts until something is taken to be over, seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// An established connection (PF's `tcp.established`).
     pub session: u32,
+    /// A flow of datagrams.
+    pub udp: u32,
     /// A handshake.
     pub handshake: u32,
     /// A connection that both sides have closed, or its node has reset.
     pub closing: u32,
+}
+
+impl Timeouts {
+    /// The same for datagrams, which have no connection whose end could be seen.
+    #[must_use]
+    pub const fn of_udp(self) -> Self {
+        Self {
+            session: self.udp,
+            ..self
+        }
+    }
 }
 
 /// Whether a recorded flow is over at `epoch`.
@@ -36,14 +49,11 @@ pub struct Census {
 }
 
 impl Census {
-    /// Counts the live flows of the redirect whose slots are in `book`.
-    pub fn take<'a>(
-        book: &SlotBook,
-        flows: impl IntoIterator<Item = (&'a FlowKey4, &'a Flow)>,
-    ) -> Self {
+    /// Counts the live flows of the redirect whose slots are in `book`, by their clients.
+    pub fn take<'a>(book: &SlotBook, flows: impl IntoIterator<Item = (IpAddr, &'a Flow)>) -> Self {
         let mut elsewhere = vec![false; SLOTS];
-        for (key, flow) in flows {
-            let slot = hash::slot_of(book.key(), key.client);
+        for (client, flow) in flows {
+            let slot = slot_of(book.key(), client);
             if flow.backend != book[slot].now {
                 elsewhere[usize::from(slot)] = true;
             }
@@ -63,6 +73,7 @@ mod tests {
 
     const TIMEOUTS: Timeouts = Timeouts {
         session: 100,
+        udp: 20,
         handshake: 10,
         closing: 5,
     };
@@ -79,6 +90,12 @@ mod tests {
     fn an_established_flow_is_over_after_the_session_timeout() {
         assert!(!is_over(&flow(0), &TIMEOUTS, 110));
         assert!(is_over(&flow(0), &TIMEOUTS, 111));
+    }
+
+    #[test]
+    fn a_flow_of_datagrams_is_over_after_its_own_timeout() {
+        assert!(!is_over(&flow(0), &TIMEOUTS.of_udp(), 30));
+        assert!(is_over(&flow(0), &TIMEOUTS.of_udp(), 31));
     }
 
     #[test]

@@ -6,7 +6,10 @@
 //! | `relay/adopt.rs` | how to go on from what an earlier agent has left |
 //! | `relay/reconfigure.rs` | what another configuration changes |
 //! | `relay/retarget.rs` | which nodes take clients, and which are given up |
+//! | `relay/round.rs` | what recorded flows still hold up |
 //! | `backends.rs` | which node has which entry in the map of backends |
+//! | `listeners.rs` | which listener has which number |
+//! | `endpoints.rs` | how the data path is told to treat listeners' and nodes' packets |
 //! | `rendezvous.rs` | which node each slot belongs to |
 //! | `slots.rs` | when a slot splits and when it settles |
 //! | `flows.rs` | which recorded flows are over, and what the others hold up |
@@ -17,17 +20,20 @@
 //! an [`std::time::Instant`]), so that any history can be replayed in a test.
 
 mod backends;
+mod endpoints;
 mod flows;
+mod listeners;
 mod plan;
 mod relay;
 mod rendezvous;
 mod silence;
 mod slots;
 
-pub use backends::{Backends, Entry, Listener};
+pub use backends::{Backends, Entry};
 pub use flows::{Census, Timeouts, is_over};
+pub use listeners::Listener;
 pub use plan::{State, Write, plan};
-pub use relay::{Checked, Found, RedirectState, Relay, RelayError, pools};
+pub use relay::{Checked, Found, Member, RedirectState, Relay, RelayError};
 pub use rendezvous::{Candidate, winners};
 pub use silence::{Silence, Traffic};
 pub use slots::{SlotBook, Swap};

@@ -8,15 +8,17 @@ use std::collections::BTreeMap;
 
 use bytemuck::Zeroable as _;
 use redirector_common::abi::{
-    Backend, ENDPOINT_LISTENER, Endpoint, EndpointKey4, Listener, PortFilter,
+    Backend, ENDPOINT_LISTENER, ENDPOINT_VIP, Endpoint, Listener, PortFilter,
 };
+
+use crate::names::Place;
 
 /// What the maps should hold, or what they do hold. Slot tables are stood for by their generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// Listeners and nodes' sockets.
-    pub endpoints: BTreeMap<EndpointKey4, Endpoint>,
-    /// Listeners by number. Their entries are overwritten, never removed: a fragment may name them still.
+    /// Listeners, nodes' sockets, and their addresses.
+    pub endpoints: BTreeMap<Place, Endpoint>,
+    /// Listeners by number.
     pub listeners: BTreeMap<u16, Listener>,
     /// Backends by id.
     pub backends: BTreeMap<u16, Backend>,
@@ -27,18 +29,20 @@ pub struct State {
 /// One write to the maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// Write a listener.
-    Listener(u16, Listener),
     /// Write a backend.
     Backend(u16, Backend),
     /// Put the slot table of a redirect in place; its generation.
     Table(u16, u32),
+    /// Write a listener.
+    Listener(u16, Listener),
     /// Replace the set of ports.
     Ports(Box<PortFilter>),
     /// Write an endpoint.
-    Endpoint(EndpointKey4, Endpoint),
+    Endpoint(Place, Endpoint),
     /// Remove an endpoint.
-    RemoveEndpoint(EndpointKey4),
+    RemoveEndpoint(Place),
+    /// Clear a listener.
+    ClearListener(u16),
     /// Clear a backend.
     ClearBackend(u16),
 }
@@ -56,9 +60,9 @@ pub fn plan(held: &State, desired: &State) -> Vec<Write> {
             writes.push(Write::Table(*redirect, *generation));
         }
     }
-    for (number, listener) in &desired.listeners {
-        if held.listeners.get(number) != Some(listener) {
-            writes.push(Write::Listener(*number, *listener));
+    for (id, listener) in &desired.listeners {
+        if held.listeners.get(id) != Some(listener) {
+            writes.push(Write::Listener(*id, *listener));
         }
     }
     let before = ports(held.endpoints.keys());
@@ -67,33 +71,36 @@ pub fn plan(held: &State, desired: &State) -> Vec<Write> {
     if both != before {
         writes.push(Write::Ports(both.clone()));
     }
-    // Nodes before listeners: the first client's answer must find its way back.
-    let (listeners, nodes): (Vec<_>, Vec<_>) = desired
+    let mut changed: Vec<_> = desired
         .endpoints
         .iter()
-        .filter(|(key, endpoint)| held.endpoints.get(key) != Some(endpoint))
-        .partition(|(_, endpoint)| endpoint.kind == ENDPOINT_LISTENER);
+        .filter(|(place, endpoint)| held.endpoints.get(place) != Some(endpoint))
+        .collect();
+    changed.sort_by_key(|(_, endpoint)| rank(endpoint));
     writes.extend(
-        nodes
+        changed
             .into_iter()
-            .chain(listeners)
-            .map(|(key, endpoint)| Write::Endpoint(*key, *endpoint)),
+            .map(|(place, endpoint)| Write::Endpoint(*place, *endpoint)),
     );
 
-    let (listeners, nodes): (Vec<_>, Vec<_>) = held
+    let mut gone: Vec<_> = held
         .endpoints
         .iter()
-        .filter(|(key, _)| !desired.endpoints.contains_key(key))
-        .partition(|(_, endpoint)| endpoint.kind == ENDPOINT_LISTENER);
+        .filter(|(place, _)| !desired.endpoints.contains_key(place))
+        .collect();
+    gone.sort_by_key(|(_, endpoint)| std::cmp::Reverse(rank(endpoint)));
     writes.extend(
-        listeners
-            .into_iter()
-            .chain(nodes)
-            .map(|(key, _)| Write::RemoveEndpoint(*key)),
+        gone.into_iter()
+            .map(|(place, _)| Write::RemoveEndpoint(*place)),
     );
     if both != after {
         writes.push(Write::Ports(after));
     }
+    let gone = held
+        .listeners
+        .keys()
+        .filter(|id| !desired.listeners.contains_key(id));
+    writes.extend(gone.map(|id| Write::ClearListener(*id)));
     let gone = held
         .backends
         .keys()
@@ -102,12 +109,24 @@ pub fn plan(held: &State, desired: &State) -> Vec<Write> {
     writes
 }
 
-/// The set of the endpoints' ports; an address as such has none.
-fn ports<'a>(keys: impl Iterator<Item = &'a EndpointKey4>) -> Box<PortFilter> {
+/// Nodes come before listeners: the first client's answer must find its way back.
+const fn rank(endpoint: &Endpoint) -> u8 {
+    match endpoint.kind {
+        ENDPOINT_LISTENER => 2,
+        ENDPOINT_VIP => 1,
+        _ => 0,
+    }
+}
+
+/// The set of the endpoints' ports: all of them where one stands for every port.
+fn ports<'a>(places: impl Iterator<Item = &'a Place>) -> Box<PortFilter> {
     let mut filter: Box<PortFilter> = Box::new(PortFilter::zeroed());
-    for key in keys.filter(|key| key.protocol != 0) {
-        let port = u16::from_be_bytes(key.port);
-        filter.words[usize::from(port >> 6)] |= 1 << (port & 63);
+    for place in places.filter(|place| place.protocol != 0) {
+        if place.port == 0 {
+            filter.words.fill(u64::MAX);
+            break;
+        }
+        filter.words[usize::from(place.port >> 6)] |= 1 << (place.port & 63);
     }
     filter
 }
@@ -123,21 +142,24 @@ impl State {
     /// Notes that a write was made.
     pub fn note(&mut self, write: &Write) {
         match write {
-            Write::Listener(number, listener) => {
-                self.listeners.insert(*number, *listener);
-            }
             Write::Backend(id, backend) => {
                 self.backends.insert(*id, *backend);
             }
             Write::Table(redirect, generation) => {
                 self.tables.insert(*redirect, *generation);
             }
-            Write::Ports(_) => {}
-            Write::Endpoint(key, endpoint) => {
-                self.endpoints.insert(*key, *endpoint);
+            Write::Listener(id, listener) => {
+                self.listeners.insert(*id, *listener);
             }
-            Write::RemoveEndpoint(key) => {
-                self.endpoints.remove(key);
+            Write::Ports(_) => {}
+            Write::Endpoint(place, endpoint) => {
+                self.endpoints.insert(*place, *endpoint);
+            }
+            Write::RemoveEndpoint(place) => {
+                self.endpoints.remove(place);
+            }
+            Write::ClearListener(id) => {
+                self.listeners.remove(id);
             }
             Write::ClearBackend(id) => {
                 self.backends.remove(id);
@@ -148,31 +170,37 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use redirector_common::wire::protocol;
 
     use super::*;
 
-    fn key(last: u8, port: u16) -> EndpointKey4 {
-        EndpointKey4 {
-            address: [10, 0, 0, last],
-            port: port.to_be_bytes(),
+    fn key(last: u8, port: u16) -> Place {
+        Place {
+            address: [10, 0, 0, last].into(),
+            port,
             protocol: protocol::TCP,
-            reserved: 0,
         }
     }
 
     fn state(nodes: &[u8]) -> State {
         let mut state = State::default();
         state.tables.insert(0, u32::try_from(nodes.len()).unwrap());
-        state.endpoints.insert(
-            key(1, 1080),
-            Endpoint::listener([10, 0, 0, 1].into(), 1080, 0, 1, 0),
-        );
+        let vip = IpAddr::from([10, 0, 0, 1]);
+        let listener = Listener::new(vip, 1080, protocol::TCP, 0, 0);
+        state.listeners.insert(1, listener);
+        state
+            .endpoints
+            .insert(key(1, 1080), Endpoint::listener(vip, 1080, 0, 1, 0));
+        state
+            .endpoints
+            .insert(Place::address(vip), Endpoint::vip(0, 1, 0));
         for node in nodes {
             let backend = Backend::new([10, 0, 0, *node].into(), 1081);
             let id = u16::from(*node);
             state.backends.insert(id, backend);
-            let endpoint = Endpoint::node(&backend, id, [10, 0, 0, 1].into(), 1080, 0, 1, 0);
+            let endpoint = Endpoint::node(&backend, id, vip, 1080, 0, 1, 0);
             state.endpoints.insert(key(*node, 1081), endpoint);
         }
         state
@@ -201,8 +229,14 @@ mod tests {
             &writes,
             |w| matches!(w, Write::Endpoint(k, _) if *k == key(1, 1080)),
         );
-        assert!(backend < table && table < node && ports < node && node < listener);
-        assert_eq!(writes.len(), 5);
+        let number = position(&writes, |w| matches!(w, Write::Listener(1, _)));
+        let vip = position(
+            &writes,
+            |w| matches!(w, Write::Endpoint(k, _) if k.protocol == 0),
+        );
+        assert!(backend < table && table < node && ports < node && node < vip && vip < listener);
+        assert!(number < node);
+        assert_eq!(writes.len(), 7);
     }
 
     #[test]
@@ -236,6 +270,27 @@ mod tests {
             })
             .collect();
         assert_eq!(filters, [[1, 1, 1], [0, 1, 1]]);
+    }
+
+    #[test]
+    fn an_endpoint_for_every_port_sets_every_port_and_an_address_sets_none() {
+        let filter = ports([key(1, 0)].iter());
+        assert!(filter.words.iter().all(|word| *word == u64::MAX));
+        let filter = ports([Place::address(key(1, 0).address)].iter());
+        assert!(filter.words.iter().all(|word| *word == 0));
+    }
+
+    #[test]
+    fn a_listener_is_cleared_after_the_endpoints_that_name_it() {
+        let writes = plan(&state(&[2]), &State::default());
+        let clear = position(&writes, |w| matches!(w, Write::ClearListener(1)));
+        let last = writes
+            .iter()
+            .rposition(|w| matches!(w, Write::RemoveEndpoint(_)))
+            .unwrap();
+        assert!(last < clear);
+        let first = position(&writes, |w| matches!(w, Write::RemoveEndpoint(_)));
+        assert!(matches!(&writes[first], Write::RemoveEndpoint(k) if *k == key(1, 1080)));
     }
 
     #[test]

@@ -3,37 +3,40 @@
 mod adopt;
 mod reconfigure;
 mod retarget;
+mod round;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
     time::Instant,
 };
 
-use redirector_common::{
-    abi::{self as data_path, Backend, Endpoint, EndpointKey4, Flow, FlowKey4, NextHop, SlotTable},
-    hash,
-    wire::protocol,
-};
+use redirector_common::abi::{self, Backend, Endpoint, NextHop, SlotTable};
 use thiserror::Error;
 
 use super::{
-    backends::{Backends, Listener},
-    flows::{Census, Timeouts, is_over},
+    backends::Backends,
+    endpoints::{self, Served},
+    flows::Timeouts,
+    listeners::{Listener, Retired},
     plan::State,
     rendezvous::Candidate,
     silence::{Silence, Traffic},
     slots::SlotBook,
 };
 use crate::{
-    config::{Config, Redirect},
+    config::{Config, Delivery, Node, Redirect},
+    family::Family,
     health::{Change, Observation, Target, Tracker},
+    names::Place,
 };
 
-/// A redirect at work.
+/// A redirect at work in one family.
 pub struct RedirectState {
     /// Its name.
     pub name: String,
+    /// The family of its clients and nodes.
+    pub family: Family,
     /// Its listeners.
     pub listeners: Vec<Listener>,
     /// Its slots.
@@ -55,12 +58,34 @@ pub struct Checked {
 /// What an earlier agent has left in the kernel.
 #[derive(Default)]
 pub struct Found {
-    /// Listeners and nodes' sockets.
-    pub endpoints: BTreeMap<EndpointKey4, Endpoint>,
-    /// The backends that they name.
+    /// Listeners, nodes' sockets, and their addresses.
+    pub endpoints: BTreeMap<Place, Endpoint>,
+    /// The listeners that they name.
+    pub listeners: BTreeMap<u16, abi::Listener>,
+    /// The backends that endpoints, tables and recorded flows name.
     pub backends: BTreeMap<u16, Backend>,
     /// Slot tables by redirect.
     pub tables: BTreeMap<u16, Box<SlotTable>>,
+    /// Listener and backend of the recorded flows.
+    pub flows: BTreeSet<(u16, u16)>,
+}
+
+/// A node of a pool as a redirect reaches it.
+#[derive(Clone, Copy)]
+pub struct Member<'a> {
+    /// The redirect.
+    pub redirect: &'a Redirect,
+    /// Index of the pool.
+    pub pool: usize,
+    /// The node.
+    pub node: &'a Node,
+}
+
+impl Member<'_> {
+    /// The node's socket as the data path knows it.
+    pub fn socket(&self) -> SocketAddr {
+        self.redirect.socket(self.node)
+    }
 }
 
 /// Something that a running relay can't do.
@@ -76,6 +101,11 @@ pub enum RelayError {
     /// More sockets than the map has room for.
     #[error("there are more nodes than the data path has room for ({0})")]
     TooManyBackends(u32),
+    /// More listeners than the map has room for, those included whose numbers can't be used again yet.
+    #[error(
+        "there are more listeners than the data path has room for ({0}); if many were replaced, try again later"
+    )]
+    TooManyListeners(u32),
     /// More redirects than the map has room for.
     #[error("there are more redirects than the data path has room for ({0})")]
     TooManyRedirects(u32),
@@ -88,6 +118,7 @@ pub struct Relay {
     timeouts: Timeouts,
     redirects: BTreeMap<u16, RedirectState>,
     backends: Backends,
+    retired: Retired,
     checked: HashMap<Target, Checked>,
     silences: BTreeMap<u16, Silence>,
     silent: BTreeSet<u16>,
@@ -125,6 +156,7 @@ impl Relay {
             key,
             redirects: BTreeMap::new(),
             backends: Backends::default(),
+            retired: Retired::default(),
             checked: HashMap::new(),
             silences: BTreeMap::new(),
             silent: BTreeSet::new(),
@@ -162,39 +194,37 @@ impl Relay {
 
     /// What is to be checked, and how often.
     pub fn targets(&self) -> Vec<(Target, crate::config::Timing)> {
-        let mut targets = Vec::new();
-        for redirect in &self.config.redirects {
-            for pool in pools(redirect) {
-                for node in &self.config.pools[pool].nodes {
-                    let target = self.target(pool, &node.name, node.address, redirect.port);
-                    targets.push((target, self.config.pools[pool].timing));
-                }
-            }
-        }
-        targets
+        let mut seen = HashSet::new();
+        self.members()
+            .map(|member| {
+                let timing = self.config.pools[member.pool].timing;
+                (self.target(&member), timing)
+            })
+            .filter(|(target, _)| seen.insert(target.clone()))
+            .collect()
     }
 
-    /// The check of a node of a pool at a port.
-    pub fn target(&self, pool: usize, node: &str, address: Ipv4Addr, port: u16) -> Target {
+    /// The check of a node that a redirect reaches.
+    pub fn target(&self, member: &Member<'_>) -> Target {
+        let pool = &self.config.pools[member.pool];
         Target {
-            pool: self.config.pools[pool].name.clone(),
-            node: node.to_owned(),
-            address: SocketAddrV4::new(address, port),
-            check: self.config.pools[pool].check,
+            pool: pool.name.clone(),
+            node: member.node.name.clone(),
+            address: member.redirect.checked_socket(pool, member.node),
+            check: pool.check,
         }
     }
 
     /// Takes the result of a check; gives the change of health, if it is one.
-    pub fn observe(&mut self, observation: Observation, epoch: u32) -> Option<Change> {
+    pub fn observe(&mut self, observation: &Observation, epoch: u32) -> Option<Change> {
         let success = observation.outcome.success()?;
         let checked = self.checked.get_mut(&observation.target)?;
         let change = checked.tracker.observe(success, observation.at);
+        checked.last = Some(observation.clone());
+        let told = self.sockets_checked_by(|target| *target == observation.target);
         for (_, entry) in self.backends.iter_mut() {
-            if entry.address == observation.target.address {
-                entry.presumed_up = false;
-            }
+            entry.presumed_up &= !told.contains(&entry.address);
         }
-        checked.last = Some(observation);
         if self.checked.values().all(|checked| checked.last.is_some()) {
             self.holding = false;
         }
@@ -211,17 +241,30 @@ impl Relay {
     }
 
     /// Takes the ways to the nodes.
-    pub fn reach(&mut self, hop: impl Fn(Ipv4Addr) -> Option<NextHop>, epoch: u32) {
+    pub fn reach(&mut self, hop: impl Fn(IpAddr) -> Option<NextHop>, epoch: u32) {
         for (_, entry) in self.backends.iter_mut() {
-            entry.reach_by(hop(*entry.address.ip()));
+            entry.reach_by(hop(entry.address.ip()));
         }
         self.retarget(epoch);
     }
 
     /// Takes the data path's counters: which nodes are silent while they are spoken to. Gives those whose
-    /// silence began.
+    /// silence began. The answers of nodes that packets are routed to don't come by here, so their silence says
+    /// nothing.
     pub fn listen(&mut self, traffic: impl Fn(u16) -> Traffic, at: Instant) -> Vec<u16> {
-        let ids: Vec<u16> = self.backends.iter().map(|(id, _)| id).collect();
+        let served = self.served();
+        let routed = |id: &u16| {
+            served
+                .get(id)
+                .is_some_and(|one| one.redirect.delivery == Delivery::Route)
+        };
+        let ids: Vec<u16> = self
+            .backends
+            .iter()
+            .filter(|(_, entry)| !entry.listeners.iter().any(routed))
+            .map(|(id, _)| id)
+            .collect();
+        self.silent.retain(|id| ids.contains(id));
         let mut fell_silent = Vec::new();
         for id in ids {
             let now = traffic(id);
@@ -236,105 +279,51 @@ impl Relay {
         fell_silent
     }
 
-    /// Every node of every pool of every redirect: name and address.
-    fn members(&self) -> impl Iterator<Item = (&Redirect, usize, (String, Ipv4Addr))> {
-        self.config.redirects.iter().flat_map(move |redirect| {
-            pools(redirect).flat_map(move |pool| {
-                let nodes = self.config.pools[pool].nodes.iter();
-                nodes.map(move |node| (redirect, pool, (node.name.clone(), node.address)))
-            })
-        })
+    /// Every node of every pool of every redirect, of the families that it listens in.
+    pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
+        self.config
+            .redirects
+            .iter()
+            .flat_map(|redirect| members(&self.config, redirect))
     }
 
-    /// The round over recorded flows: settles slots, forgets backends that nothing names any more. Gives the
-    /// flows to be forgotten, which may be done once the new tables are in place, and to those only that
-    /// are still as they were read: a client may have used its port again meanwhile.
-    pub fn round(&mut self, flows: &[(FlowKey4, Flow)], epoch: u32) -> Vec<(FlowKey4, Flow)> {
-        let mut redirect_of = HashMap::new();
-        for (index, state) in &self.redirects {
-            for listener in &state.listeners {
-                redirect_of.insert(listener.id, *index);
-            }
-        }
-        let mut forgotten = Vec::new();
-        let mut live: BTreeMap<u16, Vec<&(FlowKey4, Flow)>> = BTreeMap::new();
-        let mut named: BTreeSet<u16> = BTreeSet::new();
-        for entry in flows {
-            let (key, flow) = entry;
-            match redirect_of.get(&u16::from_ne_bytes(key.listener)) {
-                Some(index) if !is_over(flow, &self.timeouts, epoch) => {
-                    live.entry(*index).or_default().push(entry);
-                    named.insert(flow.backend);
-                }
-                _ => forgotten.push(*entry),
-            }
-        }
-        for (index, state) in &mut self.redirects {
-            if state.book.table().split_slots == 0 {
-                continue;
-            }
-            let flows = live.get(index).map(Vec::as_slice).unwrap_or_default();
-            let census = Census::take(&state.book, flows.iter().map(|(key, flow)| (key, flow)));
-            state.book.settle(&census, &self.timeouts, epoch);
-        }
-        for (index, flows) in live {
-            let book = &self.redirects[&index].book;
-            let settled = flows
-                .into_iter()
-                .filter(|(key, _)| !book[hash::slot_of(book.key(), key.client)].is_split());
-            forgotten.extend(settled);
-        }
-        self.forget_backends(&named);
-        forgotten
+    /// The sockets of the nodes whose checks are among `which`.
+    fn sockets_checked_by(&self, which: impl Fn(&Target) -> bool) -> BTreeSet<SocketAddr> {
+        self.members()
+            .filter(|member| which(&self.target(member)))
+            .map(|member| member.socket())
+            .collect()
     }
 
-    /// Backends that no pool, no slot and no recorded flow names have nothing left to do.
-    fn forget_backends(&mut self, named: &BTreeSet<u16>) {
-        let members: BTreeSet<SocketAddrV4> = self
-            .members()
-            .map(|(redirect, _, node)| SocketAddrV4::new(node.1, redirect.port))
-            .collect();
-        let redirects = &self.redirects;
-        self.backends.retain(|id, entry| {
-            members.contains(&entry.address)
-                || named.contains(&id)
-                || redirects.values().any(|state| state.book.names(id))
-        });
-        let backends = &self.backends;
-        self.silences.retain(|id, _| backends.get(*id).is_some());
-        self.silent.retain(|id| backends.get(*id).is_some());
+    /// The listeners by number, each with its redirect.
+    fn served(&self) -> BTreeMap<u16, Served<'_>> {
+        let mut served = BTreeMap::new();
+        for state in self.redirects.values() {
+            if let Some(redirect) = self.configured(state) {
+                let mine = state.listeners.iter().map(|listener| Served {
+                    listener: *listener,
+                    redirect,
+                });
+                served.extend(mine.map(|one| (one.listener.id, one)));
+            }
+        }
+        served
+    }
+
+    /// The configuration of a redirect.
+    pub fn configured(&self, state: &RedirectState) -> Option<&Redirect> {
+        let mut redirects = self.config.redirects.iter();
+        redirects.find(|redirect| redirect.name == state.name)
     }
 
     /// What the maps should hold.
     pub fn desired(&self) -> State {
         let mut state = State::default();
         for (index, redirect) in &self.redirects {
-            state
-                .tables
-                .insert(*index, redirect.book.table().generation);
-            for listener in &redirect.listeners {
-                let (ip, port) = (IpAddr::V4(*listener.address.ip()), listener.address.port());
-                let entry = data_path::Listener::new(ip, port, protocol::TCP, *index, 0);
-                state.listeners.insert(listener.id, entry);
-                let endpoint = Endpoint::listener(ip, port, *index, listener.id, 0);
-                state.endpoints.insert(key_of(listener.address), endpoint);
-                let vip = Endpoint::vip(*index, listener.id, 0);
-                state.endpoints.insert(address_key(listener.address), vip);
-            }
+            let generation = redirect.book.table().generation;
+            state.tables.insert(*index, generation);
         }
-        for (id, entry) in self.backends.iter() {
-            state.backends.insert(id, entry.backend);
-            let Listener {
-                address,
-                redirect,
-                id: listener,
-            } = entry.listener;
-            let (ip, port) = (IpAddr::V4(*address.ip()), address.port());
-            let endpoint = Endpoint::node(&entry.backend, id, ip, port, redirect, listener, 0);
-            state.endpoints.insert(key_of(entry.address), endpoint);
-            let node = Endpoint::node_address(0);
-            state.endpoints.insert(address_key(entry.address), node);
-        }
+        endpoints::fill(&mut state, &self.served(), &self.backends);
         state
     }
 
@@ -344,9 +333,23 @@ impl Relay {
     }
 }
 
-/// The main pool, then the backup.
-pub fn pools(redirect: &Redirect) -> impl Iterator<Item = usize> + use<> {
-    std::iter::once(redirect.pool).chain(redirect.backup)
+/// The nodes that a redirect reaches: those of the main pool, then those of the backup.
+fn members<'a>(config: &'a Config, redirect: &'a Redirect) -> impl Iterator<Item = Member<'a>> {
+    let families: Vec<Family> = redirect.families().collect();
+    std::iter::once(redirect.pool)
+        .chain(redirect.backup)
+        .flat_map(|pool| {
+            config.pools[pool]
+                .nodes
+                .iter()
+                .map(move |node| (pool, node))
+        })
+        .filter(move |(_, node)| families.contains(&Family::of(node.address)))
+        .map(move |(pool, node)| Member {
+            redirect,
+            pool,
+            node,
+        })
 }
 
 fn timeouts(config: &Config) -> Timeouts {
@@ -354,28 +357,8 @@ fn timeouts(config: &Config) -> Timeouts {
         |duration: std::time::Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     Timeouts {
         session: seconds(config.flows.session_timeout),
+        udp: seconds(config.flows.udp_timeout),
         handshake: seconds(config.flows.handshake_timeout),
         closing: seconds(config.flows.closing_timeout),
-    }
-}
-
-fn socket(key: EndpointKey4) -> SocketAddrV4 {
-    SocketAddrV4::new(key.address.into(), u16::from_be_bytes(key.port))
-}
-
-/// The key of an address as such, whatever the port and protocol.
-fn address_key(address: SocketAddrV4) -> EndpointKey4 {
-    EndpointKey4 {
-        address: address.ip().octets(),
-        ..EndpointKey4::default()
-    }
-}
-
-fn key_of(address: SocketAddrV4) -> EndpointKey4 {
-    EndpointKey4 {
-        address: address.ip().octets(),
-        port: address.port().to_be_bytes(),
-        protocol: protocol::TCP,
-        reserved: 0,
     }
 }

@@ -6,6 +6,8 @@
 //! same key and pool have the same table. The weighted score is `-ln(u) / weight` for a pseudo-random `u`,
 //! smallest wins (Schindelhauer and Schomaker, "Weighted Distributed Hash Tables", SPAA 2005).
 
+use std::net::IpAddr;
+
 use redirector_common::{abi::SLOTS, hash};
 
 /// A node that may own slots.
@@ -14,7 +16,7 @@ pub struct Candidate {
     /// Its entry in the map of backends.
     pub backend: u16,
     /// Its address: what it is known by to the hash, on this relay and any other.
-    pub address: [u8; 4],
+    pub address: IpAddr,
     /// Its share, relative to the others' weights.
     pub weight: u32,
 }
@@ -30,9 +32,16 @@ pub fn winners(key: [u64; 2], candidates: &[Candidate]) -> Vec<u16> {
         .any(|candidate| candidate.weight != candidates[0].weight);
     let mut best: Vec<(Score, u16)> = vec![(Score::WORST, 0); SLOTS];
     for candidate in candidates {
-        let address = u64::from(u32::from_be_bytes(candidate.address));
+        let (shift, address) = match candidate.address {
+            IpAddr::V4(address) => (32, u64::from(address.to_bits())),
+            IpAddr::V6(address) => {
+                let [high, low]: [u64; 2] = bytemuck::cast(address.octets());
+                let (high, low) = (u64::from_be(high), u64::from_be(low));
+                (48, hash::mix(key, hash::mix(key, high) ^ low))
+            }
+        };
         for (slot, best) in (0_u64..).zip(&mut best) {
-            let draw = hash::mix(key, slot << 32 | address);
+            let draw = hash::mix(key, slot << shift ^ address);
             let score = Score::of(draw, weighted.then_some(candidate.weight));
             if score.beats(&best.0) {
                 *best = (score, candidate.backend);
@@ -81,7 +90,7 @@ mod tests {
         (1..=count)
             .map(|n| Candidate {
                 backend: u16::from(n),
-                address: [10, 0, 1, n],
+                address: [10, 0, 1, n].into(),
                 weight: 1,
             })
             .collect()
@@ -121,6 +130,32 @@ mod tests {
             for node in 1..=u16::from(count) {
                 let share = owned(&slots, node);
                 assert!(share.abs_diff(mean) < mean / 20, "{share} of {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn nodes_of_ipv6_share_evenly_whichever_half_of_their_addresses_differs() {
+        for position in [7, 15] {
+            let all: Vec<_> = nodes(8)
+                .into_iter()
+                .map(|node| {
+                    let mut address = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+                    address[position] = u8::try_from(node.backend).unwrap();
+                    Candidate {
+                        address: address.into(),
+                        ..node
+                    }
+                })
+                .collect();
+            let slots = winners(KEY, &all);
+            for node in 1..=8 {
+                let share = owned(&slots, node);
+                assert!(share.abs_diff(SLOTS / 8) < SLOTS / 8 / 20, "{share}");
+            }
+            let fewer = winners(KEY, &all[1..]);
+            for (before, after) in slots.iter().zip(&fewer) {
+                assert!(*before == 1 || before == after);
             }
         }
     }

@@ -61,8 +61,9 @@ impl SlotBook {
         self.table.key
     }
 
-    /// Sends new connections to `winners`, one backend per slot.
-    pub fn retarget(&mut self, winners: &[u16], epoch: u32) -> Swap {
+    /// Sends new connections to `winners`, one backend per slot. Datagrams of flows that are not recorded go where
+    /// they went for another `udp` seconds: by then every live flow has been.
+    pub fn retarget(&mut self, winners: &[u16], udp: u32, epoch: u32) -> Swap {
         let mut swap = Swap::default();
         for (index, winner) in winners.iter().enumerate() {
             let before = self.table.slots[index];
@@ -77,7 +78,11 @@ impl SlotBook {
             }
             self.table.slots[index] = after;
         }
-        self.recount(swap)
+        let swap = self.recount(swap);
+        if !swap.is_empty() && self.table.split_slots != 0 {
+            self.table.udp_was_until = epoch.saturating_add(udp);
+        }
+        swap
     }
 
     /// Settles what can be settled, given the flows that are recorded.
@@ -144,15 +149,16 @@ impl std::ops::Index<u16> for SlotBook {
 
 #[cfg(test)]
 mod tests {
-    use redirector_common::{
-        abi::{Flow, FlowKey4},
-        hash,
-    };
+    use redirector_common::abi::Flow;
+
+    use std::net::IpAddr;
 
     use super::*;
+    use crate::names::slot_of;
 
     const TIMEOUTS: Timeouts = Timeouts {
         session: 100,
+        udp: 20,
         handshake: 10,
         closing: 5,
     };
@@ -168,24 +174,24 @@ mod tests {
     #[test]
     fn a_settled_table_needs_no_flows() {
         let mut book = SlotBook::new([1, 2]);
-        assert_eq!(book.retarget(&all(1), 0).moved, SLOTS);
+        assert_eq!(book.retarget(&all(1), TIMEOUTS.udp, 0).moved, SLOTS);
         assert_eq!(book.table().split_slots, 0);
     }
 
     #[test]
     fn nothing_changes_when_the_winners_are_the_same() {
         let mut book = SlotBook::new([1, 2]);
-        book.retarget(&all(1), 0);
+        book.retarget(&all(1), TIMEOUTS.udp, 0);
         let generation = book.table().generation;
-        assert!(book.retarget(&all(1), 1).is_empty());
+        assert!(book.retarget(&all(1), TIMEOUTS.udp, 1).is_empty());
         assert_eq!(book.table().generation, generation);
     }
 
     #[test]
     fn a_slot_settles_a_session_timeout_after_it_was_split_and_no_sooner() {
         let mut book = SlotBook::new([1, 2]);
-        book.retarget(&all(1), 0);
-        book.retarget(&all(2), 50);
+        book.retarget(&all(1), TIMEOUTS.udp, 0);
+        book.retarget(&all(2), TIMEOUTS.udp, 50);
         let census = empty(&book);
         assert!(book.settle(&census, &TIMEOUTS, 150).is_empty());
         assert_eq!(book.settle(&census, &TIMEOUTS, 151).settled, SLOTS);
@@ -194,11 +200,24 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_stay_for_their_timeout_after_the_last_change_and_only_where_something_splits() {
+        let mut book = SlotBook::new([1, 2]);
+        book.retarget(&all(1), TIMEOUTS.udp, 40);
+        assert_eq!(book.table().udp_was_until, 0);
+        book.retarget(&all(2), TIMEOUTS.udp, 50);
+        assert_eq!(book.table().udp_was_until, 70);
+        book.retarget(&all(2), TIMEOUTS.udp, 60);
+        assert_eq!(book.table().udp_was_until, 70);
+        book.retarget(&all(3), TIMEOUTS.udp, 60);
+        assert_eq!(book.table().udp_was_until, 80);
+    }
+
+    #[test]
     fn a_slot_does_not_settle_while_a_handshake_may_be_under_way() {
         let mut book = SlotBook::new([1, 2]);
-        book.retarget(&all(1), 0);
-        book.retarget(&all(2), 50);
-        book.retarget(&all(3), 145);
+        book.retarget(&all(1), TIMEOUTS.udp, 0);
+        book.retarget(&all(2), TIMEOUTS.udp, 50);
+        book.retarget(&all(3), TIMEOUTS.udp, 145);
         let census = empty(&book);
         assert!(book.settle(&census, &TIMEOUTS, 155).is_empty());
         assert_eq!(book.settle(&census, &TIMEOUTS, 156).settled, SLOTS);
@@ -207,9 +226,9 @@ mod tests {
     #[test]
     fn a_slot_that_is_back_where_it_was_waits_for_handshakes_only() {
         let mut book = SlotBook::new([1, 2]);
-        book.retarget(&all(1), 0);
-        book.retarget(&all(2), 50);
-        book.retarget(&all(1), 55);
+        book.retarget(&all(1), TIMEOUTS.udp, 0);
+        book.retarget(&all(2), TIMEOUTS.udp, 50);
+        book.retarget(&all(1), TIMEOUTS.udp, 55);
         let census = empty(&book);
         assert!(book.settle(&census, &TIMEOUTS, 65).is_empty());
         assert_eq!(book.settle(&census, &TIMEOUTS, 66).settled, SLOTS);
@@ -218,29 +237,24 @@ mod tests {
     #[test]
     fn a_flow_recorded_elsewhere_keeps_its_slot_split_and_no_other() {
         let mut book = SlotBook::new([1, 2]);
-        book.retarget(&all(1), 0);
-        book.retarget(&all(2), 50);
-        let flows = [(
-            FlowKey4 {
-                client: [10, 0, 0, 9],
-                ..FlowKey4::default()
-            },
-            Flow {
-                backend: 1,
-                flags: 0,
-                seen: 150,
-            },
-        )];
-        let census = Census::take(&book, flows.iter().map(|(key, flow)| (key, flow)));
+        book.retarget(&all(1), TIMEOUTS.udp, 0);
+        book.retarget(&all(2), TIMEOUTS.udp, 50);
+        let client = IpAddr::from([10, 0, 0, 9]);
+        let flow = Flow {
+            backend: 1,
+            flags: 0,
+            seen: 150,
+        };
+        let census = Census::take(&book, [(client, &flow)]);
         assert_eq!(book.settle(&census, &TIMEOUTS, 151).settled, SLOTS - 1);
-        assert!(book[hash::slot_of([1, 2], [10, 0, 0, 9])].is_split());
+        assert!(book[slot_of([1, 2], client)].is_split());
     }
 
     #[test]
     fn a_slot_without_a_backend_does_not_forget_where_its_connections_are() {
         let mut book = SlotBook::new([1, 2]);
-        book.retarget(&all(1), 0);
-        book.retarget(&all(0), 1);
+        book.retarget(&all(1), TIMEOUTS.udp, 0);
+        book.retarget(&all(0), TIMEOUTS.udp, 1);
         let census = empty(&book);
         assert!(book.settle(&census, &TIMEOUTS, 10_000).is_empty());
         assert!(book.names(1));
@@ -249,8 +263,8 @@ mod tests {
     #[test]
     fn an_adopted_split_slot_waits_a_whole_timeout_again() {
         let mut book = SlotBook::new([1, 2]);
-        book.retarget(&all(1), 0);
-        book.retarget(&all(2), 1);
+        book.retarget(&all(1), TIMEOUTS.udp, 0);
+        book.retarget(&all(2), TIMEOUTS.udp, 1);
         let mut table: Box<SlotTable> = bytemuck::zeroed_box();
         *table = *book.table();
         let mut adopted = SlotBook::adopt(table, 90);

@@ -1,7 +1,7 @@
 //! The line that is logged when the health of a node changes.
 
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Change, Outcome};
@@ -14,7 +14,7 @@ pub struct ChangeLine<'a> {
     /// The node's name.
     pub node: &'a str,
     /// Where it was checked.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// The pool's name.
     pub pool: &'a str,
     /// How it was checked.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt as _;
@@ -71,11 +71,15 @@ impl fmt::Display for Outcome {
 
 /// Connects to a node's port and closes the connection again; says what came of it and how long it
 /// took.
-pub async fn tcp(address: SocketAddrV4, limit: Duration) -> (Outcome, Duration) {
+pub async fn tcp(address: SocketAddr, limit: Duration) -> (Outcome, Duration) {
     let start = Instant::now();
-    let outcome = match TcpSocket::new_v4() {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    let outcome = match socket {
         Err(error) => Outcome::NotProbed(error.kind()),
-        Ok(socket) => match timeout(limit, socket.connect(address.into())).await {
+        Ok(socket) => match timeout(limit, socket.connect(address)).await {
             Err(_) => Outcome::TimedOut,
             Ok(Err(error)) => Outcome::of_connect(&error),
             Ok(Ok(mut stream)) => {
@@ -92,24 +96,17 @@ pub async fn tcp(address: SocketAddrV4, limit: Duration) -> (Outcome, Duration) 
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::net::Ipv4Addr;
 
     use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
 
     use super::*;
 
-    fn v4(address: SocketAddr) -> SocketAddrV4 {
-        match address {
-            SocketAddr::V4(address) => address,
-            SocketAddr::V6(address) => panic!("{address} is no IPv4 address"),
-        }
-    }
-
     #[tokio::test]
     async fn a_listening_port_is_connected_and_the_connection_ends_in_order() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = v4(listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let node = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.read(&mut [0; 8]).await
@@ -127,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn a_closed_port_refuses() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = v4(listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         drop(listener);
         assert_eq!(
             tcp(address, Duration::from_secs(5)).await.0,
@@ -141,7 +138,7 @@ mod tests {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let listener = socket.listen(0).unwrap();
-        let address = v4(listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let mut queued = Vec::new();
         for _ in 0..8 {
             let connect = tokio::net::TcpStream::connect(address);
@@ -158,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_was_busy_for_longer_than_the_limit_does_not_fail_the_node() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = v4(listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let limit = Duration::from_millis(50);
         let probe = tokio::spawn(tcp(address, limit));
         tokio::task::yield_now().await;

@@ -1,7 +1,7 @@
 //! Runs the checks of all targets, each at its own pace.
 
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub struct Target {
     /// The node's name.
     pub node: String,
     /// The node's address and the port.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// How it is checked.
     pub check: Check,
 }
@@ -163,11 +163,15 @@ async fn run(
 
 /// A target's own place within an interval, from 0 to below 1: the same in every run.
 fn phase(target: &Target) -> f64 {
-    let [a, b, c, d] = target.address.ip().octets();
-    let [high, low] = target.address.port().to_be_bytes();
+    let port = target.address.port().to_be_bytes();
+    let address = match target.address.ip() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
     // FNV-1a, then the golden ratio to spread neighbouring addresses.
-    let hash = [a, b, c, d, high, low]
+    let hash = address
         .iter()
+        .chain(&port)
         .fold(0x811c_9dc5_u32, |hash, byte| {
             (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
         });
@@ -199,7 +203,7 @@ mod tests {
         let target = Target {
             pool: "pool".to_owned(),
             node: format!("node{port}"),
-            address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
+            address: (Ipv4Addr::LOCALHOST, port).into(),
             check: Check::Tcp,
         };
         (listener, target)
@@ -283,7 +287,7 @@ mod tests {
                 phase(&Target {
                     pool: String::new(),
                     node: String::new(),
-                    address: SocketAddrV4::new(Ipv4Addr::new(10, 0, 1, host), 1080),
+                    address: ([10, 0, 1, host], 1080).into(),
                     check: Check::Tcp,
                 })
             })

@@ -22,10 +22,10 @@ use netlink_packet_route::{
 };
 
 use super::{
-    family::Family,
     routes::{Placement, Route, RouteKind, Special, Table},
     view::{Address, Event, Link, Neighbour, NeighbourState},
 };
+use crate::family::Family;
 
 /// What a message means for the view.
 #[derive(Clone, Debug, PartialEq, Eq)]

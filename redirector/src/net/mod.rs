@@ -5,10 +5,10 @@
 //! everything else is pure.
 //!
 //! **Architecture invariant:** the mirror may know less than the kernel, never something else. Whatever
-//! it cannot express (policy rules, multipath, encapsulation, link-local clients, ...) becomes "ask the kernel" in the trie.
+//! it cannot express (policy rules, multipath, encapsulation, link-local clients, ...) becomes "ask the
+//! kernel" in the trie.
 
 pub mod decode;
-pub mod family;
 pub mod monitor;
 pub mod resolve;
 pub mod routes;

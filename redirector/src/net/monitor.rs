@@ -22,9 +22,9 @@ use tokio::{
 use self::dump::{address_request, dump, neighbour_request, read_routes, read_rules};
 use super::{
     decode::{self, Decoded},
-    family::Family,
     view::{Effect, NetView},
 };
+use crate::family::Family;
 
 /// Shortest time between two views that differ in where packets go.
 const DEBOUNCE: Duration = Duration::from_millis(10);

@@ -10,10 +10,10 @@ use redirector_common::abi::NextHop;
 use thiserror::Error;
 
 use super::{
-    family::{Family, bits, needs_interface},
     routes::{Route, RouteKind, Special},
     view::{Link, NetView},
 };
+use crate::family::{Family, bits, needs_interface};
 
 /// Why an address has no next hop that the data path could use.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -32,11 +32,11 @@ use self::{
     painter::Painter,
 };
 use super::{
-    family::{Family, bits},
     resolve,
     routes::{Route, RouteKind, Special},
     view::NetView,
 };
+use crate::family::{Family, bits};
 
 /// Next hops of IPv6 among the [`MAX_HOPS`] of both families: gateways only, so few are many.
 const IPV6_HOPS: u32 = 2048;

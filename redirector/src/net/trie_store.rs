@@ -19,10 +19,8 @@ use redirector_common::abi::{
 };
 use thiserror::Error;
 
-use super::{
-    family::Family,
-    trie::{ReturnTrie, empty_root, hop_indices},
-};
+use super::trie::{ReturnTrie, empty_root, hop_indices};
+use crate::family::Family;
 
 /// What is in the maps and reachable from the root in use.
 #[derive(Clone, Debug, PartialEq, Eq)]

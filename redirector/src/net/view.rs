@@ -7,10 +7,8 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{
-    family::Family,
-    routes::{Placement, Route, RouteTable, Special},
-};
+use super::routes::{Placement, Route, RouteTable, Special};
+use crate::family::Family;
 
 /// A network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

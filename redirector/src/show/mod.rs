@@ -6,6 +6,7 @@ mod table;
 mod tests;
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -41,8 +42,7 @@ pub fn summary(status: &Status) -> String {
                 0 => "empty".to_owned(),
                 count => format!("active ({})", Counted(count, "node")),
             };
-            let name = format!("{}:{}", pool.name, pool.port);
-            table.row([&id, "pool", &name, "", &state]);
+            table.row([&id, "pool", &name_of(pool), "", &state]);
             for node in &pool.nodes {
                 let state = match node.operator {
                     OperatorState::Enabled => node.health.to_string(),
@@ -98,7 +98,7 @@ pub fn nodes(status: &Status) -> String {
             &node.id.to_string(),
             &pool.name,
             &node.name,
-            &node.address.to_string(),
+            &socket(node.address),
             &node.weight.to_string(),
             &node.health.to_string(),
             &node.operator.to_string(),
@@ -130,14 +130,13 @@ pub fn redirects(status: &Status) -> String {
         ("Tables", Align::Right),
     ]);
     for redirect in &status.redirects {
-        let listen: Vec<_> = redirect.listen.iter().map(ToString::to_string).collect();
         let available: usize = redirect.pools().map(PoolStatus::available).sum();
         let all: usize = redirect.pools().map(|pool| pool.nodes.len()).sum();
         table.row([
             &redirect.id.to_string(),
             &redirect.name,
-            &listen.join(","),
-            &format!("{}:{}", redirect.pool.name, redirect.pool.port),
+            &redirect.listen.join(","),
+            &name_of(&redirect.pool),
             redirect.backup.as_ref().map_or(NONE, |pool| &pool.name),
             &redirect.state.to_string(),
             &format!("{available}/{all}"),
@@ -254,6 +253,22 @@ pub fn explanation(explanation: &Explanation) -> String {
         }
     }
     text
+}
+
+/// A pool with the port of its nodes, if they have one.
+fn name_of(pool: &PoolStatus) -> String {
+    match pool.port {
+        Some(port) => format!("{}:{port}", pool.name),
+        None => pool.name.clone(),
+    }
+}
+
+/// A node's socket, or its address where ports are kept.
+fn socket(address: SocketAddr) -> String {
+    match address.port() {
+        0 => address.ip().to_string(),
+        _ => address.to_string(),
+    }
 }
 
 fn percent(value: Option<f64>) -> String {

@@ -42,7 +42,7 @@ fn node(id: u32, name: &str, health: Health) -> NodeStatus {
 fn status() -> Status {
     let pool = |name: &str, nodes| PoolStatus {
         name: name.to_owned(),
-        port: 1080,
+        port: Some(1080),
         nodes,
     };
     let counter = |name: &str, packets| CounterStatus {
@@ -66,7 +66,7 @@ fn status() -> Status {
         redirects: vec![RedirectStatus {
             id: 0,
             name: "socksbalance".to_owned(),
-            listen: vec!["10.0.0.1:1080".parse().unwrap()],
+            listen: vec!["10.0.0.1:1080".to_owned()],
             state: RedirectState::Active,
             pool: pool(
                 "socksservers",

@@ -20,6 +20,7 @@ pub(crate) const NODES: u16 = 5;
 const KEY: [u64; 2] = [3, 5];
 const TIMEOUTS: Timeouts = Timeouts {
     session: 600,
+    udp: 60,
     handshake: 60,
     closing: 90,
 };
@@ -121,11 +122,12 @@ impl World {
             .filter(|id| self.up[id] && self.alive[id] && self.weight[id] > 0)
             .map(|id| Candidate {
                 backend: id,
-                address: address_of(id),
+                address: address_of(id).into(),
                 weight: self.weight[&id],
             })
             .collect();
-        self.book.retarget(&winners(KEY, &candidates), self.epoch());
+        self.book
+            .retarget(&winners(KEY, &candidates), TIMEOUTS.udp, self.epoch());
         self.put_in_place();
     }
 
@@ -157,7 +159,7 @@ impl World {
             .iter()
             .map(|(key, flow)| (*key, *flow))
             .collect();
-        let recorded = flows.iter().map(|(key, flow)| (key, flow));
+        let recorded = flows.iter().map(|(key, flow)| (key.client.into(), flow));
         let (census, timeouts) = match self.agent {
             Agent::Real | Agent::AlwaysNow => (Census::take(&self.book, recorded), TIMEOUTS),
             Agent::SettlesAtOnce => {

@@ -3,7 +3,7 @@
 use redirector_common::{
     abi::{FlowKey4, SLOT_SPLIT},
     host::HostTables,
-    verdict::{Action, Verdict},
+    verdict::Verdict,
 };
 
 use super::{Claim, SlotNodes};
@@ -17,15 +17,26 @@ pub fn claim(verdict: Verdict, input: &[u8], tables: &HostTables) -> Option<Clai
         Verdict::ForwardFlow => Some(Claim::Recorded(recorded_node(input, tables))),
         Verdict::Reply => Some(Claim::Client),
         // A later fragment has no ports to judge it by; it has tests of its own.
-        Verdict::ForwardFragment | Verdict::ReplyFragment => None,
-        _ => {
-            assert_ne!(
-                verdict.action(),
-                Action::Transmit,
-                "{verdict:?} has no claim"
-            );
-            None
-        }
+        Verdict::ForwardFragment
+        | Verdict::ReplyFragment
+        | Verdict::PassTruncated
+        | Verdict::PassNotIp
+        | Verdict::PassIpv6
+        | Verdict::PassVlan
+        | Verdict::PassMalformed
+        | Verdict::PassSourceRoute
+        | Verdict::PassFragment
+        | Verdict::PassProtocol
+        | Verdict::PassNotOurs
+        | Verdict::PassDirect
+        | Verdict::PassToRelay
+        | Verdict::PassTtl
+        | Verdict::DropNoBackend
+        | Verdict::DropNoNextHop
+        | Verdict::DropNoReturnHop
+        | Verdict::DropDirectTcp
+        | Verdict::DropNoTable
+        | Verdict::DropFragment => None,
     }
 }
 

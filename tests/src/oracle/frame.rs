@@ -75,7 +75,7 @@ fn is_tcp(frame: &[u8]) -> bool {
         return false;
     }
     let header = usize::from(frame[tcp + 12] / 16) * 4;
-    word(frame, ip + 6) % 0x2000 == 0
+    word(frame, ip + 6).is_multiple_of(0x2000)
         && frame[ip + 9] == 6
         && end(frame) <= frame.len()
         && header >= 20

@@ -8,7 +8,11 @@ use redirector_common::{
     process,
 };
 
-use super::{World, claim, mistakes::forget_ports, slots_of};
+use super::{
+    World, claim,
+    mistakes::{forget_ports, sockets},
+    slots_of,
+};
 use crate::{
     fixture::{self, NODE_PORT, NODES},
     generate::{self, Generator, Step},
@@ -177,7 +181,7 @@ fn a_delta_of_another_node_is_caught() {
 #[test]
 fn a_delta_without_the_ttl_is_caught() {
     let mut tables = fixture::host_tables();
-    for endpoint in tables.ipv4.endpoints.values_mut() {
+    for endpoint in sockets(&mut tables) {
         endpoint.l3_delta -= checksum::TTL_DECREMENT;
     }
     assert_caught(tables, |_, _| {}, "IPv4 checksum", 100);

@@ -1,5 +1,6 @@
 //! A row of the table, and the packets that rows are made of.
 
+use redirector::names::{FlowName, With};
 use redirector_common::{
     FamilyTables,
     abi::{Embryo, Flow, FlowKey4, Slot},
@@ -165,15 +166,14 @@ impl Case {
     }
 
     /// The connection that the frame belongs to, seen from either side.
-    pub(crate) fn connection(&self) -> FlowKey4 {
+    pub(crate) fn connection(&self) -> FlowName {
         let from_vip_side = self.verdict == Verdict::Reply;
         let (address, port) = if from_vip_side { (30, 36) } else { (26, 34) };
         let bytes = |at: usize| [self.frame[at], self.frame[at + 1]];
         let ([a, b], [c, d]) = (bytes(address), bytes(address + 2));
-        FlowKey4 {
-            client: [a, b, c, d],
-            port: bytes(port),
-            listener: 1_u16.to_ne_bytes(),
+        FlowName {
+            client: ([a, b, c, d], u16::from_be_bytes(bytes(port))).into(),
+            with: With::Listener(1),
         }
     }
 }

@@ -38,8 +38,8 @@ fn run(program: &str, arguments: &str) -> String {
 }
 
 impl Lab {
-    /// eth0 10.0.1.1/24 and 2001:db8:1::1/64 in the relay, eth0 10.0.1.2/24 and 2001:db8:1::2/64 in the
-    /// node, which is also fe80::2.
+    /// eth0 `10.0.1.1/24` and `2001:db8:1::1/64` in the relay, eth0 `10.0.1.2/24` and `2001:db8:1::2/64` in
+    /// the node, which is also `fe80::2`.
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let unique = format!(

@@ -1,24 +1,65 @@
 //! Takes a configuration into the state.
 
-use std::{collections::BTreeSet, net::SocketAddrV4, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Instant,
+};
 
-use redirector_common::abi::{MAX_BACKENDS, MAX_REDIRECTS};
+use redirector_common::abi::{MAX_BACKENDS, MAX_LISTENERS, MAX_REDIRECTS};
 
-use super::{Checked, RedirectState, Relay, RelayError, pools, timeouts};
+use super::{Checked, RedirectState, Relay, RelayError, adopt::places, members, timeouts};
 use crate::{
     config::{Config, Redirect},
-    engine::{
-        backends::{Backends, Listener},
-        slots::SlotBook,
-    },
+    engine::{backends::Backends, listeners::Listener, slots::SlotBook},
+    family::Family,
     health::{Health, Tracker},
+    names::Place,
 };
 
 /// The places of everything in a configuration.
 struct Arrangement {
     backends: Backends,
-    /// Index, name and listeners.
-    redirects: Vec<(u16, String, Vec<Listener>)>,
+    redirects: Vec<Arranged>,
+}
+
+/// A redirect in one family.
+struct Arranged {
+    index: u16,
+    name: String,
+    family: Family,
+    listeners: Vec<Listener>,
+}
+
+/// A redirect in one family, as configured.
+struct Part<'a> {
+    redirect: &'a Redirect,
+    family: Family,
+    places: Vec<Place>,
+}
+
+impl Part<'_> {
+    fn has_listener_of(&self, state: &RedirectState) -> bool {
+        let mut listeners = state.listeners.iter();
+        listeners.any(|listener| self.places.contains(&listener.place))
+    }
+
+    fn has_name_of(&self, state: &RedirectState) -> bool {
+        state.name == self.redirect.name
+    }
+}
+
+fn parts(config: &Config) -> Vec<Part<'_>> {
+    let redirects = config.redirects.iter();
+    redirects
+        .flat_map(|redirect| {
+            redirect.families().map(move |family| Part {
+                redirect,
+                family,
+                places: places(redirect, family),
+            })
+        })
+        .collect()
 }
 
 impl Relay {
@@ -46,15 +87,23 @@ impl Relay {
             backends,
             redirects,
         } = self.arrange(&config)?;
+        let before: BTreeSet<u16> = self.listener_ids().collect();
         self.backends = backends;
         self.redirects
-            .retain(|index, _| redirects.iter().any(|(kept, ..)| kept == index));
-        for (index, name, listeners) in redirects {
+            .retain(|index, _| redirects.iter().any(|kept| kept.index == *index));
+        for arranged in redirects {
+            let Arranged {
+                index,
+                name,
+                family,
+                listeners,
+            } = arranged;
             let state = self
                 .redirects
                 .entry(index)
                 .or_insert_with(|| RedirectState {
                     name: String::new(),
+                    family,
                     listeners: Vec::new(),
                     book: SlotBook::new(self.key),
                     using_backup: false,
@@ -63,10 +112,16 @@ impl Relay {
             state.name = name;
             state.listeners = listeners;
         }
+        let after: BTreeSet<u16> = self.listener_ids().collect();
+        for (_, entry) in self.backends.iter_mut() {
+            entry.listeners.retain(|id| after.contains(id));
+        }
+        self.retired
+            .extend(before.difference(&after).copied(), epoch);
         self.timeouts = timeouts(&config);
         self.config = config;
         let targets = self.targets();
-        let serving: BTreeSet<SocketAddrV4> = self
+        let serving: BTreeSet<SocketAddr> = self
             .checked
             .iter()
             .filter(|(_, checked)| checked.tracker.health() == Health::Up)
@@ -74,13 +129,14 @@ impl Relay {
             .collect();
         self.checked
             .retain(|target, _| targets.iter().any(|(kept, _)| kept == target));
+        // Under another name, or with another check, it is still the node that was up.
+        let presumed = self.sockets_checked_by(|target| {
+            !self.checked.contains_key(target) && serving.contains(&target.address)
+        });
+        for (_, entry) in self.backends.iter_mut() {
+            entry.presumed_up |= presumed.contains(&entry.address);
+        }
         for (target, timing) in targets {
-            // Under another name, or with another check, it is still the node that was up.
-            if !self.checked.contains_key(&target) && serving.contains(&target.address) {
-                for (_, entry) in self.backends.iter_mut() {
-                    entry.presumed_up |= entry.address == target.address;
-                }
-            }
             self.checked
                 .entry(target)
                 .and_modify(|checked| checked.tracker.set_thresholds(timing.into()))
@@ -99,53 +155,50 @@ impl Relay {
             return Err(RelayError::KeyChange);
         }
         let limit = u16::try_from(MAX_REDIRECTS).unwrap_or(u16::MAX);
-        let known = self.known(config);
+        let parts = parts(config);
+        let known = self.known(&parts);
         let mut backends = self.backends.clone();
         let mut redirects = Vec::new();
         let mut taken: BTreeSet<u16> = self.redirects.keys().copied().collect();
-        let mut next_listener: u16 = self
-            .redirects
-            .values()
-            .flat_map(|state| state.listeners.iter().map(|listener| listener.id))
-            .max()
-            .unwrap_or(0);
-        for (redirect, known) in config.redirects.iter().zip(known) {
+        let mut ids: BTreeSet<u16> = self.listener_ids().collect();
+        for (part, known) in parts.iter().zip(known) {
             let index = known
                 .or_else(|| (0..limit).find(|index| !taken.contains(index)))
                 .ok_or(RelayError::TooManyRedirects(MAX_REDIRECTS))?;
             taken.insert(index);
-            let old = known
+            let old: BTreeMap<Place, u16> = known
                 .and_then(|index| self.redirects.get(&index))
-                .map(|state| &state.listeners[..])
-                .unwrap_or_default();
-            let listeners: Vec<Listener> = redirect
-                .listen
-                .iter()
-                .map(|address| {
-                    let same = old.iter().find(|listener| listener.address == *address);
-                    let id = same.map_or_else(
-                        || {
-                            next_listener = next_listener.wrapping_add(1).max(1);
-                            next_listener
-                        },
-                        |listener| listener.id,
-                    );
-                    Listener {
-                        address: *address,
-                        redirect: index,
-                        id,
-                    }
-                })
+                .into_iter()
+                .flat_map(|state| &state.listeners)
+                .map(|listener| (listener.place, listener.id))
                 .collect();
-            for pool in pools(redirect) {
-                for node in &config.pools[pool].nodes {
-                    let address = SocketAddrV4::new(node.address, redirect.port);
+            let mut listeners = Vec::new();
+            for place in &part.places {
+                let id = old
+                    .get(place)
+                    .copied()
+                    .or_else(|| self.retired.next(|id| ids.contains(&id)))
+                    .ok_or(RelayError::TooManyListeners(MAX_LISTENERS))?;
+                ids.insert(id);
+                listeners.push(Listener {
+                    place: *place,
+                    redirect: index,
+                    id,
+                });
+            }
+            for member in members(config, part.redirect) {
+                if Family::of(member.node.address) == part.family {
                     backends
-                        .ensure(address, listeners[0])
+                        .ensure(member.socket(), listeners.iter().map(|l| l.id))
                         .ok_or(RelayError::TooManyBackends(MAX_BACKENDS))?;
                 }
             }
-            redirects.push((index, redirect.name.clone(), listeners));
+            redirects.push(Arranged {
+                index,
+                name: part.redirect.name.clone(),
+                family: part.family,
+                listeners,
+            });
         }
         Ok(Arrangement {
             backends,
@@ -153,30 +206,30 @@ impl Relay {
         })
     }
 
-    /// For each redirect of `config` the index of the one that it goes on from: the one with its listener,
-    /// since that is what clients are connected to, else the one with its name.
-    fn known(&self, config: &Config) -> Vec<Option<u16>> {
-        let by_listener = |redirect: &Redirect| {
-            let mut states = self.redirects.iter();
-            states
-                .find(|(_, state)| {
-                    let mut listeners = state.listeners.iter();
-                    listeners.any(|listener| redirect.listen.contains(&listener.address))
-                })
-                .map(|(index, _)| *index)
-        };
-        let claimed: Vec<Option<u16>> = config.redirects.iter().map(by_listener).collect();
-        let by_name = |redirect: &Redirect| {
-            let mut states = self.redirects.iter();
-            states
-                .find(|(index, state)| {
-                    state.name == redirect.name && !claimed.contains(&Some(**index))
-                })
-                .map(|(index, _)| *index)
-        };
-        let redirects = config.redirects.iter().zip(&claimed);
-        redirects
-            .map(|(redirect, claimed)| claimed.or_else(|| by_name(redirect)))
-            .collect()
+    /// The numbers of all listeners.
+    pub(super) fn listener_ids(&self) -> impl Iterator<Item = u16> + '_ {
+        let listeners = self.redirects.values().flat_map(|state| &state.listeners);
+        listeners.map(|listener| listener.id)
+    }
+
+    /// For each part of the configuration the index of the redirect that it goes on from: the one with its
+    /// listener, since that is what clients are connected to, else the one with its name. None goes on twice.
+    fn known(&self, parts: &[Part<'_>]) -> Vec<Option<u16>> {
+        let mut claimed = BTreeSet::new();
+        let mut known = vec![None; parts.len()];
+        for same in [Part::has_listener_of, Part::has_name_of] {
+            for (part, known) in parts.iter().zip(&mut known) {
+                if known.is_some() {
+                    continue;
+                }
+                let mut states = self.redirects.iter();
+                let found = states.find(|(index, state)| {
+                    state.family == part.family && !claimed.contains(*index) && same(part, state)
+                });
+                *known = found.map(|(index, _)| *index);
+                claimed.extend(*known);
+            }
+        }
+        known
     }
 }

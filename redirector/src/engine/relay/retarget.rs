@@ -1,13 +1,14 @@
 //! Which nodes take clients, and which are given up.
 
-use std::{collections::BTreeSet, net::SocketAddrV4};
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use redirector_common::abi::{BACKEND_DEAD, BACKEND_NEXT_HOP};
 
-use super::Relay;
+use super::{Relay, members};
 use crate::{
     config::{OnDown, Redirect},
     engine::rendezvous::{Candidate, winners},
+    family::Family,
     health::Health,
 };
 
@@ -15,33 +16,30 @@ impl Relay {
     /// Down is not dead: what becomes of a down node's connections is for `on-down` to say.
     pub(super) fn mark_dead(&mut self) {
         let mut dead = BTreeSet::new();
-        for (redirect, pool, node) in self.members() {
-            let address = SocketAddrV4::new(node.1, redirect.port);
-            let target = self.target(pool, &node.0, node.1, redirect.port);
-            let down = self
-                .checked
-                .get(&target)
-                .is_some_and(|c| c.tracker.health() == Health::Down);
-            let Some(id) = self.backends.id_of(address) else {
+        let mut kept = BTreeSet::new();
+        for member in self.members() {
+            let health = self.checked.get(&self.target(&member));
+            let down = health.is_some_and(|c| c.tracker.health() == Health::Down);
+            let Some(id) = self.backends.id_of(member.socket()) else {
                 continue;
             };
             let is_dead = down
-                && match redirect.on_down {
+                && match member.redirect.on_down {
                     OnDown::Auto => self.silent.contains(&id),
                     OnDown::Keep => false,
                     OnDown::Reset => true,
                 };
             if is_dead {
                 dead.insert(id);
+            } else {
+                kept.insert(id);
             }
         }
-        let members: BTreeSet<SocketAddrV4> = self
-            .members()
-            .map(|(redirect, _, node)| SocketAddrV4::new(node.1, redirect.port))
-            .collect();
+        let members: BTreeSet<SocketAddr> = self.members().map(|member| member.socket()).collect();
         for (id, entry) in self.backends.iter_mut() {
-            // A node that was taken out of its pool is not checked any more; silence is all there is.
-            let is_dead = dead.contains(&id)
+            // A node that was taken out of its pool is not checked any more; silence is all there is. One that
+            // two redirects check at different ports is dead when both say so.
+            let is_dead = (dead.contains(&id) && !kept.contains(&id))
                 || (!members.contains(&entry.address) && self.silent.contains(&id));
             entry.backend.flags =
                 entry.backend.flags & !BACKEND_DEAD | if is_dead { BACKEND_DEAD } else { 0 };
@@ -53,44 +51,48 @@ impl Relay {
         self.mark_dead();
         let mut targets = Vec::new();
         for (index, state) in &self.redirects {
-            let Some(redirect) = self.config.redirects.iter().find(|r| r.name == state.name) else {
+            let Some(redirect) = self.configured(state) else {
                 continue;
             };
-            let main = self.candidates(redirect, redirect.pool);
+            let main = self.candidates(redirect, redirect.pool, state.family);
             let backup = match redirect.backup {
-                Some(backup) if main.is_empty() => self.candidates(redirect, backup),
+                Some(backup) if main.is_empty() => self.candidates(redirect, backup, state.family),
                 _ => Vec::new(),
             };
             let using_backup = main.is_empty() && !backup.is_empty();
             let candidates = if using_backup { backup } else { main };
             targets.push((*index, candidates, using_backup));
         }
+        let udp = self.timeouts.udp;
         for (index, candidates, using_backup) in targets {
             let Some(state) = self.redirects.get_mut(&index) else {
                 continue;
             };
             state.using_backup = using_backup;
             if state.candidates.as_ref() != Some(&candidates) {
-                state.book.retarget(&winners(self.key, &candidates), epoch);
+                let winners = winners(self.key, &candidates);
+                state.book.retarget(&winners, udp, epoch);
                 state.candidates = Some(candidates);
             }
         }
     }
 
-    /// The nodes of a pool that may take clients: seen up (or serving, before the first check) and
+    /// The nodes of a pool that may take clients of a family: seen up (or serving, before the first check) and
     /// reachable.
-    fn candidates(&self, redirect: &Redirect, pool: usize) -> Vec<Candidate> {
+    fn candidates(&self, redirect: &Redirect, pool: usize, family: Family) -> Vec<Candidate> {
         let mut candidates = Vec::new();
-        for node in &self.config.pools[pool].nodes {
-            let address = SocketAddrV4::new(node.address, redirect.port);
-            let target = self.target(pool, &node.name, node.address, redirect.port);
+        let members = members(&self.config, redirect);
+        for member in members.filter(|member| member.pool == pool) {
+            if Family::of(member.node.address) != family {
+                continue;
+            }
             let health = self
                 .checked
-                .get(&target)
+                .get(&self.target(&member))
                 .map_or(Health::Unknown, |checked| checked.tracker.health());
             let Some((backend, entry)) = self
                 .backends
-                .id_of(address)
+                .id_of(member.socket())
                 .and_then(|id| Some((id, self.backends.get(id)?)))
             else {
                 continue;
@@ -101,11 +103,10 @@ impl Relay {
                 Health::Down => false,
             };
             if may && entry.backend.flags & BACKEND_NEXT_HOP != 0 {
-                let address = node.address.octets();
                 candidates.push(Candidate {
                     backend,
-                    address,
-                    weight: node.weight,
+                    address: member.node.address,
+                    weight: member.node.weight,
                 });
             }
         }

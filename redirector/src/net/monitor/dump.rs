@@ -14,11 +14,13 @@ use netlink_packet_route::{
 use nix::errno::Errno;
 
 use super::MonitorError;
-use crate::net::{
-    decode::{self, Decoded},
+use crate::{
     family::Family,
-    routes::RouteTable,
-    view::Event,
+    net::{
+        decode::{self, Decoded},
+        routes::RouteTable,
+        view::Event,
+    },
 };
 
 /// How often a dump that changes interrupted is repeated before it is taken as it is.
@@ -54,7 +56,7 @@ pub(super) async fn read_routes(
     handle: &rtnetlink::Handle,
 ) -> Result<(RouteTable, bool), MonitorError> {
     let (mut routes, mut certain) = (Vec::new(), true);
-    for family in Family::ALL {
+    for family in Family::BOTH {
         let mut request = RouteMessage::default();
         request.header.address_family = named(family);
         let dump = dump(handle, "routes", RouteNetlinkMessage::GetRoute(request)).await?;
@@ -80,7 +82,7 @@ pub(super) async fn read_rules(
     handle: &rtnetlink::Handle,
 ) -> Result<BTreeSet<Family>, MonitorError> {
     let mut special = BTreeSet::new();
-    for family in Family::ALL {
+    for family in Family::BOTH {
         if has_special_rules(handle, family).await? {
             special.insert(family);
         }

@@ -2,12 +2,12 @@
 
 use super::{
     super::{
-        family::{Family, bits},
         routes::{Route, Table},
         view::NetView,
     },
     Hops, Way, last_bits,
 };
+use crate::family::{Family, bits};
 
 /// A range of addresses with one way. Addresses are numbers as [`bits`] makes them; the last one has ones
 /// behind it.

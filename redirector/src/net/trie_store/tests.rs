@@ -5,13 +5,13 @@ use redirector_common::abi::MAX_HOPS;
 
 use super::{
     super::{
-        family::bits,
         routes::{Placement, route},
         trie::Answer,
         view::{Event, Link, Neighbour, NeighbourState, NetView},
     },
     *,
 };
+use crate::family::bits;
 
 const JUNK_NODE: TrieNode = TrieNode {
     entries: [TRIE_FIRST_HOP; 256],

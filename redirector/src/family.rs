@@ -1,8 +1,11 @@
 //! The two address families, and addresses of both as numbers that compare alike.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
-/// An address family.
+/// One of the two families of addresses. They have maps and slot tables of their own and never mix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// IPv4.
@@ -13,10 +16,10 @@ pub enum Family {
 
 impl Family {
     /// Both.
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
     /// The family of an address.
-    pub fn of(address: IpAddr) -> Self {
+    pub const fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::V4,
             IpAddr::V6(_) => Self::V6,
@@ -24,7 +27,7 @@ impl Family {
     }
 
     /// Bits of an address.
-    pub fn width(self) -> u8 {
+    pub const fn width(self) -> u8 {
         match self {
             Self::V4 => 32,
             Self::V6 => 128,
@@ -40,6 +43,15 @@ impl Family {
             }
             Self::V6 => Ipv6Addr::from_bits(bits).into(),
         }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
     }
 }
 

@@ -1,7 +1,11 @@
 //! The relay through changes of its configuration: what a reload may and may not do to the slots.
 
+mod adoption;
+mod endpoints;
+mod rounds;
+
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -9,8 +13,12 @@ use redirector::{
     config::Config,
     engine::{Found, Relay, RelayError, State, Write, plan},
     health::{Health, Observation, Outcome},
+    names::Place,
 };
-use redirector_common::abi::{MAX_REDIRECTS, NextHop, Slot};
+use redirector_common::{
+    abi::{MAX_REDIRECTS, NextHop, Slot},
+    wire::protocol,
+};
 
 const KEY: [u64; 2] = [3, 5];
 
@@ -43,7 +51,7 @@ fn reach(relay: &mut Relay) {
 
 /// Every check of `address` succeeds, or fails often enough.
 fn check(relay: &mut Relay, address: &str, up: bool) {
-    let address: Ipv4Addr = address.parse().expect("an address");
+    let address: IpAddr = address.parse().expect("an address");
     let outcome = if up {
         Outcome::Connected
     } else {
@@ -51,7 +59,7 @@ fn check(relay: &mut Relay, address: &str, up: bool) {
     };
     let targets = relay.targets();
     for (target, _) in targets {
-        if *target.address.ip() == address {
+        if target.address.ip() == address {
             for _ in 0..10 {
                 let observation = Observation {
                     target: target.clone(),
@@ -59,7 +67,7 @@ fn check(relay: &mut Relay, address: &str, up: bool) {
                     took: Duration::ZERO,
                     at: Instant::now(),
                 };
-                relay.observe(observation, 0);
+                relay.observe(&observation, 0);
             }
         }
     }
@@ -95,7 +103,7 @@ fn slots(relay: &Relay, name: &str) -> Vec<Slot> {
     state.expect("the redirect").book.table().slots.to_vec()
 }
 
-fn address_of(relay: &Relay, backend: u16) -> SocketAddrV4 {
+fn address_of(relay: &Relay, backend: u16) -> SocketAddr {
     relay.backends().get(backend).expect("a backend").address
 }
 
@@ -113,6 +121,35 @@ fn apply(held: &mut State, relay: &Relay) -> Vec<u16> {
         }
     }
     tables
+}
+
+/// A relay for the redirects of `text`, over pools of both families.
+fn relay_of(text: &str) -> Relay {
+    relay(config_of(text))
+}
+
+fn config_of(text: &str) -> Config {
+    let text = format!(
+        "interfaces = [\"eth0\"]\n[flows]\nudp-timeout = \"60s\"\nsession-timeout = \"600s\"\n\
+         [pool.a]\nnodes = [\"10.0.1.1\", \"2001:db8:1::1\", \"10.0.1.2\"]\n\
+         [pool.b]\nnodes = [\"10.0.1.2\", \"10.0.1.3\"]\ncheck = {{ type = \"tcp\", port = 1080 }}\n{text}"
+    );
+    Config::parse("test", &text).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+}
+
+fn tcp(address: &str, port: u16) -> Place {
+    Place {
+        address: address.parse().expect("an address"),
+        port,
+        protocol: protocol::TCP,
+    }
+}
+
+fn udp(address: &str, port: u16) -> Place {
+    Place {
+        protocol: protocol::UDP,
+        ..tcp(address, port)
+    }
 }
 
 const TWO: &[&str] = &["10.0.1.1", "10.0.1.2"];
@@ -195,7 +232,7 @@ fn a_pool_that_gets_another_name_does_not_revive_a_node_that_is_down() {
     let slots = slots(&relay, "r");
     for slot in slots {
         let address = address_of(&relay, slot.now);
-        assert_eq!(*address.ip(), Ipv4Addr::new(10, 0, 1, 2));
+        assert_eq!(address.ip(), IpAddr::from([10, 0, 1, 2]));
     }
     let (target, _) = &relay.targets()[0];
     let health = relay.checked(target).expect("checked").tracker.health();

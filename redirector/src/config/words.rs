@@ -1,0 +1,45 @@
+//! Words that a key may have, each with what it means or with why it cannot be had yet.
+
+use super::model::{Check, DirectTcp, OnDown, Protocol, UdpAssociate, XdpMode};
+
+pub(super) const XDP_MODES: [(&str, Result<XdpMode, &str>); 3] = [
+    ("auto", Ok(XdpMode::Auto)),
+    ("native", Ok(XdpMode::Native)),
+    ("generic", Ok(XdpMode::Generic)),
+];
+const USE_TCP_CHECK: &str = "use check = \"tcp\"";
+pub(super) const CHECKS: [(&str, Result<Check, &str>); 8] = [
+    ("tcp", Ok(Check::Tcp)),
+    ("icmp", Err(USE_TCP_CHECK)),
+    ("tls", Err(USE_TCP_CHECK)),
+    ("http", Err(USE_TCP_CHECK)),
+    ("https", Err(USE_TCP_CHECK)),
+    ("send", Err(USE_TCP_CHECK)),
+    ("script", Err(USE_TCP_CHECK)),
+    ("socks5", Err(USE_TCP_CHECK)),
+];
+pub(super) const PROTOCOLS: [(&str, Result<Protocol, &str>); 3] = [
+    ("tcp", Ok(Protocol::Tcp)),
+    ("udp", Ok(Protocol::Udp)),
+    ("both", Ok(Protocol::Both)),
+];
+const USE_SOURCE_HASH: &str = "use mode = \"source-hash\"";
+pub(super) const MODES: [(&str, Result<(), &str>); 4] = [
+    ("source-hash", Ok(())),
+    ("round-robin", Err(USE_SOURCE_HASH)),
+    ("random", Err(USE_SOURCE_HASH)),
+    ("least-states", Err(USE_SOURCE_HASH)),
+];
+pub(super) const UDP_ASSOCIATE: [(&str, Result<UdpAssociate, &str>); 2] = [
+    ("direct", Ok(UdpAssociate::Direct)),
+    ("shared", Ok(UdpAssociate::Shared)),
+];
+pub(super) const DIRECT_TCP: [(&str, Result<DirectTcp, &str>); 2] = [
+    ("drop", Ok(DirectTcp::Drop)),
+    ("allow", Ok(DirectTcp::Allow)),
+];
+pub(super) const ON_DOWN: [(&str, Result<OnDown, &str>); 3] = [
+    ("auto", Ok(OnDown::Auto)),
+    ("keep", Ok(OnDown::Keep)),
+    ("reset", Ok(OnDown::Reset)),
+];

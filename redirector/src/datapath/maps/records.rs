@@ -1,0 +1,69 @@
+//! What the data path records.
+
+use std::net::IpAddr;
+
+use redirector_common::abi::Flow;
+
+use super::{Maps, MapsError};
+use crate::names::FlowName;
+
+impl Maps {
+    /// All recorded flows, in no order. Flows that come or go meanwhile may be missed.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn flows(&self) -> Result<Vec<(FlowName, Flow)>, MapsError> {
+        let mut all: Vec<_> = self.ipv4.flows.all()?;
+        all.append(&mut self.ipv6.flows.all()?);
+        Ok(all)
+    }
+
+    /// One recorded flow.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn flow(&self, name: FlowName) -> Result<Option<Flow>, MapsError> {
+        match name.client.ip() {
+            IpAddr::V4(v4) => self.ipv4.flows.get(&name.key(v4.octets())),
+            IpAddr::V6(v6) => self.ipv6.flows.get(&name.key(v6.octets())),
+        }
+    }
+
+    /// Records a flow, as the data path does.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn set_flow(&mut self, name: FlowName, flow: &Flow) -> Result<(), MapsError> {
+        match name.client.ip() {
+            IpAddr::V4(v4) => self.ipv4.flows.set(&name.key(v4.octets()), flow),
+            IpAddr::V6(v6) => self.ipv6.flows.set(&name.key(v6.octets()), flow),
+        }
+    }
+
+    /// Forgets a recorded flow, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn remove_flow(&mut self, name: FlowName) -> Result<(), MapsError> {
+        match name.client.ip() {
+            IpAddr::V4(v4) => self.ipv4.flows.remove(&name.key(v4.octets())),
+            IpAddr::V6(v6) => self.ipv6.flows.remove(&name.key(v6.octets())),
+        }
+    }
+
+    /// Forgets a recorded flow if it is still as it was read.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn remove_flow_if(&mut self, name: FlowName, read: &Flow) -> Result<(), MapsError> {
+        match name.client.ip() {
+            IpAddr::V4(v4) => self.ipv4.flows.remove_if(&name.key(v4.octets()), read),
+            IpAddr::V6(v6) => self.ipv6.flows.remove_if(&name.key(v6.octets()), read),
+        }
+    }
+}

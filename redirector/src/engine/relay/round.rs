@@ -1,0 +1,175 @@
+//! What recorded flows still hold up, and which of them are over.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::SocketAddr,
+};
+
+use redirector_common::{
+    abi::{ENDPOINT_TRACKED, Flow},
+    wire::protocol,
+};
+
+use super::{Relay, members};
+use crate::{
+    engine::flows::{Census, is_over},
+    names::{FlowName, With, slot_of},
+};
+
+/// A connection by its two ends and the listener: what a forward record and its reverse one have in common.
+type Connection = (SocketAddr, u16, u16);
+
+/// A recorded flow.
+type Recorded = (FlowName, Flow);
+
+/// The recorded flows of a round.
+#[derive(Default)]
+struct Sorted<'a> {
+    /// Live ones by redirect, with whether their listener is tracked.
+    live: BTreeMap<u16, Vec<(&'a Recorded, bool)>>,
+    /// Those to be forgotten.
+    forgotten: Vec<Recorded>,
+    /// Listener and backend of the live ones.
+    named: BTreeSet<(u16, u16)>,
+}
+
+impl Relay {
+    /// The round over recorded flows: settles slots, forgets backends that nothing names any more. Gives the
+    /// flows to be forgotten, which may be done once the new tables are in place, and to those only that
+    /// are still as they were read: a client may have used its port again meanwhile.
+    pub fn round(&mut self, flows: &[(FlowName, Flow)], epoch: u32) -> Vec<(FlowName, Flow)> {
+        let Sorted {
+            live,
+            mut forgotten,
+            named,
+        } = self.sort(flows, epoch);
+        for (index, state) in &mut self.redirects {
+            if state.book.table().split_slots == 0 {
+                continue;
+            }
+            let flows = live.get(index).map(Vec::as_slice).unwrap_or_default();
+            let flows = flows
+                .iter()
+                .map(|((name, flow), _)| (name.client.ip(), flow));
+            let census = Census::take(&state.book, flows);
+            let mut listeners = state.listeners.iter();
+            let timeouts = if listeners.all(|l| l.place.protocol == protocol::UDP) {
+                self.timeouts.of_udp()
+            } else {
+                self.timeouts
+            };
+            state.book.settle(&census, &timeouts, epoch);
+        }
+        for (index, flows) in live {
+            let book = &self.redirects[&index].book;
+            // Where a node's socket alone does not tell the listener, settled slots need their flows too.
+            let settled = flows.into_iter().filter(|((name, _), tracked)| {
+                !tracked && !book[slot_of(book.key(), name.client.ip())].is_split()
+            });
+            forgotten.extend(settled.map(|(entry, _)| *entry));
+        }
+        self.forget_backends(&named);
+        let mentioned: BTreeSet<u16> = flows
+            .iter()
+            .map(|(name, flow)| match name.with {
+                With::Listener(listener) => listener,
+                With::Backend(_) => flow.backend,
+            })
+            .collect();
+        self.retired
+            .release(|id| mentioned.contains(&id), self.timeouts.handshake, epoch);
+        forgotten
+    }
+
+    fn sort<'a>(&self, flows: &'a [Recorded], epoch: u32) -> Sorted<'a> {
+        let listeners = self.desired().listeners;
+        let mut sorted = Sorted::default();
+        let (mut alive, mut over) = (HashSet::<Connection>::new(), HashSet::<Connection>::new());
+        for entry in flows {
+            let (name, flow) = entry;
+            let With::Listener(id) = name.with else {
+                continue;
+            };
+            let Some(listener) = listeners.get(&id) else {
+                sorted.forgotten.push(*entry);
+                continue;
+            };
+            let timeouts = if listener.protocol == protocol::UDP {
+                self.timeouts.of_udp()
+            } else {
+                self.timeouts
+            };
+            let tracked = listener.flags & ENDPOINT_TRACKED != 0;
+            let connection = (name.client, id, flow.backend);
+            if is_over(flow, &timeouts, epoch) {
+                over.insert(connection);
+                sorted.forgotten.push(*entry);
+                continue;
+            }
+            if tracked {
+                alive.insert(connection);
+            }
+            let live = sorted.live.entry(listener.redirect).or_default();
+            live.push((entry, tracked));
+            sorted.named.insert((id, flow.backend));
+        }
+        for entry in flows {
+            let (name, flow) = entry;
+            let With::Backend(backend) = name.with else {
+                continue;
+            };
+            let listener = flow.backend;
+            let connection = (name.client, listener, backend);
+            // The forward record is written a moment before or after, or when the handshake completes.
+            let waits = listeners.contains_key(&listener)
+                && !over.contains(&connection)
+                && epoch.saturating_sub(flow.seen) <= self.timeouts.handshake;
+            if alive.contains(&connection) || waits {
+                sorted.named.insert((listener, backend));
+            } else {
+                sorted.forgotten.push(*entry);
+            }
+        }
+        sorted
+    }
+
+    /// Backends that no pool, no slot and no recorded flow names have nothing left to do; and listeners from
+    /// which none of them leads to a backend don't matter to it any more.
+    fn forget_backends(&mut self, named: &BTreeSet<(u16, u16)>) {
+        let config = &self.config;
+        let members: BTreeSet<(&str, SocketAddr)> = config
+            .redirects
+            .iter()
+            .flat_map(|redirect| members(config, redirect))
+            .map(|member| (member.redirect.name.as_str(), member.socket()))
+            .collect();
+        let mut redirect_of = BTreeMap::new();
+        for (index, state) in &self.redirects {
+            redirect_of.extend(state.listeners.iter().map(|listener| (listener.id, *index)));
+        }
+        let redirects = &self.redirects;
+        let mut needed = BTreeSet::new();
+        for (id, entry) in self.backends.iter_mut() {
+            let serving: BTreeSet<u16> = redirects
+                .iter()
+                .filter(|(_, state)| {
+                    members.contains(&(state.name.as_str(), entry.address)) || state.book.names(id)
+                })
+                .map(|(index, _)| *index)
+                .collect();
+            entry.listeners.retain(|listener| {
+                let redirect = redirect_of.get(listener);
+                redirect.is_some_and(|index| serving.contains(index))
+                    || named.contains(&(*listener, id))
+            });
+            if !entry.listeners.is_empty() {
+                needed.insert(id);
+            }
+        }
+        needed.extend(named.iter().map(|(_, backend)| *backend));
+        self.backends.retain(|id, _| needed.contains(&id));
+        let backends = &self.backends;
+        self.silences.retain(|id, _| backends.get(*id).is_some());
+        self.silent.retain(|id| backends.get(*id).is_some());
+    }
+}
