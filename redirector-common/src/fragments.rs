@@ -77,7 +77,8 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
         protocol: ip.protocol,
     };
     let length = frame.full_length();
-    let Some(listener) = tables.listener(owner.listener) else {
+    let listener = tables.listener(owner.listener);
+    let Some(listener) = listener.filter(|listener| listener.is_set()) else {
         return Verdict::DropFragment.into();
     };
     let routed = listener.flags & ENDPOINT_ROUTE != 0;

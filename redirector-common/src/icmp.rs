@@ -201,7 +201,8 @@ fn about_datagram<A: Address, F: Frame, T: FamilyTables<A>>(
     let own = tables
         .backend(pinhole.backend)
         .is_some_and(|backend| A::read(&backend.address).is(inner.destination));
-    let Some(listener) = tables.listener(pinhole.listener).filter(|_| own) else {
+    let listener = tables.listener(pinhole.listener);
+    let Some(listener) = listener.filter(|listener| own && listener.is_set()) else {
         return Verdict::PassIcmp.into();
     };
     let vip = Vip::of_address(pinhole.listener, listener, inner.destination);

@@ -120,7 +120,8 @@ fn to_client<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     let own = tables
         .backend(pinhole.backend)
         .is_some_and(|backend| A::read(&backend.address).is(packet.source));
-    let Some(listener) = tables.listener(pinhole.listener).filter(|_| own) else {
+    let listener = tables.listener(pinhole.listener);
+    let Some(listener) = listener.filter(|listener| own && listener.is_set()) else {
         return Verdict::PassNotOurs.into();
     };
     let from = (packet.source, packet.source_port);

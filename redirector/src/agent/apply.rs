@@ -8,8 +8,9 @@ use std::{
 use anyhow::Context as _;
 use redirector_common::abi::{Backend, ENDPOINT_LISTENER, Listener, NextHop};
 
+use super::attachment::Attachment;
 use crate::{
-    datapath::{Maps, MapsError, Returns},
+    datapath::{Maps, MapsError, Mode, Returns},
     engine::{Found, Relay, State, Write, plan},
     family::Family,
     names::With,
@@ -89,6 +90,15 @@ impl Applied {
             neighbours,
             tx_ports: BTreeSet::new(),
         })
+    }
+
+    /// Tells the data path on which interfaces the kernel completes checksums that were left to the device.
+    pub(super) fn note_modes(&mut self, attachments: &[Attachment]) -> Result<(), MapsError> {
+        let generic = attachments
+            .iter()
+            .filter(|attachment| attachment.mode == Mode::Generic);
+        self.maps
+            .set_generic(&generic.map(|attachment| attachment.ifindex).collect())
     }
 
     /// Writes what differs from what the relay wants. What fails is tried again at the next call.

@@ -70,6 +70,7 @@ impl Agent {
             detach(&old.interface, old.mode, &self.options.pin_dir)?;
             log::info!("{}: detached", old.interface);
         }
+        self.applied.note_modes(&attachments)?;
         self.attachments = attachments;
         Ok(())
     }

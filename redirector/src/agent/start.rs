@@ -168,6 +168,8 @@ impl Prepared {
                 }
             }
         }
+        datapath.settle();
+        applied.note_modes(&attachments)?;
         Ok(Self {
             relay,
             applied,

@@ -13,13 +13,14 @@ use super::{
     kernel::{self, KernelError},
     maps::{Maps, MapsError},
     object::Object,
+    stages::Stages,
 };
 
 /// Name of the program in the object.
 const PROGRAM: &str = "redirector";
 
 /// Maps that outlive the agent.
-const PINNED: [&str; 26] = [
+const PINNED: [&str; 34] = [
     map::GLOBALS,
     map::PORT_FILTER,
     map::ENDPOINTS4,
@@ -33,6 +34,14 @@ const PINNED: [&str; 26] = [
     map::EMBRYOS6,
     map::FRAGMENTED4,
     map::FRAGMENTED6,
+    map::HANDSHAKES4,
+    map::HANDSHAKES6,
+    map::ASSOCIATIONS4,
+    map::ASSOCIATIONS6,
+    map::PINHOLES4,
+    map::PINHOLES6,
+    map::NEGOTIATING,
+    map::GENERIC,
     map::RETURN_ROOT,
     map::RETURN_NODES,
     map::RETURN_ROOT6,
@@ -89,6 +98,7 @@ pub enum LoadError {
 pub struct Datapath {
     ebpf: Ebpf,
     maps: Option<Maps>,
+    stages: Stages,
     /// Whether the maps were found pinned: another agent's run goes on in them.
     pub adopted: bool,
 }
@@ -139,11 +149,13 @@ pub fn load(
         .load(object.bytes())
         .map_err(classify)
         .and_then(|mut ebpf| {
-            program(&mut ebpf)?.load().map_err(classify)?;
+            program(&mut ebpf, PROGRAM)?.load().map_err(classify)?;
+            let stages = Stages::load(&mut ebpf, pin_directory.map(versioned).as_deref())?;
             let maps = Maps::take(&mut ebpf)?;
             Ok(Datapath {
                 ebpf,
                 maps: Some(maps),
+                stages,
                 adopted,
             })
         });
@@ -165,18 +177,18 @@ pub fn unpin(pin_directory: &Path) {
     let _ = fs::remove_dir(pin_directory);
 }
 
-/// The XDP program of a loaded object.
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
+/// An XDP program of a loaded object.
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, LoadError> {
     let missing = || LoadError::Object {
-        cause: anyhow::anyhow!("it has no program {PROGRAM}"),
+        cause: anyhow::anyhow!("it has no program {name}"),
     };
-    let program = ebpf.program_mut(PROGRAM).ok_or_else(missing)?;
+    let program = ebpf.program_mut(name).ok_or_else(missing)?;
     program.try_into().map_err(|error| LoadError::Object {
         cause: anyhow::Error::new(error),
     })
 }
 
-fn classify(error: impl std::error::Error + Send + Sync + 'static) -> LoadError {
+pub(super) fn classify(error: impl std::error::Error + Send + Sync + 'static) -> LoadError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = cause {
         if let Some(io_error) = current.downcast_ref::<io::Error>()
@@ -200,7 +212,21 @@ impl Datapath {
     ///
     /// The object has no such program; [`load`] has already looked.
     pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
-        program(&mut self.ebpf)
+        program(&mut self.ebpf, PROGRAM)
+    }
+
+    /// An XDP program by its name, to be looked at.
+    ///
+    /// # Errors
+    ///
+    /// The object has no such program.
+    pub fn program_named(&mut self, name: &str) -> Result<&mut Xdp, LoadError> {
+        program(&mut self.ebpf, name)
+    }
+
+    /// Says that every interface runs this program now: the stages of an earlier one are not needed any more.
+    pub fn settle(&self) {
+        self.stages.settle();
     }
 
     /// The maps, to be written by whoever takes them.

@@ -3,7 +3,10 @@
 mod family;
 mod records;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use aya::{
     Ebpf,
@@ -52,6 +55,7 @@ pub struct Maps {
     /// Ways back to clients.
     pub returns: Returns,
     tx_ports: DevMapHash<MapData>,
+    generic: HashMap<MapData, u32, u32>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     backend_stats: PerCpuArray<MapData, Plain<BackendStats>>,
 }
@@ -117,6 +121,7 @@ impl Maps {
             backends: take(ebpf, map::BACKENDS)?,
             returns: Returns::take(ebpf)?,
             tx_ports: take(ebpf, map::TX_PORTS)?,
+            generic: take(ebpf, map::GENERIC)?,
             counters: take(ebpf, map::COUNTERS)?,
             backend_stats: take(ebpf, map::BACKEND_STATS)?,
         })
@@ -289,6 +294,27 @@ impl Maps {
         Ok(ipv4
             .chain(ipv6.map(|(address, ifindex)| (address.into(), ifindex)))
             .collect())
+    }
+
+    /// Says on which interfaces the program runs in generic mode.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn set_generic(&mut self, ifindexes: &BTreeSet<u32>) -> Result<(), MapsError> {
+        let known: Result<BTreeSet<u32>, MapError> = self.generic.keys().collect();
+        let known = known.map_err(failed("read", map::GENERIC))?;
+        for gone in known.difference(ifindexes) {
+            self.generic
+                .remove(gone)
+                .map_err(failed("remove from", map::GENERIC))?;
+        }
+        for new in ifindexes.difference(&known) {
+            self.generic
+                .insert(new, 1, 0)
+                .map_err(failed("write", map::GENERIC))?;
+        }
+        Ok(())
     }
 
     /// Lets the program send by this interface.

@@ -9,6 +9,7 @@
 //! | `maps/family.rs` | those that each family has of its own |
 //! | `maps/records.rs` | what the data path records in them |
 //! | `returns.rs` | those of the ways back to clients |
+//! | `stages.rs` | the later programs, and the map by which the first one reaches them |
 //! | `attach.rs` | links to interfaces, pinned so that forwarding outlives the agent |
 //! | `plain.rs` | the one `unsafe` line of the agent: ABI structures are plain bytes |
 //!
@@ -22,6 +23,7 @@ mod maps;
 mod object;
 mod plain;
 mod returns;
+mod stages;
 
 pub use attach::{Attached, Mode, attach, detach, pinned};
 pub use kernel::KernelError;
