@@ -19,12 +19,18 @@ pub fn claim(verdict: Verdict, input: &[u8], tables: &HostTables) -> Option<Clai
         // A later fragment has no ports to judge it by; it has tests of its own.
         Verdict::ForwardFragment
         | Verdict::ReplyFragment
+        | Verdict::ForwardAssociated
+        | Verdict::ReplyAssociated
+        | Verdict::ForwardIcmp
+        | Verdict::ReplyIcmp
+        | Verdict::AnswerTooBig
         | Verdict::PassTruncated
         | Verdict::PassNotIp
-        | Verdict::PassIpv6
         | Verdict::PassVlan
         | Verdict::PassMalformed
+        | Verdict::PassExtensionHeaders
         | Verdict::PassSourceRoute
+        | Verdict::PassIcmp
         | Verdict::PassFragment
         | Verdict::PassProtocol
         | Verdict::PassNotOurs
@@ -36,7 +42,10 @@ pub fn claim(verdict: Verdict, input: &[u8], tables: &HostTables) -> Option<Clai
         | Verdict::DropNoReturnHop
         | Verdict::DropDirectTcp
         | Verdict::DropNoTable
-        | Verdict::DropFragment => None,
+        | Verdict::DropFragment
+        | Verdict::DropTooBig
+        | Verdict::DropStranger
+        | Verdict::DropNoStage => None,
     }
 }
 
