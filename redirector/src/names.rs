@@ -9,7 +9,10 @@ use std::{
 };
 
 use redirector_common::{
-    abi::{EndpointKey4, EndpointKey6, FLOW_REVERSE, FlowKey4, FlowKey6},
+    abi::{
+        EndpointKey4, EndpointKey6, FLOW_REVERSE, FlowKey4, FlowKey6, PINHOLE_IN_USE, PinholeKey4,
+        PinholeKey6,
+    },
     address::Address,
     hash,
 };
@@ -92,7 +95,7 @@ impl From<EndpointKey6> for Place {
     }
 }
 
-/// Name of a recorded flow.
+/// Name of a recorded flow, or of the control connection of an association.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowName {
     /// The client's address and port.
@@ -149,6 +152,45 @@ impl From<FlowKey6> for FlowName {
     }
 }
 
+/// Name of a pinhole, or of the mark that somebody's pinhole has a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PinholeName {
+    /// The client's address; the VIP's in a mark.
+    pub address: IpAddr,
+    /// BND.PORT.
+    pub port: u16,
+    /// Whether it is a mark.
+    pub in_use: bool,
+}
+
+impl PinholeName {
+    /// Its key in a map of the family whose addresses are `A`.
+    pub(crate) fn key<A: Address>(self, address: A) -> A::PinholeKey {
+        let mark = if self.in_use { PINHOLE_IN_USE } else { 0 };
+        address.pinhole_key(self.port.to_be_bytes(), mark)
+    }
+}
+
+impl From<PinholeKey4> for PinholeName {
+    fn from(key: PinholeKey4) -> Self {
+        Self {
+            address: key.client.into(),
+            port: u16::from_be_bytes(key.port),
+            in_use: key.mark & PINHOLE_IN_USE != 0,
+        }
+    }
+}
+
+impl From<PinholeKey6> for PinholeName {
+    fn from(key: PinholeKey6) -> Self {
+        Self {
+            address: key.client.into(),
+            port: u16::from_be_bytes(key.port),
+            in_use: key.mark & PINHOLE_IN_USE != 0,
+        }
+    }
+}
+
 /// The slot of a client of either family.
 pub fn slot_of(key: [u64; 2], client: IpAddr) -> u16 {
     match client {
@@ -174,16 +216,25 @@ mod tests {
                 client: (address, 40_000).into(),
                 with,
             });
+            let pinholes = [false, true].map(|in_use| PinholeName {
+                address,
+                port: 5000,
+                in_use,
+            });
             match address {
                 IpAddr::V4(address) => {
                     let address = address.octets();
                     assert_eq!(Place::from(place.key(address)), place);
                     assert_eq!(flows.map(|name| FlowName::from(name.key(address))), flows);
+                    let read = pinholes.map(|name| PinholeName::from(name.key(address)));
+                    assert_eq!(read, pinholes);
                 }
                 IpAddr::V6(address) => {
                     let address = address.octets();
                     assert_eq!(Place::from(place.key(address)), place);
                     assert_eq!(flows.map(|name| FlowName::from(name.key(address))), flows);
+                    let read = pinholes.map(|name| PinholeName::from(name.key(address)));
+                    assert_eq!(read, pinholes);
                 }
             }
         }

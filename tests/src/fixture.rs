@@ -5,7 +5,7 @@ use bytemuck::Zeroable as _;
 use redirector::datapath::{Maps, MapsError};
 use redirector_common::{
     abi::{
-        BACKEND_DEAD, Backend, Endpoint, EndpointKey4, Flow, FlowKey4, Globals, Listener, NextHop,
+        BACKEND_DEAD, Backend, Endpoint, EndpointKey4, Globals, Listener, NextHop,
         SLOT_SPLIT, SLOTS, Slot, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP,
         TRIE_LOCAL, TrieNode,
     },
@@ -207,7 +207,10 @@ pub fn fill(maps: &mut Maps, tables: &HostTables) -> Result<(), MapsError> {
     })?;
     maps.set_port_filter(&tables.port_filter)?;
     for (key, endpoint) in &tables.ipv4.endpoints {
-        maps.set_endpoint(key, endpoint)?;
+        maps.set_endpoint((*key).into(), endpoint)?;
+    }
+    for (key, endpoint) in &tables.ipv6.endpoints {
+        maps.set_endpoint((*key).into(), endpoint)?;
     }
     for (id, backend) in &tables.backends {
         maps.set_backend(*id, backend)?;
@@ -225,15 +228,11 @@ pub fn fill(maps: &mut Maps, tables: &HostTables) -> Result<(), MapsError> {
         maps.set_return_hop(index, hop)?;
     }
     maps.set_return_root(&tables.ipv4.return_root)?;
-    let flows: Vec<(FlowKey4, Flow)> = tables
-        .ipv4
-        .flows
-        .borrow()
-        .iter()
-        .map(|(key, flow)| (*key, *flow))
-        .collect();
-    for (key, flow) in flows {
-        maps.set_flow(&key, &flow)?;
+    for (key, flow) in tables.ipv4.flows.borrow().iter() {
+        maps.set_flow((*key).into(), flow)?;
+    }
+    for (key, flow) in tables.ipv6.flows.borrow().iter() {
+        maps.set_flow((*key).into(), flow)?;
     }
     Ok(())
 }

@@ -11,7 +11,10 @@ use aya::{
     programs::{TestRun as _, TestRunOptions},
 };
 use nix::sched::{CloneFlags, unshare};
-use redirector::datapath::{Datapath, Maps, Object, load};
+use redirector::{
+    datapath::{Datapath, Maps, Object, load},
+    names::FlowName,
+};
 use redirector_common::{
     abi::{Backend, Embryo, Flow, FlowKey4, map},
     host::HostTables,
@@ -108,8 +111,8 @@ impl Program {
     ///
     /// A map could not be written.
     pub fn set_tables(&mut self, tables: &HostTables) -> anyhow::Result<()> {
-        for (key, _) in self.maps.flows()? {
-            self.maps.remove_flow(&key)?;
+        for (name, _) in self.maps.flows()? {
+            self.maps.remove_flow(name)?;
         }
         for (key, _) in self.embryos()? {
             self.embryos.remove(&bytemuck::cast::<_, [u8; 8]>(key))?;
@@ -148,14 +151,14 @@ impl Program {
         Ok(all)
     }
 
-    /// All recorded flows, by key.
+    /// All recorded flows, by name.
     ///
     /// # Errors
     ///
     /// The map could not be read.
-    pub fn flows(&self) -> anyhow::Result<Vec<(FlowKey4, Flow)>> {
+    pub fn flows(&self) -> anyhow::Result<Vec<(FlowName, Flow)>> {
         let mut all = self.maps.flows()?;
-        all.sort_by_key(|(key, _)| *key);
+        all.sort_by_key(|(name, _)| *name);
         Ok(all)
     }
 

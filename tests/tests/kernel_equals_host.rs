@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
+use redirector::names::FlowName;
 use redirector_common::{
     Outcome,
     abi::{COUNTER_SLOTS, Embryo, Flow, FlowKey4, Globals},
@@ -65,8 +66,8 @@ impl SideBySide {
                 let kept = self.host.ipv4.flows.borrow();
                 flows
                     .iter()
-                    .filter(|(key, _)| !kept.contains_key(key))
-                    .try_for_each(|(key, _)| maps.remove_flow(key))
+                    .filter(|(name, _)| !kept.keys().any(|key| FlowName::from(*key) == *name))
+                    .try_for_each(|(name, _)| maps.remove_flow(*name))
             }),
         };
         written.expect("the maps can be written");
@@ -123,15 +124,15 @@ impl SideBySide {
     }
 
     fn compare_state(&mut self) {
-        let mut flows: Vec<(FlowKey4, Flow)> = self
+        let mut flows: Vec<(FlowName, Flow)> = self
             .host
             .ipv4
             .flows
             .borrow()
             .iter()
-            .map(|(k, v)| (*k, *v))
+            .map(|(k, v)| ((*k).into(), *v))
             .collect();
-        flows.sort_by_key(|(key, _)| *key);
+        flows.sort_by_key(|(name, _)| *name);
         assert_eq!(self.kernel.flows().expect("flows can be read"), flows);
         let mut embryos: Vec<(FlowKey4, Embryo)> = self
             .host

@@ -36,7 +36,7 @@ use tokio::{
 use self::{apply::Applied, attachment::Attachment, clock::Clock};
 use crate::{
     control::{Call, Request, Response, Server},
-    datapath::{Datapath, detach, unpin},
+    datapath::{Datapath, MapsError, detach, unpin},
     engine::{Relay, Traffic},
     health::{Health, Observation, Scheduler, log_line::ChangeLine},
     net::{
@@ -52,6 +52,9 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// How often recorded flows are gone through, unless the session timeout is very short.
 const ROUND: Duration = Duration::from_secs(10);
+
+/// How often UDP associations are gone through.
+const ASSOCIATIONS_ROUND: Duration = Duration::from_secs(1);
 
 /// How long a fresh start waits for the first result of every check.
 const FIRST_RESULTS: Duration = Duration::from_millis(200);
@@ -121,6 +124,7 @@ struct Agent {
     /// Counts the configurations applied.
     generation: u64,
     last_round: Instant,
+    last_associations: Instant,
     /// How often a connection could not be recorded, as of the last round.
     table_full: Option<u64>,
     log: EbpfLogger<&'static dyn log::Log>,
@@ -301,6 +305,12 @@ impl Agent {
             }
             Err(error) => log::error!("{error}"),
         }
+        if now.duration_since(self.last_associations) >= ASSOCIATIONS_ROUND {
+            self.last_associations = now;
+            if let Err(error) = self.round_of_associations() {
+                log::error!("{error}");
+            }
+        }
         let flows = &self.relay.config().flows;
         let session = flows.session_timeout.min(flows.udp_timeout);
         if now.duration_since(self.last_round) >= ROUND.min(session / 4).max(TICK) {
@@ -374,6 +384,27 @@ impl Agent {
                 return log::error!("{error}");
             }
         }
+    }
+
+    /// Closes UDP associations that are over without having ended.
+    fn round_of_associations(&mut self) -> Result<(), MapsError> {
+        let maps = &self.applied.maps;
+        // In this order: what belongs to a pinhole is there once the pinhole is.
+        let pinholes = maps.pinholes()?;
+        let associations = maps.associations()?;
+        let epoch = self.epoch();
+        let closed = self
+            .relay
+            .round_of_associations(&associations, &pinholes, epoch);
+        for (name, association) in closed.associations {
+            self.applied
+                .maps
+                .remove_association_if(name, &association)?;
+        }
+        for (name, pinhole) in closed.pinholes {
+            self.applied.maps.remove_pinhole_if(name, &pinhole)?;
+        }
+        Ok(())
     }
 
     /// Answers a request; says whether the agent is to end.

@@ -98,6 +98,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         holds_until: Instant::now() + FIRST_RESULTS,
         generation: 1,
         last_round: Instant::now(),
+        last_associations: Instant::now(),
         table_full: None,
         _monitor: monitor,
         log,

@@ -12,7 +12,7 @@ use redirector_common::{
 
 use super::{Agent, ipv4};
 use crate::{
-    config::{Node, Redirect},
+    config::{Node, Redirect, UdpAssociate},
     control::status::{
         CheckStatus, CounterStatus, Explanation, FlowsStatus, InterfaceStatus, NextHopStatus,
         NodeStatus, OperatorState, PoolStatus, RecordedFlow, RedirectExplanation,
@@ -28,10 +28,21 @@ impl Agent {
     /// Everything at one moment.
     pub(super) fn status(&self) -> anyhow::Result<Status> {
         let mut redirects = Vec::new();
+        let associations = self.applied.maps.associations()?;
         for redirect in &self.relay.config().redirects {
             let states = self.relay.redirects().iter();
             for (index, state) in states.filter(|(_, state)| state.name == redirect.name) {
-                redirects.push(self.redirect_status(*index, redirect, state)?);
+                let live = associations.iter().filter(|(name, _)| {
+                    let mut listeners = state.listeners.iter();
+                    listeners.any(|listener| name.with == With::Listener(listener.id))
+                });
+                let live = live.count() as u64;
+                let shared = redirect.udp_associate == UdpAssociate::Shared;
+                let status = self.redirect_status(*index, redirect, state)?;
+                redirects.push(RedirectStatus {
+                    associations: shared.then_some(live),
+                    ..status
+                });
             }
         }
         Ok(Status {
@@ -77,6 +88,7 @@ impl Agent {
                 .filter(|listen| Family::of(listen.address) == state.family)
                 .map(ToString::to_string)
                 .collect(),
+            associations: None,
             state: match (served, state.using_backup) {
                 (false, _) => Shown::Down,
                 (true, true) => Shown::ActiveBackup,

@@ -63,6 +63,8 @@ pub struct RedirectStatus {
     pub listen: Vec<String>,
     /// What it does now.
     pub state: RedirectState,
+    /// Live UDP associations by way of its address; none where they go directly to the nodes.
+    pub associations: Option<u64>,
     /// The main pool.
     pub pool: PoolStatus,
     /// The pool that stands in for it.

@@ -19,7 +19,7 @@ use super::{
 const PROGRAM: &str = "redirector";
 
 /// Maps that outlive the agent.
-const PINNED: [&str; 26] = [
+const PINNED: [&str; 33] = [
     map::GLOBALS,
     map::PORT_FILTER,
     map::ENDPOINTS4,
@@ -33,6 +33,13 @@ const PINNED: [&str; 26] = [
     map::EMBRYOS6,
     map::FRAGMENTED4,
     map::FRAGMENTED6,
+    map::HANDSHAKES4,
+    map::HANDSHAKES6,
+    map::ASSOCIATIONS4,
+    map::ASSOCIATIONS6,
+    map::PINHOLES4,
+    map::PINHOLES6,
+    map::HALF_READ,
     map::RETURN_ROOT,
     map::RETURN_NODES,
     map::RETURN_ROOT6,

@@ -10,6 +10,7 @@
 //! | `backends.rs` | which node has which entry in the map of backends |
 //! | `listeners.rs` | which listener has which number |
 //! | `endpoints.rs` | how the data path is told to treat listeners' and nodes' packets |
+//! | `associations.rs` | which UDP associations are over without having ended |
 //! | `rendezvous.rs` | which node each slot belongs to |
 //! | `slots.rs` | when a slot splits and when it settles |
 //! | `flows.rs` | which recorded flows are over, and what the others hold up |
@@ -19,6 +20,7 @@
 //! **Architecture invariant:** time is an argument (seconds of [`redirector_common::abi::Globals::epoch`], or
 //! an [`std::time::Instant`]), so that any history can be replayed in a test.
 
+mod associations;
 mod backends;
 mod endpoints;
 mod flows;
@@ -29,6 +31,7 @@ mod rendezvous;
 mod silence;
 mod slots;
 
+pub use associations::{Associations, Closed, Surroundings};
 pub use backends::{Backends, Entry};
 pub use flows::{Census, Timeouts, is_over};
 pub use listeners::Listener;

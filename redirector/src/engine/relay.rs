@@ -15,6 +15,7 @@ use redirector_common::abi::{self, Backend, Endpoint, NextHop, SlotTable};
 use thiserror::Error;
 
 use super::{
+    associations::Associations,
     backends::Backends,
     endpoints::{self, Served},
     flows::Timeouts,
@@ -118,6 +119,7 @@ pub struct Relay {
     redirects: BTreeMap<u16, RedirectState>,
     backends: Backends,
     retired: Retired,
+    associations: Associations,
     checked: HashMap<Target, Checked>,
     silences: BTreeMap<u16, Silence>,
     silent: BTreeSet<u16>,
@@ -156,6 +158,7 @@ impl Relay {
             redirects: BTreeMap::new(),
             backends: Backends::default(),
             retired: Retired::default(),
+            associations: Associations::default(),
             checked: HashMap::new(),
             silences: BTreeMap::new(),
             silent: BTreeSet::new(),

@@ -37,6 +37,10 @@ pub fn summary(status: &Status) -> String {
             "",
             &redirect.state.to_string(),
         ]);
+        if let Some(associations) = redirect.associations {
+            let state = format!("{associations} live");
+            table.row([&id, "udp", "associations", "", &state]);
+        }
         for pool in redirect.pools() {
             let state = match pool.available() {
                 0 => "empty".to_owned(),

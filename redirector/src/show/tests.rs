@@ -68,6 +68,7 @@ fn status() -> Status {
             name: "socksbalance".to_owned(),
             listen: vec!["10.0.0.1:1080".to_owned()],
             state: RedirectState::Active,
+            associations: None,
             pool: pool(
                 "socksservers",
                 vec![

@@ -6,7 +6,7 @@ use aya::{
 };
 use bytemuck::TransparentWrapper as _;
 use redirector_common::{
-    abi::{Endpoint, Flow, map},
+    abi::{Association, Endpoint, Flow, Pinhole, map},
     address::Address,
 };
 
@@ -17,6 +17,8 @@ use crate::datapath::plain::Plain;
 pub(super) struct Names {
     endpoints: &'static str,
     flows: &'static str,
+    associations: &'static str,
+    pinholes: &'static str,
     wanted: &'static str,
 }
 
@@ -24,6 +26,8 @@ pub(super) struct Names {
 pub(super) const IPV4: Names = Names {
     endpoints: map::ENDPOINTS4,
     flows: map::FLOWS4,
+    associations: map::ASSOCIATIONS4,
+    pinholes: map::PINHOLES4,
     wanted: map::WANTED4,
 };
 
@@ -31,6 +35,8 @@ pub(super) const IPV4: Names = Names {
 pub(super) const IPV6: Names = Names {
     endpoints: map::ENDPOINTS6,
     flows: map::FLOWS6,
+    associations: map::ASSOCIATIONS6,
+    pinholes: map::PINHOLES6,
     wanted: map::WANTED6,
 };
 
@@ -88,6 +94,8 @@ impl<K: bytemuck::Pod, V: bytemuck::Pod + PartialEq> Table<K, V> {
 pub(super) struct FamilyMaps<A: Address> {
     pub(super) endpoints: Table<A::EndpointKey, Endpoint>,
     pub(super) flows: Table<A::FlowKey, Flow>,
+    pub(super) associations: Table<A::FlowKey, Association>,
+    pub(super) pinholes: Table<A::PinholeKey, Pinhole>,
     wanted: HashMap<MapData, Plain<A>, u32>,
     wanted_name: &'static str,
 }
@@ -97,6 +105,8 @@ impl<A: Address> FamilyMaps<A> {
         Ok(Self {
             endpoints: Table::take(ebpf, names.endpoints)?,
             flows: Table::take(ebpf, names.flows)?,
+            associations: Table::take(ebpf, names.associations)?,
+            pinholes: Table::take(ebpf, names.pinholes)?,
             wanted: take(ebpf, names.wanted)?,
             wanted_name: names.wanted,
         })

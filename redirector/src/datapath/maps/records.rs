@@ -1,11 +1,11 @@
-//! What the data path records.
+//! What the data path records: flows, and associations with their pinholes.
 
 use std::net::IpAddr;
 
-use redirector_common::abi::Flow;
+use redirector_common::abi::{Association, Flow, Pinhole};
 
 use super::{Maps, MapsError};
-use crate::names::FlowName;
+use crate::names::{FlowName, PinholeName};
 
 impl Maps {
     /// All recorded flows, in no order. Flows that come or go meanwhile may be missed.
@@ -64,6 +64,61 @@ impl Maps {
         match name.client.ip() {
             IpAddr::V4(v4) => self.ipv4.flows.remove_if(&name.key(v4.octets()), read),
             IpAddr::V6(v6) => self.ipv6.flows.remove_if(&name.key(v6.octets()), read),
+        }
+    }
+
+    /// All UDP associations by way of a VIP, each by its control connection.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn associations(&self) -> Result<Vec<(FlowName, Association)>, MapsError> {
+        let mut all: Vec<_> = self.ipv4.associations.all()?;
+        all.append(&mut self.ipv6.associations.all()?);
+        Ok(all)
+    }
+
+    /// Removes an association if it is still as it was read.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn remove_association_if(
+        &mut self,
+        name: FlowName,
+        read: &Association,
+    ) -> Result<(), MapsError> {
+        let (ipv4, ipv6) = (&mut self.ipv4.associations, &mut self.ipv6.associations);
+        match name.client.ip() {
+            IpAddr::V4(v4) => ipv4.remove_if(&name.key(v4.octets()), read),
+            IpAddr::V6(v6) => ipv6.remove_if(&name.key(v6.octets()), read),
+        }
+    }
+
+    /// All pinholes and marks of associations.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn pinholes(&self) -> Result<Vec<(PinholeName, Pinhole)>, MapsError> {
+        let mut all: Vec<_> = self.ipv4.pinholes.all()?;
+        all.append(&mut self.ipv6.pinholes.all()?);
+        Ok(all)
+    }
+
+    /// Removes a pinhole or a mark if it is still as it was read.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn remove_pinhole_if(
+        &mut self,
+        name: PinholeName,
+        read: &Pinhole,
+    ) -> Result<(), MapsError> {
+        match name.address {
+            IpAddr::V4(v4) => self.ipv4.pinholes.remove_if(&name.key(v4.octets()), read),
+            IpAddr::V6(v6) => self.ipv6.pinholes.remove_if(&name.key(v6.octets()), read),
         }
     }
 }

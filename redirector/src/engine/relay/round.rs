@@ -6,14 +6,17 @@ use std::{
 };
 
 use redirector_common::{
-    abi::{ENDPOINT_TRACKED, Flow},
+    abi::{Association, BACKEND_DEAD, ENDPOINT_TRACKED, Flow, Pinhole},
     wire::protocol,
 };
 
 use super::{Relay, members};
 use crate::{
-    engine::flows::{Census, is_over},
-    names::{FlowName, With, slot_of},
+    engine::{
+        associations::{Closed, Surroundings},
+        flows::{Census, is_over},
+    },
+    names::{FlowName, PinholeName, With, slot_of},
 };
 
 /// A connection by its two ends and the listener: what a forward record and its reverse one have in common.
@@ -168,5 +171,33 @@ impl Relay {
         let backends = &self.backends;
         self.silences.retain(|id, _| backends.get(*id).is_some());
         self.silent.retain(|id| backends.get(*id).is_some());
+    }
+
+    /// The round over UDP associations: gives those that are over without having ended. `pinholes` must have
+    /// been read before `associations`.
+    pub fn round_of_associations(
+        &mut self,
+        associations: &[(FlowName, Association)],
+        pinholes: &[(PinholeName, Pinhole)],
+        epoch: u32,
+    ) -> Closed {
+        let redirects = &self.redirects;
+        let backends = &self.backends;
+        let around = Surroundings {
+            vip: |id| {
+                let mut listeners = redirects.values().flat_map(|state| &state.listeners);
+                listeners
+                    .find(|listener| listener.id == id)
+                    .map(|listener| listener.place.address)
+            },
+            lives: |id| {
+                backends
+                    .get(id)
+                    .is_some_and(|entry| entry.backend.flags & BACKEND_DEAD == 0)
+            },
+            session: self.timeouts.session,
+            epoch,
+        };
+        self.associations.round(associations, pinholes, &around)
     }
 }
