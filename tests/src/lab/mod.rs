@@ -7,10 +7,10 @@
 //! **Architecture invariant:** work inside a namespace is done by threads of its own or by child
 //! processes, never by a thread that goes on to do something else.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 pub mod agent;
 pub mod capture;
@@ -23,55 +23,34 @@ pub mod kernel_nat;
 pub mod leftovers;
 pub mod netns;
 mod nodes;
+mod options;
 pub mod plan;
 pub mod session;
 pub mod socks;
 pub mod socks_server;
 pub mod target;
+mod target_datagrams;
+mod traffic;
 pub mod transfer;
 mod wiring;
 mod workspace;
 mod xdp_pass;
 
 pub use netns::Netns;
+pub use options::LabOptions;
 pub use plan::Topology;
 pub use session::Session;
 pub use transfer::Transfer;
 
 use plan::{
-    ECHO, FLOOD_SOURCES, MAX_CLIENTS, MAX_NODES, RELAY_INSIDE, ROUTER, ROUTER_FAR, TARGET, VIP,
-    far_client, on_link_client,
+    FLOOD_SOURCES, Family, MAX_CLIENTS, MAX_NODES, RELAY_INSIDE, ROUTER, ROUTER_FAR, TARGET, VIP,
+    both, far_client, is_on_link, on_link_client,
 };
 use socks_server::{Kind, SocksServer};
 use target::Target;
 use wiring::Cable;
 use workspace::Workspace;
 use xdp_pass::XdpPass;
-
-/// How large a lab is.
-#[derive(Clone, Debug)]
-pub struct LabOptions {
-    /// Nodes.
-    pub nodes: usize,
-    /// Clients on the relay's own network.
-    pub on_link_clients: usize,
-    /// Clients behind the router.
-    pub far_clients: usize,
-    /// What the nodes run.
-    pub server: Kind,
-}
-
-impl Default for LabOptions {
-    /// Three nodes, 64 clients, Dante if it is installed.
-    fn default() -> Self {
-        Self {
-            nodes: 3,
-            on_link_clients: 32,
-            far_clients: 32,
-            server: Kind::find(),
-        }
-    }
-}
 
 /// A lab that is up. The fields are in the order in which they must go.
 #[derive(Debug)]
@@ -114,6 +93,10 @@ impl Lab {
         let workspace = Workspace::new()?;
         let host = |what: &str| Netns::new(format!("rdl-{}-{what}", workspace.identity()));
         let switch = host("switch")?;
+        // Its bridges have nothing to say.
+        for of in ["all", "default"] {
+            switch.sysctl(&format!("ipv6/conf/{of}/disable_ipv6"), "1")?;
+        }
         let [relay, router] = [host("relay")?, host("router")?];
         let [client_host, far_host, target_host] = [host("client")?, host("far")?, host("target")?];
 
@@ -158,16 +141,16 @@ impl Lab {
             .plug_into(&switch)?;
         }
         for host in [&relay, &router] {
-            host.forward_ipv4()?;
+            host.forward()?;
         }
-        relay.ip(&format!("route add default via {ROUTER}"))?;
-        router.ip(&format!("route add default via {VIP}"))?;
+        default_route(&relay, ROUTER)?;
+        default_route(&router, VIP)?;
         router.ip(&format!("route add blackhole {FLOOD_SOURCES}"))?;
         if options.on_link_clients > 0 {
-            client_host.ip(&format!("route add default via {VIP}"))?;
+            default_route(&client_host, VIP)?;
         }
         if options.far_clients > 0 {
-            far_host.ip(&format!("route add default via {ROUTER_FAR}"))?;
+            default_route(&far_host, ROUTER_FAR)?;
         }
 
         let target = Target::start(&target_host)?;
@@ -253,7 +236,7 @@ impl Lab {
         self.nodes.len()
     }
 
-    /// Every client's address; near and far ones alternate.
+    /// Every client's IPv4 address; near and far ones alternate.
     pub fn clients(&self) -> Vec<Ipv4Addr> {
         (0..MAX_CLIENTS)
             .flat_map(|client| {
@@ -265,74 +248,18 @@ impl Lab {
             .collect()
     }
 
+    /// Every client's address in this family, in the order of [`Lab::clients`].
+    pub fn clients_in(&self, family: Family) -> Vec<IpAddr> {
+        let clients = self.clients().into_iter();
+        clients.map(|client| family.address(client)).collect()
+    }
+
     /// The host that has the address of this client.
-    pub fn host_of_client(&self, client: Ipv4Addr) -> &Netns {
-        if client.octets()[..3] == on_link_client(0).octets()[..3] {
+    pub fn host_of_client(&self, client: impl Into<IpAddr>) -> &Netns {
+        if is_on_link(client) {
             &self.client_host
         } else {
             &self.far_host
-        }
-    }
-
-    /// Connects a client through the SOCKS server at `via` to the target's echoing server. No step may
-    /// take longer than `timeout`.
-    ///
-    /// # Errors
-    /// When there is no connection, or it came from someone who is not a node.
-    pub fn connect_within(
-        &self,
-        client: Ipv4Addr,
-        via: SocketAddrV4,
-        timeout: Duration,
-    ) -> Result<Session> {
-        let mut stream = socks::connect(self.host_of_client(client), client, via, ECHO, timeout)??;
-        let line = socks::read_line(&mut stream)?;
-        let seen: SocketAddrV4 = line
-            .parse()
-            .with_context(|| format!("not an address: {line}"))?;
-        let node =
-            plan::node_of_outside(*seen.ip()).with_context(|| format!("{seen} is no node"))?;
-        let client = stream.local_addr().context("no local address")?;
-        Ok(Session {
-            stream,
-            client,
-            node_seen_by_target: *seen.ip(),
-            node,
-        })
-    }
-
-    /// [`Lab::connect_within`] five seconds.
-    ///
-    /// # Errors
-    /// Like it.
-    pub fn connect(&self, client: Ipv4Addr, via: SocketAddrV4) -> Result<Session> {
-        self.connect_within(client, via, Duration::from_secs(5))
-    }
-
-    /// Fetches the target's page through the SOCKS server at `via` and returns its body.
-    ///
-    /// # Errors
-    /// When there is no connection or the answer is not HTTP's 200.
-    pub fn fetch(&self, client: Ipv4Addr, via: SocketAddrV4) -> Result<String> {
-        use std::io::{Read as _, Write as _};
-        let timeout = Duration::from_secs(5);
-        let mut stream = socks::connect(
-            self.host_of_client(client),
-            client,
-            via,
-            plan::HTTP,
-            timeout,
-        )??;
-        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {TARGET}\r\n\r\n").as_bytes())?;
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .context("the page did not come")?;
-        match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => {
-                Ok(body.trim_end().to_owned())
-            }
-            _ => bail!("the target answered {answer:?}"),
         }
     }
 }
@@ -359,6 +286,14 @@ pub fn wait_until<T>(
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
+}
+
+/// In both families.
+fn default_route(host: &Netns, via: Ipv4Addr) -> Result<()> {
+    for via in both(via) {
+        host.ip(&format!("route add default via {via}"))?;
+    }
+    Ok(())
 }
 
 fn bridge_of(interface: &str) -> &'static str {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
-    Lab, Netns, Session, bridge_of,
-    plan::{RELAY_INSIDE, node_inside, node_outside},
-    socks_server::SocksServer,
+    Lab, Netns, Session, bridge_of, default_route,
+    plan::{Family, RELAY_INSIDE, both, node_inside, node_outside},
+    socks_server::{Duty, SocksServer},
     wiring::Cable,
 };
 
@@ -21,8 +21,11 @@ impl Lab {
         let server = SocksServer::start(
             &self.options.server,
             self.node_host(node)?,
-            node_inside(node),
-            node_outside(node),
+            &Duty {
+                inside: both(node_inside(node)).to_vec(),
+                outside: both(node_outside(node)).to_vec(),
+                login_required: self.options.login_required,
+            },
             &log,
         )?;
         self.nodes[node].server = Some(server);
@@ -73,7 +76,7 @@ impl Lab {
             }
             .plug_into(&self.switch)?;
         }
-        host.ip(&format!("route add default via {RELAY_INSIDE}"))?;
+        default_route(&host, RELAY_INSIDE)?;
         self.nodes[node].host = Some(host);
         self.start_dante(node)
     }
@@ -106,9 +109,7 @@ impl Lab {
     /// # Errors
     /// When the node is dead, or deaf already.
     pub fn fail_checks(&self, node: usize) -> Result<()> {
-        self.node_host(node)?
-            .ip(&format!("route add blackhole {RELAY_INSIDE}/32"))
-            .map(drop)
+        self.relay_is_a_black_hole(node, "add")
     }
 
     /// Ends what [`Lab::fail_checks`] began.
@@ -116,9 +117,16 @@ impl Lab {
     /// # Errors
     /// When the node is dead, or not deaf.
     pub fn heal_checks(&self, node: usize) -> Result<()> {
-        self.node_host(node)?
-            .ip(&format!("route del blackhole {RELAY_INSIDE}/32"))
-            .map(drop)
+        self.relay_is_a_black_hole(node, "del")
+    }
+
+    fn relay_is_a_black_hole(&self, node: usize, verb: &str) -> Result<()> {
+        for relay in both(RELAY_INSIDE) {
+            let bits = Family::of(relay).bits();
+            self.node_host(node)?
+                .ip(&format!("route {verb} blackhole {relay}/{bits}"))?;
+        }
+        Ok(())
     }
 
     /// What the SOCKS server of a node has logged since the lab came up.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::command::{run, run_with_input};
 use super::netns::Netns;
-use super::plan::mac_of;
+use super::plan::{Family, both, mac_of};
 
 /// A host's interface and the port of the switch that it leads to.
 pub(super) struct Cable<'a> {
@@ -15,7 +15,7 @@ pub(super) struct Cable<'a> {
     pub(super) host: &'a Netns,
     /// The interface's name in the host.
     pub(super) interface: &'a str,
-    /// The interface's addresses, each with a network of 24 bits; the MAC address is made of the first.
+    /// The interface's addresses, of which [`both`] families' are given to it; the MAC address is made of the first.
     pub(super) addresses: Vec<Ipv4Addr>,
     /// The bridge in the switch.
     pub(super) bridge: &'a str,
@@ -48,22 +48,32 @@ impl Cable<'_> {
         switch.ip(&format!("link set {port} master {bridge} up"))?;
         // One process for all addresses; a client host has many.
         let mut batch = String::new();
-        for address in addresses {
+        for address in addresses.iter().copied().flat_map(both) {
+            let family = Family::of(address);
+            let usable_at_once = match family {
+                Family::V4 => "",
+                Family::V6 => "nodad",
+            };
             // Writing to a string can't fail.
-            let _ = writeln!(batch, "address add {address}/24 dev {interface}");
+            let _ = writeln!(
+                batch,
+                "address add {address}/{} dev {interface} {usable_at_once}",
+                family.prefix()
+            );
         }
         run_with_input(&format!("ip -n {} -batch -", host.name()), &batch)?;
         host.ip(&format!("link set {interface} up")).map(drop)
     }
 }
 
-/// Makes the bridge `name` in the switch.
+/// Makes the bridge `name` in the switch. It does not listen to who joins which group: neighbour solicitations
+/// go everywhere from the first moment on.
 ///
 /// # Errors
 /// When `ip` fails.
 pub(super) fn bridge(switch: &Netns, name: &str) -> Result<()> {
     switch.ip(&format!(
-        "link add name {name} type bridge stp_state 0 forward_delay 0"
+        "link add name {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
     ))?;
     switch.ip(&format!("link set {name} up"))?;
     Ok(())
