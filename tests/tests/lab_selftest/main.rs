@@ -3,6 +3,7 @@
 
 mod families;
 mod socks;
+mod wire;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
