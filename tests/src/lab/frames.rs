@@ -11,7 +11,7 @@ pub enum Content {
     Udp,
     /// ICMP over IPv4.
     Icmp,
-    /// ICMPv6 over IPv6.
+    /// `ICMPv6` over IPv6.
     Icmpv6,
     /// A part of a datagram; only the whole has a checksum.
     Fragment,
@@ -45,7 +45,7 @@ pub enum Fault {
         /// What it should be.
         expected: u16,
     },
-    /// The checksum of ICMP or ICMPv6 is wrong.
+    /// The checksum of ICMP or `ICMPv6` is wrong.
     IcmpChecksum {
         /// In the frame.
         found: u16,

@@ -10,7 +10,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 pub mod agent;
 pub mod capture;
@@ -18,10 +18,13 @@ mod command;
 pub mod demo;
 pub mod flood;
 pub mod frames;
+mod gate;
 pub mod interrupt;
 pub mod kernel_nat;
+pub mod kernel_route_to;
 pub mod leftovers;
 pub mod netns;
+mod network;
 mod nodes;
 mod options;
 pub mod plan;
@@ -37,20 +40,16 @@ mod workspace;
 mod xdp_pass;
 
 pub use netns::Netns;
-pub use options::LabOptions;
+pub use options::{LabOptions, Links};
 pub use plan::Topology;
 pub use session::Session;
 pub use transfer::Transfer;
 
-use plan::{
-    FLOOD_SOURCES, Family, MAX_CLIENTS, MAX_NODES, RELAY_INSIDE, ROUTER, ROUTER_FAR, TARGET, VIP,
-    both, far_client, is_on_link, on_link_client,
-};
+use network::Network;
+use plan::{Family, MAX_CLIENTS, far_client, is_on_link, on_link_client};
 use socks_server::{Kind, SocksServer};
 use target::Target;
-use wiring::Cable;
 use workspace::Workspace;
-use xdp_pass::XdpPass;
 
 /// A lab that is up. The fields are in the order in which they must go.
 #[derive(Debug)]
@@ -59,13 +58,7 @@ pub struct Lab {
     options: LabOptions,
     nodes: Vec<Node>,
     _target: Target,
-    _accept_xdp: Vec<XdpPass>,
-    target_host: Netns,
-    relay: Netns,
-    client_host: Netns,
-    far_host: Netns,
-    router: Netns,
-    switch: Netns,
+    network: Network,
     workspace: Workspace,
 }
 
@@ -81,79 +74,11 @@ impl Lab {
     /// # Errors
     /// When a privilege or a tool is missing, or there are more nodes or clients than addresses.
     pub fn new(topology: Topology, options: LabOptions) -> Result<Self> {
-        ensure!(
-            options.nodes <= MAX_NODES,
-            "the lab has addresses for {MAX_NODES} nodes"
-        );
-        ensure!(
-            options.on_link_clients.max(options.far_clients) <= MAX_CLIENTS,
-            "the lab has addresses for {MAX_CLIENTS} clients on each side of the router"
-        );
+        options.check()?;
         interrupt::watch();
         let workspace = Workspace::new()?;
-        let host = |what: &str| Netns::new(format!("rdl-{}-{what}", workspace.identity()));
-        let switch = host("switch")?;
-        // Its bridges have nothing to say.
-        for of in ["all", "default"] {
-            switch.sysctl(&format!("ipv6/conf/{of}/disable_ipv6"), "1")?;
-        }
-        let [relay, router] = [host("relay")?, host("router")?];
-        let [client_host, far_host, target_host] = [host("client")?, host("far")?, host("target")?];
-
-        let near: Vec<_> = (0..options.on_link_clients).map(on_link_client).collect();
-        let far: Vec<_> = (0..options.far_clients).map(far_client).collect();
-        let client_side = bridge_of(topology.interfaces()[0]);
-        for bridge in topology
-            .interfaces()
-            .iter()
-            .map(|name| bridge_of(name))
-            .chain(["br-outside", "br-far"])
-        {
-            wiring::bridge(&switch, bridge)?;
-        }
-        let mut accept_xdp = Vec::new();
-        for (interface, addresses) in relay_addresses(topology) {
-            let port = format!("relay-{interface}");
-            let cable = Cable {
-                host: &relay,
-                interface,
-                addresses,
-                bridge: bridge_of(interface),
-                port: &port,
-            };
-            cable.plug_into(&switch)?;
-            accept_xdp.push(XdpPass::attach(&switch, &port)?);
-        }
-        for (host, interface, addresses, bridge, port) in [
-            (&client_host, "eth0", near, client_side, "client"),
-            (&router, "near", vec![ROUTER], client_side, "router"),
-            (&router, "far", vec![ROUTER_FAR], "br-far", "router-far"),
-            (&far_host, "eth0", far, "br-far", "far"),
-            (&target_host, "eth0", vec![TARGET], "br-outside", "target"),
-        ] {
-            Cable {
-                host,
-                interface,
-                addresses,
-                bridge,
-                port,
-            }
-            .plug_into(&switch)?;
-        }
-        for host in [&relay, &router] {
-            host.forward()?;
-        }
-        default_route(&relay, ROUTER)?;
-        default_route(&router, VIP)?;
-        router.ip(&format!("route add blackhole {FLOOD_SOURCES}"))?;
-        if options.on_link_clients > 0 {
-            default_route(&client_host, VIP)?;
-        }
-        if options.far_clients > 0 {
-            default_route(&far_host, ROUTER_FAR)?;
-        }
-
-        let target = Target::start(&target_host)?;
+        let network = Network::build(workspace.identity(), topology, &options)?;
+        let target = Target::start(&network.target_host)?;
         let nodes = (0..options.nodes)
             .map(|_| Node {
                 server: None,
@@ -165,13 +90,7 @@ impl Lab {
             options,
             nodes,
             _target: target,
-            _accept_xdp: accept_xdp,
-            target_host,
-            relay,
-            client_host,
-            far_host,
-            router,
-            switch,
+            network,
             workspace,
         };
         for node in 0..lab.nodes.len() {
@@ -192,27 +111,36 @@ impl Lab {
 
     /// The relay.
     pub fn relay(&self) -> &Netns {
-        &self.relay
+        &self.network.relay
+    }
+
+    /// The router before the nodes, where [`Links::node_path_mtu`] wants one.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn gate(&self) -> Result<&Netns> {
+        let gate = self.network.gate.as_ref();
+        gate.context("there is no router before the nodes")
     }
 
     /// The router before the far clients.
     pub fn router(&self) -> &Netns {
-        &self.router
+        &self.network.router
     }
 
     /// The host of the clients on the relay's own network.
     pub fn client_host(&self) -> &Netns {
-        &self.client_host
+        &self.network.client_host
     }
 
     /// The host of the far clients.
     pub fn far_host(&self) -> &Netns {
-        &self.far_host
+        &self.network.far_host
     }
 
     /// The target.
     pub fn target_host(&self) -> &Netns {
-        &self.target_host
+        &self.network.target_host
     }
 
     /// What its namespaces and its directory are called: `PID-N`.
@@ -257,9 +185,9 @@ impl Lab {
     /// The host that has the address of this client.
     pub fn host_of_client(&self, client: impl Into<IpAddr>) -> &Netns {
         if is_on_link(client) {
-            &self.client_host
+            &self.network.client_host
         } else {
-            &self.far_host
+            &self.network.far_host
         }
     }
 }
@@ -285,28 +213,5 @@ pub fn wait_until<T>(
             }
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
-    }
-}
-
-/// In both families.
-fn default_route(host: &Netns, via: Ipv4Addr) -> Result<()> {
-    for via in both(via) {
-        host.ip(&format!("route add default via {via}"))?;
-    }
-    Ok(())
-}
-
-fn bridge_of(interface: &str) -> &'static str {
-    match interface {
-        "clients" => "br-clients",
-        "nodes" => "br-nodes",
-        _ => "br-lan",
-    }
-}
-
-fn relay_addresses(topology: Topology) -> Vec<(&'static str, Vec<Ipv4Addr>)> {
-    match topology {
-        Topology::TwoArmed => vec![("clients", vec![VIP]), ("nodes", vec![RELAY_INSIDE])],
-        Topology::OneArmed => vec![("lan", vec![VIP, RELAY_INSIDE])],
     }
 }

@@ -14,6 +14,11 @@
 //! With one arm `(clients)` and `(nodes)` are the same network, and both addresses of the relay are on
 //! its one interface. The nodes' default route is the relay.
 //!
+//! What some labs have besides:
+//! - nodes that answer clients directly: IP-SHARED on the loopback of each node, and for its way back an address
+//!   from 10.0.0.2 on in the clients' network, with two arms on an interface `clients` of its own;
+//! - a smaller MTU towards the nodes: a router 10.0.1.254 between `(nodes)` and the nodes, see `gate.rs`.
+//!
 //! Every host has an IPv6 address beside each IPv4 address, with the same number in its network:
 //!
 //! | network | IPv4 | IPv6 |
@@ -33,6 +38,8 @@ pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub const RELAY_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
 /// The router before the far clients, and the relay's default route.
 pub const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
+/// The router before the nodes, in the labs that have one.
+pub const GATE: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 254);
 /// The router as the far clients see it.
 pub const ROUTER_FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// IP-TARGET: what the clients want to reach through SOCKS.
@@ -53,6 +60,8 @@ pub const VIP6: Ipv6Addr = twin(VIP);
 pub const SHARED6: SocketAddrV6 = SocketAddrV6::new(VIP6, SOCKS_PORT, 0, 0);
 /// The most nodes that have an address.
 pub const MAX_NODES: usize = 60;
+/// The most nodes that have an address in the clients' network as well.
+pub const MAX_DIRECT_NODES: usize = 14;
 /// The most clients on either side of the router.
 pub const MAX_CLIENTS: usize = 200;
 /// Sources of floods: routed to the router, which drops what is sent to them.
@@ -144,6 +153,17 @@ pub fn both(address: Ipv4Addr) -> [IpAddr; 2] {
     Family::ALL.map(|family| family.address(address))
 }
 
+/// The network of the lab that an address is in, as `ip` wants it.
+pub fn network_of(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(ip) => format!("{}/24", Ipv4Addr::from_bits(ip.to_bits() & !0xff)),
+        IpAddr::V6(ip) => {
+            let network = Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX));
+            format!("{network}/64")
+        }
+    }
+}
+
 /// The IPv6 address of the host that has this IPv4 address; of strangers, one in a network that is nowhere.
 pub const fn twin(address: Ipv4Addr) -> Ipv6Addr {
     let [a, b, c, d] = address.octets();
@@ -160,6 +180,11 @@ pub const fn twin(address: Ipv4Addr) -> Ipv6Addr {
 /// IP-DANTE of the node with this number.
 pub fn node_inside(node: usize) -> Ipv4Addr {
     host(Ipv4Addr::new(10, 0, 1, 0), 2 + node)
+}
+
+/// The address in the clients' network of the node with this number, if nodes answer clients directly.
+pub fn node_beside_clients(node: usize) -> Ipv4Addr {
+    host(Ipv4Addr::new(10, 0, 0, 0), 2 + node)
 }
 
 /// IP-DANTEEXT of the node with this number.
@@ -218,7 +243,8 @@ mod tests {
         all.extend(
             (0..MAX_CLIENTS).flat_map(|client| [on_link_client(client), far_client(client)]),
         );
-        all.extend([VIP, RELAY_INSIDE, ROUTER, ROUTER_FAR, TARGET]);
+        all.extend((0..MAX_DIRECT_NODES).map(node_beside_clients));
+        all.extend([VIP, RELAY_INSIDE, ROUTER, GATE, ROUTER_FAR, TARGET]);
         all
     }
 
@@ -247,6 +273,12 @@ mod tests {
         assert_eq!(node_of_outside(twin(node_outside(3))), Some(3));
         assert_eq!(node_of_outside(TARGET), None);
         assert_eq!(node_of_outside(twin(TARGET)), None);
+    }
+
+    #[test]
+    fn the_network_of_an_address_has_the_bits_of_its_family() {
+        assert_eq!(network_of(ROUTER_FAR.into()), "198.51.100.0/24");
+        assert_eq!(network_of(twin(ROUTER_FAR).into()), "2001:db8:f::/64");
     }
 
     #[test]

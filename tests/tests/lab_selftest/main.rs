@@ -1,6 +1,7 @@
 //! The lab itself, with the kernel's NAT where the redirector would be.
 #![cfg(feature = "lab")]
 
+mod direct_return;
 mod families;
 mod socks;
 mod wire;
