@@ -8,7 +8,7 @@ use redirector_tests::lab::plan::{
     ECHO, Family, HTTP, RELAY_INSIDE, SHARED, TARGET, WHO, node_outside, node_socks,
 };
 use redirector_tests::lab::socks::connect_from;
-use redirector_tests::lab::{Lab, Topology};
+use redirector_tests::lab::{Lab, Topology, wait_until};
 
 use super::{payload, small};
 
@@ -110,6 +110,28 @@ fn a_node_with_failing_checks_ignores_the_relay_in_both_families_and_serves_its_
     lab.heal_checks(0)?;
     for family in Family::ALL {
         assert!(probe(family)?.is_ok(), "{family:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_node_behind_a_mended_cable_is_reached_again_in_both_families() -> Result<()> {
+    let lab = Lab::new(Topology::TwoArmed, small())?;
+    lab.cut_node(0)?;
+    for family in Family::ALL {
+        let client = lab.clients_in(family)[0];
+        let patience = Duration::from_millis(300);
+        assert!(
+            lab.connect_within(client, node_socks(0, family), patience)
+                .is_err()
+        );
+    }
+    lab.mend_node(0)?;
+    for family in Family::ALL {
+        let client = lab.clients_in(family)[0];
+        wait_until("the node to serve", Duration::from_secs(5), || {
+            lab.connect_within(client, node_socks(0, family), Duration::from_millis(500))
+        })?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod direct_return;
 mod families;
+mod links;
 mod socks;
 mod wire;
 
