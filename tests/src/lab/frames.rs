@@ -37,7 +37,7 @@ pub fn check(frame: &[u8]) -> Result<bool, Fault> {
     // The sum is taken over the bytes: a parsed header has forgotten the reserved bit.
     let found = header.header_checksum();
     let expected = checksum_without(header.slice(), found, &[]);
-    if found != expected {
+    if !agree(found, expected) {
         return Err(Fault::HeaderChecksum { found, expected });
     }
     let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
@@ -50,10 +50,16 @@ pub fn check(frame: &[u8]) -> Result<bool, Fault> {
     pseudo.extend(length.to_be_bytes());
     let found = tcp.checksum();
     let expected = checksum_without(segment, found, &pseudo);
-    if found != expected {
+    if !agree(found, expected) {
         return Err(Fault::TcpChecksum { found, expected });
     }
     Ok(true)
+}
+
+/// Whether two checksums are the same number. Ones' complement has two zeros, and Linux sends the one that the
+/// sum does not give: `skb_checksum_help` writes 0xffff for any protocol, since UDP may not say 0.
+fn agree(found: u16, expected: u16) -> bool {
+    found == expected || (found == 0xffff && expected == 0)
 }
 
 /// RFC 1071's checksum of `bytes` and `more`, as if the checksum `present` in `bytes` were zero.
@@ -90,6 +96,20 @@ mod tests {
     #[test]
     fn a_good_frame_is_accepted() {
         assert_eq!(check(&frame()), Ok(true));
+    }
+
+    #[test]
+    fn either_zero_is_a_good_checksum_where_the_sum_is_zero() {
+        const CHECKSUM: usize = 14 + 20 + 16;
+        let mut frame = frame();
+        // The data's first word takes what the checksum had, so the checksum becomes zero.
+        let word = |frame: &[u8], at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+        let (sum, carry) = word(&frame, 54).overflowing_add(word(&frame, CHECKSUM));
+        frame[54..56].copy_from_slice(&(sum + u16::from(carry)).to_be_bytes());
+        for (checksum, good) in [(0, true), (0xffff, true), (1, false), (0xfffe, false)] {
+            frame[CHECKSUM..CHECKSUM + 2].copy_from_slice(&u16::to_be_bytes(checksum));
+            assert_eq!(check(&frame).is_ok(), good, "{checksum:#x}");
+        }
     }
 
     #[test]
