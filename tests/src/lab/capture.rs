@@ -59,7 +59,7 @@ impl Capture {
             .map_err(|_| anyhow!("the capturing thread panicked"))?
     }
 
-    /// Ends the capture, checks every frame and returns how many held TCP over IPv4.
+    /// Ends the capture, checks every frame and returns how many held TCP.
     ///
     /// # Errors
     /// When receiving failed or a frame has a fault; the error holds the frame.

@@ -1,6 +1,23 @@
 //! Checks captured frames with code that the redirector does not use.
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{IpNumber, Ipv4HeaderSlice, NetSlice, SlicedPacket};
+
+/// What a good frame holds, below its VLAN tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// TCP over either IP.
+    Tcp,
+    /// UDP over either IP.
+    Udp,
+    /// ICMP over IPv4.
+    Icmp,
+    /// `ICMPv6` over IPv6.
+    Icmpv6,
+    /// A part of a datagram; only the whole has a checksum.
+    Fragment,
+    /// Something else, of which only an IPv4 header was checked, if it has one.
+    Other,
+}
 
 /// Why a frame is not what a well-behaved host sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,39 +38,153 @@ pub enum Fault {
         /// What it should be.
         expected: u16,
     },
+    /// The UDP checksum is wrong, or missing from UDP over IPv6.
+    UdpChecksum {
+        /// In the frame.
+        found: u16,
+        /// What it should be.
+        expected: u16,
+    },
+    /// The checksum of ICMP or `ICMPv6` is wrong.
+    IcmpChecksum {
+        /// In the frame.
+        found: u16,
+        /// What it should be.
+        expected: u16,
+    },
+    /// The checksum of the IPv4 header that an ICMP error quotes is wrong.
+    QuotedHeaderChecksum {
+        /// In the frame.
+        found: u16,
+        /// What it should be.
+        expected: u16,
+    },
 }
 
-/// Checks the headers and checksums of an Ethernet frame; says whether it holds TCP over IPv4.
+/// Checks the headers and checksums of an Ethernet frame; says whether it holds TCP.
 ///
 /// # Errors
 /// The first fault.
 pub fn check(frame: &[u8]) -> Result<bool, Fault> {
-    let malformed = |error: &dyn std::fmt::Display| Fault::Malformed(error.to_string());
-    let packet = SlicedPacket::from_ethernet(frame).map_err(|error| malformed(&error))?;
-    let Some(NetSlice::Ipv4(ip)) = &packet.net else {
-        return Ok(false);
+    inspect(frame).map(|content| content == Content::Tcp)
+}
+
+/// Checks the headers and checksums of an Ethernet frame; says what it holds.
+///
+/// # Errors
+/// The first fault.
+pub fn inspect(frame: &[u8]) -> Result<Content, Fault> {
+    let packet = SlicedPacket::from_ethernet(frame).map_err(malformed)?;
+    let (payload, addresses) = match &packet.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            let (found, expected) = header_checksum(&ip.header());
+            if !agree(found, expected) {
+                return Err(Fault::HeaderChecksum { found, expected });
+            }
+            let addresses = [ip.header().source(), ip.header().destination()].concat();
+            (ip.payload(), addresses)
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            let addresses = [ip.header().source(), ip.header().destination()].concat();
+            (ip.payload(), addresses)
+        }
+        Some(NetSlice::Arp(_)) | None => return Ok(Content::Other),
     };
-    let header = ip.header();
-    // The sum is taken over the bytes: a parsed header has forgotten the reserved bit.
-    let found = header.header_checksum();
-    let expected = checksum_without(header.slice(), found, &[]);
-    if found != expected {
-        return Err(Fault::HeaderChecksum { found, expected });
+    if payload.fragmented {
+        return Ok(Content::Fragment);
     }
-    let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
-        return Ok(false);
-    };
-    let segment = tcp.slice();
-    let length = u16::try_from(segment.len()).map_err(|error| malformed(&error))?;
-    let mut pseudo = [header.source(), header.destination()].concat();
-    pseudo.extend([0, header.protocol().0]);
+    let (protocol, message) = (payload.ip_number, payload.payload);
+    let ipv4 = matches!(packet.net, Some(NetSlice::Ipv4(_)));
+    let length = u32::try_from(message.len()).map_err(malformed)?;
+    let mut pseudo = addresses;
+    pseudo.extend([0, protocol.0]);
     pseudo.extend(length.to_be_bytes());
-    let found = tcp.checksum();
-    let expected = checksum_without(segment, found, &pseudo);
-    if found != expected {
-        return Err(Fault::TcpChecksum { found, expected });
+    match protocol {
+        IpNumber::TCP => {
+            let (found, expected) = checksum_at(16, message, &pseudo);
+            if !agree(found, expected) {
+                return Err(Fault::TcpChecksum { found, expected });
+            }
+            Ok(Content::Tcp)
+        }
+        IpNumber::UDP => {
+            if u32::from(word(message, 4)) != length {
+                return Err(Fault::Malformed(format!(
+                    "UDP of {length} bytes claims {}",
+                    word(message, 4)
+                )));
+            }
+            let (found, expected) = checksum_at(6, message, &pseudo);
+            // Zero is none, which IPv6 does not allow.
+            let good = if found == 0 {
+                ipv4
+            } else {
+                agree(found, expected)
+            };
+            if !good {
+                return Err(Fault::UdpChecksum { found, expected });
+            }
+            Ok(Content::Udp)
+        }
+        IpNumber::ICMP if ipv4 => {
+            let (found, expected) = checksum_at(2, message, &[]);
+            if !agree(found, expected) {
+                return Err(Fault::IcmpChecksum { found, expected });
+            }
+            check_quoted_header(message)?;
+            Ok(Content::Icmp)
+        }
+        IpNumber::IPV6_ICMP if !ipv4 => {
+            let (found, expected) = checksum_at(2, message, &pseudo);
+            if !agree(found, expected) {
+                return Err(Fault::IcmpChecksum { found, expected });
+            }
+            Ok(Content::Icmpv6)
+        }
+        _ => Ok(Content::Other),
     }
-    Ok(true)
+}
+
+/// Of the errors of RFC 792, which quote the header of the packet that they are about.
+fn check_quoted_header(message: &[u8]) -> Result<(), Fault> {
+    const ERRORS: [u8; 5] = [3, 4, 5, 11, 12];
+    const QUOTED: usize = 8;
+    if !ERRORS.contains(&message[0]) {
+        return Ok(());
+    }
+    let header = Ipv4HeaderSlice::from_slice(&message[QUOTED..]).map_err(malformed)?;
+    let (found, expected) = header_checksum(&header);
+    if agree(found, expected) {
+        Ok(())
+    } else {
+        Err(Fault::QuotedHeaderChecksum { found, expected })
+    }
+}
+
+fn malformed(error: impl std::fmt::Display) -> Fault {
+    Fault::Malformed(error.to_string())
+}
+
+/// The sum is taken over the bytes: a parsed header has forgotten the reserved bit.
+fn header_checksum(header: &Ipv4HeaderSlice<'_>) -> (u16, u16) {
+    checksum_at(10, header.slice(), &[])
+}
+
+/// The checksum at `offset` of `bytes`, and what it should be with the pseudo-header `more`.
+fn checksum_at(offset: usize, bytes: &[u8], more: &[u8]) -> (u16, u16) {
+    let found = word(bytes, offset);
+    (found, checksum_without(bytes, found, more))
+}
+
+/// The parser has seen that the header is whole.
+fn word(bytes: &[u8], offset: usize) -> u16 {
+    u16::from_be_bytes([bytes[offset], bytes[offset + 1]])
+}
+
+/// Whether two checksums are the same number. Ones' complement has two zeros, and Linux sends the one that the
+/// sum does not give: `skb_checksum_help` writes 0xffff for any protocol, since UDP may not say 0.
+fn agree(found: u16, expected: u16) -> bool {
+    found == expected || (found == 0xffff && expected == 0)
 }
 
 /// RFC 1071's checksum of `bytes` and `more`, as if the checksum `present` in `bytes` were zero.
@@ -72,40 +203,4 @@ fn checksum_without(bytes: &[u8], present: u16, more: &[u8]) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use etherparse::PacketBuilder;
-
-    fn frame() -> Vec<u8> {
-        let mut frame = Vec::new();
-        PacketBuilder::ethernet2([2; 6], [4; 6])
-            .ipv4([10, 0, 0, 16], [10, 0, 0, 1], 64)
-            .tcp(40_000, 1080, 7, 1024)
-            .syn()
-            .write(&mut frame, b"hello")
-            .unwrap();
-        frame
-    }
-
-    #[test]
-    fn a_good_frame_is_accepted() {
-        assert_eq!(check(&frame()), Ok(true));
-    }
-
-    #[test]
-    fn every_flipped_bit_of_ip_and_tcp_is_noticed() {
-        let good = frame();
-        for bit in 14 * 8..good.len() * 8 {
-            let mut bad = good.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert_ne!(check(&bad), Ok(true), "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_ipv4_is_none_of_our_business() {
-        let mut frame = frame();
-        frame[12..14].copy_from_slice(&[0x88, 0xcc]);
-        assert_eq!(check(&frame), Ok(false));
-    }
-}
+mod tests;

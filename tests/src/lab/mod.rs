@@ -7,10 +7,10 @@
 //! **Architecture invariant:** work inside a namespace is done by threads of its own or by child
 //! processes, never by a thread that goes on to do something else.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 
 pub mod agent;
 pub mod capture;
@@ -18,60 +18,38 @@ mod command;
 pub mod demo;
 pub mod flood;
 pub mod frames;
+mod gate;
 pub mod interrupt;
 pub mod kernel_nat;
+pub mod kernel_route_to;
 pub mod leftovers;
 pub mod netns;
+mod network;
 mod nodes;
+mod options;
 pub mod plan;
 pub mod session;
 pub mod socks;
 pub mod socks_server;
 pub mod target;
+mod target_datagrams;
+mod traffic;
 pub mod transfer;
 mod wiring;
 mod workspace;
 mod xdp_pass;
 
 pub use netns::Netns;
+pub use options::{LabOptions, Links};
 pub use plan::Topology;
 pub use session::Session;
 pub use transfer::Transfer;
 
-use plan::{
-    ECHO, FLOOD_SOURCES, MAX_CLIENTS, MAX_NODES, RELAY_INSIDE, ROUTER, ROUTER_FAR, TARGET, VIP,
-    far_client, on_link_client,
-};
+use network::Network;
+use plan::{Family, MAX_CLIENTS, far_client, is_on_link, on_link_client};
 use socks_server::{Kind, SocksServer};
 use target::Target;
-use wiring::Cable;
 use workspace::Workspace;
-use xdp_pass::XdpPass;
-
-/// How large a lab is.
-#[derive(Clone, Debug)]
-pub struct LabOptions {
-    /// Nodes.
-    pub nodes: usize,
-    /// Clients on the relay's own network.
-    pub on_link_clients: usize,
-    /// Clients behind the router.
-    pub far_clients: usize,
-    /// What the nodes run.
-    pub server: Kind,
-}
-
-impl Default for LabOptions {
-    /// Three nodes, 64 clients, Dante if it is installed.
-    fn default() -> Self {
-        Self {
-            nodes: 3,
-            on_link_clients: 32,
-            far_clients: 32,
-            server: Kind::find(),
-        }
-    }
-}
 
 /// A lab that is up. The fields are in the order in which they must go.
 #[derive(Debug)]
@@ -80,13 +58,7 @@ pub struct Lab {
     options: LabOptions,
     nodes: Vec<Node>,
     _target: Target,
-    _accept_xdp: Vec<XdpPass>,
-    target_host: Netns,
-    relay: Netns,
-    client_host: Netns,
-    far_host: Netns,
-    router: Netns,
-    switch: Netns,
+    network: Network,
     workspace: Workspace,
 }
 
@@ -102,75 +74,11 @@ impl Lab {
     /// # Errors
     /// When a privilege or a tool is missing, or there are more nodes or clients than addresses.
     pub fn new(topology: Topology, options: LabOptions) -> Result<Self> {
-        ensure!(
-            options.nodes <= MAX_NODES,
-            "the lab has addresses for {MAX_NODES} nodes"
-        );
-        ensure!(
-            options.on_link_clients.max(options.far_clients) <= MAX_CLIENTS,
-            "the lab has addresses for {MAX_CLIENTS} clients on each side of the router"
-        );
+        options.check()?;
         interrupt::watch();
         let workspace = Workspace::new()?;
-        let host = |what: &str| Netns::new(format!("rdl-{}-{what}", workspace.identity()));
-        let switch = host("switch")?;
-        let [relay, router] = [host("relay")?, host("router")?];
-        let [client_host, far_host, target_host] = [host("client")?, host("far")?, host("target")?];
-
-        let near: Vec<_> = (0..options.on_link_clients).map(on_link_client).collect();
-        let far: Vec<_> = (0..options.far_clients).map(far_client).collect();
-        let client_side = bridge_of(topology.interfaces()[0]);
-        for bridge in topology
-            .interfaces()
-            .iter()
-            .map(|name| bridge_of(name))
-            .chain(["br-outside", "br-far"])
-        {
-            wiring::bridge(&switch, bridge)?;
-        }
-        let mut accept_xdp = Vec::new();
-        for (interface, addresses) in relay_addresses(topology) {
-            let port = format!("relay-{interface}");
-            let cable = Cable {
-                host: &relay,
-                interface,
-                addresses,
-                bridge: bridge_of(interface),
-                port: &port,
-            };
-            cable.plug_into(&switch)?;
-            accept_xdp.push(XdpPass::attach(&switch, &port)?);
-        }
-        for (host, interface, addresses, bridge, port) in [
-            (&client_host, "eth0", near, client_side, "client"),
-            (&router, "near", vec![ROUTER], client_side, "router"),
-            (&router, "far", vec![ROUTER_FAR], "br-far", "router-far"),
-            (&far_host, "eth0", far, "br-far", "far"),
-            (&target_host, "eth0", vec![TARGET], "br-outside", "target"),
-        ] {
-            Cable {
-                host,
-                interface,
-                addresses,
-                bridge,
-                port,
-            }
-            .plug_into(&switch)?;
-        }
-        for host in [&relay, &router] {
-            host.forward_ipv4()?;
-        }
-        relay.ip(&format!("route add default via {ROUTER}"))?;
-        router.ip(&format!("route add default via {VIP}"))?;
-        router.ip(&format!("route add blackhole {FLOOD_SOURCES}"))?;
-        if options.on_link_clients > 0 {
-            client_host.ip(&format!("route add default via {VIP}"))?;
-        }
-        if options.far_clients > 0 {
-            far_host.ip(&format!("route add default via {ROUTER_FAR}"))?;
-        }
-
-        let target = Target::start(&target_host)?;
+        let network = Network::build(workspace.identity(), topology, &options)?;
+        let target = Target::start(&network.target_host)?;
         let nodes = (0..options.nodes)
             .map(|_| Node {
                 server: None,
@@ -182,13 +90,7 @@ impl Lab {
             options,
             nodes,
             _target: target,
-            _accept_xdp: accept_xdp,
-            target_host,
-            relay,
-            client_host,
-            far_host,
-            router,
-            switch,
+            network,
             workspace,
         };
         for node in 0..lab.nodes.len() {
@@ -209,27 +111,36 @@ impl Lab {
 
     /// The relay.
     pub fn relay(&self) -> &Netns {
-        &self.relay
+        &self.network.relay
+    }
+
+    /// The router before the nodes, where [`Links::node_path_mtu`] wants one.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn gate(&self) -> Result<&Netns> {
+        let gate = self.network.gate.as_ref();
+        gate.context("there is no router before the nodes")
     }
 
     /// The router before the far clients.
     pub fn router(&self) -> &Netns {
-        &self.router
+        &self.network.router
     }
 
     /// The host of the clients on the relay's own network.
     pub fn client_host(&self) -> &Netns {
-        &self.client_host
+        &self.network.client_host
     }
 
     /// The host of the far clients.
     pub fn far_host(&self) -> &Netns {
-        &self.far_host
+        &self.network.far_host
     }
 
     /// The target.
     pub fn target_host(&self) -> &Netns {
-        &self.target_host
+        &self.network.target_host
     }
 
     /// What its namespaces and its directory are called: `PID-N`.
@@ -253,7 +164,7 @@ impl Lab {
         self.nodes.len()
     }
 
-    /// Every client's address; near and far ones alternate.
+    /// Every client's IPv4 address; near and far ones alternate.
     pub fn clients(&self) -> Vec<Ipv4Addr> {
         (0..MAX_CLIENTS)
             .flat_map(|client| {
@@ -265,74 +176,18 @@ impl Lab {
             .collect()
     }
 
+    /// Every client's address in this family, in the order of [`Lab::clients`].
+    pub fn clients_in(&self, family: Family) -> Vec<IpAddr> {
+        let clients = self.clients().into_iter();
+        clients.map(|client| family.address(client)).collect()
+    }
+
     /// The host that has the address of this client.
-    pub fn host_of_client(&self, client: Ipv4Addr) -> &Netns {
-        if client.octets()[..3] == on_link_client(0).octets()[..3] {
-            &self.client_host
+    pub fn host_of_client(&self, client: impl Into<IpAddr>) -> &Netns {
+        if is_on_link(client) {
+            &self.network.client_host
         } else {
-            &self.far_host
-        }
-    }
-
-    /// Connects a client through the SOCKS server at `via` to the target's echoing server. No step may
-    /// take longer than `timeout`.
-    ///
-    /// # Errors
-    /// When there is no connection, or it came from someone who is not a node.
-    pub fn connect_within(
-        &self,
-        client: Ipv4Addr,
-        via: SocketAddrV4,
-        timeout: Duration,
-    ) -> Result<Session> {
-        let mut stream = socks::connect(self.host_of_client(client), client, via, ECHO, timeout)??;
-        let line = socks::read_line(&mut stream)?;
-        let seen: SocketAddrV4 = line
-            .parse()
-            .with_context(|| format!("not an address: {line}"))?;
-        let node =
-            plan::node_of_outside(*seen.ip()).with_context(|| format!("{seen} is no node"))?;
-        let client = stream.local_addr().context("no local address")?;
-        Ok(Session {
-            stream,
-            client,
-            node_seen_by_target: *seen.ip(),
-            node,
-        })
-    }
-
-    /// [`Lab::connect_within`] five seconds.
-    ///
-    /// # Errors
-    /// Like it.
-    pub fn connect(&self, client: Ipv4Addr, via: SocketAddrV4) -> Result<Session> {
-        self.connect_within(client, via, Duration::from_secs(5))
-    }
-
-    /// Fetches the target's page through the SOCKS server at `via` and returns its body.
-    ///
-    /// # Errors
-    /// When there is no connection or the answer is not HTTP's 200.
-    pub fn fetch(&self, client: Ipv4Addr, via: SocketAddrV4) -> Result<String> {
-        use std::io::{Read as _, Write as _};
-        let timeout = Duration::from_secs(5);
-        let mut stream = socks::connect(
-            self.host_of_client(client),
-            client,
-            via,
-            plan::HTTP,
-            timeout,
-        )??;
-        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {TARGET}\r\n\r\n").as_bytes())?;
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .context("the page did not come")?;
-        match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => {
-                Ok(body.trim_end().to_owned())
-            }
-            _ => bail!("the target answered {answer:?}"),
+            &self.network.far_host
         }
     }
 }
@@ -358,20 +213,5 @@ pub fn wait_until<T>(
             }
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
-    }
-}
-
-fn bridge_of(interface: &str) -> &'static str {
-    match interface {
-        "clients" => "br-clients",
-        "nodes" => "br-nodes",
-        _ => "br-lan",
-    }
-}
-
-fn relay_addresses(topology: Topology) -> Vec<(&'static str, Vec<Ipv4Addr>)> {
-    match topology {
-        Topology::TwoArmed => vec![("clients", vec![VIP]), ("nodes", vec![RELAY_INSIDE])],
-        Topology::OneArmed => vec![("lan", vec![VIP, RELAY_INSIDE])],
     }
 }

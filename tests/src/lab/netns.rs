@@ -18,7 +18,8 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Makes the namespace `name` with its loopback up, IPv6 off and no reverse-path filter.
+    /// Makes the namespace `name` with its loopback up, no reverse-path filter, and IPv6 addresses that are
+    /// usable at once and come from nobody else.
     ///
     /// # Errors
     /// When `ip netns add` fails: no privilege, or the name is taken.
@@ -30,8 +31,14 @@ impl Netns {
         netns.ip("link set lo up")?;
         netns.run(|| {
             for (key, value) in [
-                ("ipv6/conf/all/disable_ipv6", "1"),
-                ("ipv6/conf/default/disable_ipv6", "1"),
+                ("ipv6/conf/all/disable_ipv6", "0"),
+                ("ipv6/conf/default/disable_ipv6", "0"),
+                ("ipv6/conf/all/accept_dad", "0"),
+                ("ipv6/conf/default/accept_dad", "0"),
+                ("ipv6/conf/all/accept_ra", "0"),
+                ("ipv6/conf/default/accept_ra", "0"),
+                ("ipv6/conf/all/accept_redirects", "0"),
+                ("ipv6/conf/default/accept_redirects", "0"),
                 ("ipv4/conf/all/rp_filter", "0"),
                 ("ipv4/conf/default/rp_filter", "0"),
                 ("ipv4/conf/all/send_redirects", "0"),
@@ -39,9 +46,7 @@ impl Netns {
                 ("ipv4/conf/all/accept_redirects", "0"),
                 ("ipv4/conf/default/accept_redirects", "0"),
             ] {
-                let path = format!("/proc/sys/net/{key}");
-                std::fs::write(&path, value)
-                    .with_context(|| format!("can't write {value} to {path}"))?;
+                write_sysctl(key, value)?;
             }
             anyhow::Ok(())
         })??;
@@ -76,13 +81,22 @@ impl Netns {
         command
     }
 
-    /// Lets the namespace forward IPv4.
+    /// Writes `value` to the setting `key` below `/proc/sys/net`.
     ///
     /// # Errors
-    /// When the setting can't be written.
-    pub fn forward_ipv4(&self) -> Result<()> {
-        self.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))?
-            .with_context(|| format!("can't switch on forwarding in {}", self.name))
+    /// When there is no such setting or the kernel refuses the value.
+    pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
+        self.run(|| write_sysctl(key, value))?
+            .with_context(|| format!("in {}", self.name))
+    }
+
+    /// Lets the namespace forward packets of both families.
+    ///
+    /// # Errors
+    /// When a setting can't be written.
+    pub fn forward(&self) -> Result<()> {
+        self.sysctl("ipv4/ip_forward", "1")?;
+        self.sysctl("ipv6/conf/all/forwarding", "1")
     }
 
     /// Runs `work` in the namespace on a thread of its own and waits for it. Sockets that it makes stay
@@ -137,6 +151,11 @@ impl Drop for Netns {
             eprintln!("lab: {}: {error:#}", self.name);
         }
     }
+}
+
+fn write_sysctl(key: &str, value: &str) -> Result<()> {
+    let path = format!("/proc/sys/net/{key}");
+    std::fs::write(&path, value).with_context(|| format!("can't write {value} to {path}"))
 }
 
 fn enter(handle: &File, name: &str) -> Result<()> {

@@ -1,15 +1,21 @@
 //! What happens to nodes: they start, die, come back, lose their cable or their hearing; and what they log.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{
-    Lab, Netns, Session, bridge_of,
-    plan::{RELAY_INSIDE, node_inside, node_outside},
-    socks_server::SocksServer,
-    wiring::Cable,
+use super::network::{OUTSIDE, bridge_of, client_bridge, default_route};
+use super::plan::{
+    Family, RELAY_INSIDE, ROUTER, Topology, VIP, both, node_beside_clients, node_inside,
+    node_outside,
 };
+use super::socks_server::{Duty, SocksServer};
+use super::wiring::Cable;
+use super::{Lab, Netns, Session, gate};
+
+/// A node's interface in the clients' network, if it has one.
+const DIRECT: &str = "clients";
 
 impl Lab {
     /// Starts the SOCKS server of a living node, and waits until it listens.
@@ -18,11 +24,18 @@ impl Lab {
     /// When the node is dead or the server does not start.
     pub fn start_dante(&mut self, node: usize) -> Result<()> {
         let log = self.workspace.file(&format!("node-{node}.log"));
+        let mut inside = both(node_inside(node)).to_vec();
+        if self.options.direct_return {
+            inside.extend(both(VIP));
+        }
         let server = SocksServer::start(
             &self.options.server,
             self.node_host(node)?,
-            node_inside(node),
-            node_outside(node),
+            &Duty {
+                inside,
+                outside: both(node_outside(node)).to_vec(),
+                login_required: self.options.login_required,
+            },
             &log,
         )?;
         self.nodes[node].server = Some(server);
@@ -43,7 +56,11 @@ impl Lab {
             .host
             .take()
             .with_context(|| format!("node {node} is dead already"))?;
-        for interface in ["inside", "outside"] {
+        let direct = self.options.direct_return && self.topology == Topology::TwoArmed;
+        for interface in ["inside", "outside"]
+            .into_iter()
+            .chain(direct.then_some(DIRECT))
+        {
             host.ip(&format!("link delete {interface}"))?;
         }
         self.nodes[node].server = None;
@@ -56,26 +73,65 @@ impl Lab {
     /// When it is alive, or something of it can't be made.
     pub fn revive_node(&mut self, node: usize) -> Result<()> {
         ensure!(self.nodes[node].host.is_none(), "node {node} is alive");
-        let (inside, outside) = (node_inside(node), node_outside(node));
         let host = Netns::new(format!("rdl-{}-node-{node}", self.workspace.identity()))?;
-        let bridge = bridge_of(self.topology.node_side());
-        for (interface, address, bridge) in [
-            ("inside", inside, bridge),
-            ("outside", outside, "br-outside"),
-        ] {
-            let port = format!("n{node}-{interface}");
-            Cable {
-                host: &host,
-                interface,
-                addresses: vec![address],
-                bridge,
-                port: &port,
-            }
-            .plug_into(&self.switch)?;
+        let bridge = match self.network.gate {
+            Some(_) => gate::BRIDGE,
+            None => bridge_of(self.topology.node_side()),
+        };
+        let (inside, outside) = (node_inside(node), node_outside(node));
+        self.plug_node(&host, node, "inside", vec![inside], bridge)?;
+        self.plug_node(&host, node, "outside", vec![outside], OUTSIDE)?;
+        if self.options.direct_return {
+            self.return_directly(&host, node)?;
+        } else {
+            default_route(&host, RELAY_INSIDE)?;
         }
-        host.ip(&format!("route add default via {RELAY_INSIDE}"))?;
         self.nodes[node].host = Some(host);
         self.start_dante(node)
+    }
+
+    fn plug_node(
+        &self,
+        host: &Netns,
+        node: usize,
+        interface: &str,
+        addresses: Vec<Ipv4Addr>,
+        bridge: &str,
+    ) -> Result<()> {
+        let port = format!("n{node}-{interface}");
+        Cable {
+            addresses,
+            ..Cable::new(host, interface, bridge, &port)
+        }
+        .plug_into(&self.network.switch, &self.options.links)
+    }
+
+    /// Gives a node the shared addresses, without a word about it on the wire, and a way to the clients that
+    /// does not go through the relay.
+    fn return_directly(&self, host: &Netns, node: usize) -> Result<()> {
+        // Answer only for addresses of the asked interface, ask only with one of the asking. IPv6 does both by
+        // itself: RFC 4861's solicitations and advertisements are about an interface's own addresses.
+        host.sysctl("ipv4/conf/all/arp_ignore", "1")?;
+        host.sysctl("ipv4/conf/all/arp_announce", "2")?;
+        for shared in both(VIP) {
+            let bits = Family::of(shared).bits();
+            host.ip(&format!("address add {shared}/{bits} dev lo"))?;
+        }
+        let beside = node_beside_clients(node);
+        match self.topology {
+            Topology::TwoArmed => {
+                let clients = client_bridge(self.topology);
+                self.plug_node(host, node, DIRECT, vec![beside], clients)?;
+            }
+            // The clients are on the same wire.
+            Topology::OneArmed => {
+                for address in both(beside) {
+                    let prefix = Family::of(address).prefix();
+                    host.ip(&format!("address add {address}/{prefix} dev inside"))?;
+                }
+            }
+        }
+        default_route(host, ROUTER)
     }
 
     /// Pulls the cable between a node and the relay; nothing else happens to the node.
@@ -84,7 +140,8 @@ impl Lab {
     /// When the node is dead.
     pub fn cut_node(&self, node: usize) -> Result<()> {
         self.node_host(node)?;
-        self.switch
+        self.network
+            .switch
             .ip(&format!("link set n{node}-inside down"))
             .map(drop)
     }
@@ -95,7 +152,8 @@ impl Lab {
     /// When the node is dead.
     pub fn mend_node(&self, node: usize) -> Result<()> {
         self.node_host(node)?;
-        self.switch
+        self.network
+            .switch
             .ip(&format!("link set n{node}-inside up"))
             .map(drop)
     }
@@ -106,9 +164,7 @@ impl Lab {
     /// # Errors
     /// When the node is dead, or deaf already.
     pub fn fail_checks(&self, node: usize) -> Result<()> {
-        self.node_host(node)?
-            .ip(&format!("route add blackhole {RELAY_INSIDE}/32"))
-            .map(drop)
+        self.relay_is_a_black_hole(node, "add")
     }
 
     /// Ends what [`Lab::fail_checks`] began.
@@ -116,9 +172,16 @@ impl Lab {
     /// # Errors
     /// When the node is dead, or not deaf.
     pub fn heal_checks(&self, node: usize) -> Result<()> {
-        self.node_host(node)?
-            .ip(&format!("route del blackhole {RELAY_INSIDE}/32"))
-            .map(drop)
+        self.relay_is_a_black_hole(node, "del")
+    }
+
+    fn relay_is_a_black_hole(&self, node: usize, verb: &str) -> Result<()> {
+        for relay in both(RELAY_INSIDE) {
+            let bits = Family::of(relay).bits();
+            self.node_host(node)?
+                .ip(&format!("route {verb} blackhole {relay}/{bits}"))?;
+        }
+        Ok(())
     }
 
     /// What the SOCKS server of a node has logged since the lab came up.

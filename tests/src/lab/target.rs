@@ -1,4 +1,5 @@
-//! The host that the clients want to reach: it tells who is connected, echoes, and serves one page.
+//! The host that the clients want to reach: it tells who is connected, echoes, and serves one page, over IPv4
+//! and IPv6.
 //!
 //! It sees the nodes' outside addresses (IP-DANTEEXT), which tells which node serves a client.
 
@@ -12,7 +13,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::netns::Netns;
-use super::plan::{ECHO, HTTP};
+use super::plan::{ECHO, Family, HTTP, WHO};
+use super::target_datagrams::{self, Answer};
 use super::transfer;
 
 /// The target's servers; they end when dropped.
@@ -41,7 +43,11 @@ impl Target {
         for (what, address, serve) in [
             ("echo", ECHO, echo as fn(TcpStream) -> Result<()>),
             ("http", HTTP, http as fn(TcpStream) -> Result<()>),
-        ] {
+        ]
+        .into_iter()
+        .flat_map(|(what, address, serve)| {
+            Family::ALL.map(|family| (what, family.endpoint(address), serve))
+        }) {
             let listener = netns
                 .run(|| TcpListener::bind(address))?
                 .with_context(|| format!("can't listen on {address} in {}", netns.name()))?;
@@ -53,6 +59,27 @@ impl Target {
                 std::thread::Builder::new()
                     .name(what.to_owned())
                     .spawn(move || accept(&listener, &state, serve))
+                    .context("can't start a thread")?,
+            );
+        }
+        for (what, address, answer) in [
+            ("udp-echo", ECHO, target_datagrams::echo as Answer),
+            ("udp-who", WHO, target_datagrams::who as Answer),
+        ]
+        .into_iter()
+        .flat_map(|(what, address, answer)| {
+            Family::ALL.map(|family| (what, family.endpoint(address), answer))
+        }) {
+            let socket = target_datagrams::bind(netns, address)?;
+            let state = Arc::clone(&target.state);
+            target.threads.push(
+                std::thread::Builder::new()
+                    .name(what.to_owned())
+                    .spawn(move || {
+                        target_datagrams::serve(&socket, answer, || {
+                            state.stop.load(Ordering::Relaxed)
+                        })
+                    })
                     .context("can't start a thread")?,
             );
         }

@@ -1,6 +1,12 @@
 //! The lab itself, with the kernel's NAT where the redirector would be.
 #![cfg(feature = "lab")]
 
+mod direct_return;
+mod families;
+mod links;
+mod socks;
+mod wire;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -20,6 +26,11 @@ fn small() -> LabOptions {
         far_clients: 4,
         ..LabOptions::default()
     }
+}
+
+/// Bytes of which no two neighbours are the same.
+fn payload(size: usize) -> Vec<u8> {
+    (0..=250).cycle().take(size).collect()
 }
 
 fn direct(node: usize) -> std::net::SocketAddrV4 {
