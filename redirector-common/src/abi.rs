@@ -4,7 +4,8 @@
 //! sides may treat them as bytes. Addresses and ports are in network byte order and are therefore
 //! byte arrays; integers are in host byte order. A value that may be of either family has room for 16
 //! bytes of address, of which IPv4 uses the first four and leaves the others zero; a key has the width of its
-//! family, since every byte of it is hashed for every packet, and each family has maps of its own.
+//! family, since every byte of it is hashed for every packet, and each family has maps of its own. What the program
+//! builds on its stack is aligned to 8 bytes: the compiler writes it in words, and the verifier wants those aligned.
 //!
 //! **Architecture invariant:** this file is the only place that describes bytes crossing the border
 //! between user space and the kernel. A change of any layout must raise [`ABI_VERSION`], which is part
@@ -88,7 +89,7 @@ pub struct PortFilter {
 /// One transport endpoint: where a redirect listens, or where a node does.
 ///
 /// Port 0 stands for every port of the protocol. Port 0 and protocol 0 stand for the address as such.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct EndpointKey4 {
     /// IPv4 address, network order.
@@ -102,7 +103,7 @@ pub struct EndpointKey4 {
 }
 
 /// The same in IPv6.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct EndpointKey6 {
     /// IPv6 address, network order.
@@ -113,6 +114,8 @@ pub struct EndpointKey6 {
     pub protocol: u8,
     /// Zero.
     pub reserved: u8,
+    /// Zero.
+    pub padding: u32,
 }
 
 /// [`Endpoint::kind`]: packets to it belong to a redirect.
@@ -271,7 +274,7 @@ pub struct SlotTable {
 }
 
 /// Names a connection between a client and a listener.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct FlowKey4 {
     /// The client's address, network order.
@@ -283,7 +286,7 @@ pub struct FlowKey4 {
 }
 
 /// The same in IPv6.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct FlowKey6 {
     /// The client's address, network order.
@@ -292,6 +295,8 @@ pub struct FlowKey6 {
     pub port: [u8; 2],
     /// [`Endpoint::listener`], host order as bytes; or [`FLOW_REVERSE`] and a backend.
     pub listener: [u8; 2],
+    /// Zero.
+    pub padding: u32,
 }
 
 /// Flag in [`FlowKey4::listener`]: a reverse record. The other bits are a backend, and the record's
@@ -299,7 +304,7 @@ pub struct FlowKey6 {
 pub const FLOW_REVERSE: u16 = 1 << 15;
 
 /// A recorded connection of a split slot.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Flow {
     /// The backend it lives on.
@@ -321,7 +326,7 @@ pub const FLOW_RESET: u16 = 4;
 pub const FLOW_CONTESTED: u16 = 8;
 
 /// A handshake that a node has answered.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Embryo {
     /// The backend that sent the SYN-ACK.
@@ -337,7 +342,7 @@ pub struct Embryo {
 pub const EMBRYO_ESTABLISHED: u16 = 1;
 
 /// Names a fragmented datagram (RFC 791, section 3.2).
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct FragmentKey4 {
     /// Source address.
@@ -353,7 +358,7 @@ pub struct FragmentKey4 {
 }
 
 /// The same in IPv6.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct FragmentKey6 {
     /// Source address.
@@ -391,7 +396,7 @@ pub const FRAGMENT_PASS: u16 = 3;
 
 /// How far the SOCKS negotiation of a connection to a shared listener has come (RFC 1928, RFC 1929). Its key is that of
 /// a flow.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Handshake {
     /// Sequence number of the client's next byte to be read, host order.
@@ -404,10 +409,12 @@ pub struct Handshake {
     pub expect: u8,
     /// How many bytes of the node come before its reply to the request; 0 as long as it is not known.
     pub reply_at: u8,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// A UDP association by way of a VIP. Its key is that of the control connection's flow.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Association {
     /// BND.PORT, network order; 0, which stands for every port, where packets are routed.
@@ -418,10 +425,12 @@ pub struct Association {
     pub opened: u32,
     /// Sequence number that the client's next byte on the control connection will have, host order.
     pub client_next: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Names the pinhole of a client: where its datagrams may go.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct PinholeKey4 {
     /// The client's address; with [`PINHOLE_IN_USE`] the VIP's. Network order.
@@ -433,7 +442,7 @@ pub struct PinholeKey4 {
 }
 
 /// The same in IPv6.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct PinholeKey6 {
     /// The client's address; with [`PINHOLE_IN_USE`] the VIP's. Network order.
@@ -442,6 +451,8 @@ pub struct PinholeKey6 {
     pub port: [u8; 2],
     /// [`PINHOLE_IN_USE`] or 0.
     pub mark: u16,
+    /// Zero.
+    pub padding: u32,
 }
 
 /// [`PinholeKey4::mark`]: says of a VIP that the port is somebody's pinhole, so that a stranger's datagrams can be told
@@ -449,7 +460,7 @@ pub struct PinholeKey6 {
 pub const PINHOLE_IN_USE: u16 = 1;
 
 /// A pinhole: datagrams between a client and the node of its association.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Pinhole {
     /// The backend.
@@ -459,7 +470,7 @@ pub struct Pinhole {
     /// The client's port of the control connection, network order.
     pub control: [u8; 2],
     /// Zero.
-    pub reserved: u16,
+    pub reserved: [u16; 3],
     /// [`Globals::epoch`] when a datagram was last seen.
     pub seen: u32,
 }
@@ -546,7 +557,7 @@ pub struct BackendStats {
 
 const _: () = {
     assert!(size_of::<EndpointKey4>() == 8);
-    assert!(size_of::<EndpointKey6>() == 20);
+    assert!(size_of::<EndpointKey6>() == 24);
     assert!(size_of::<Endpoint>() == 36);
     assert!(size_of::<Listener>() == 24);
     assert!(size_of::<NextHop>() == 24);
@@ -554,17 +565,18 @@ const _: () = {
     assert!(size_of::<Slot>() == 4);
     assert!(size_of::<SlotTable>() == 32 + 4 * SLOTS);
     assert!(size_of::<FlowKey4>() == 8);
-    assert!(size_of::<FlowKey6>() == 20);
+    assert!(size_of::<FlowKey6>() == 24);
     assert!(size_of::<Flow>() == 8);
     assert!(size_of::<Embryo>() == 8);
     assert!(size_of::<BackendStats>() == 56);
-    assert!(size_of::<Handshake>() == 12);
-    assert!(size_of::<Association>() == 12);
+    assert!(size_of::<Handshake>() == 16);
+    assert!(size_of::<Association>() == 16);
     assert!(size_of::<PinholeKey4>() == 8);
-    assert!(size_of::<PinholeKey6>() == 20);
-    assert!(size_of::<Pinhole>() == 12);
+    assert!(size_of::<PinholeKey6>() == 24);
+    assert!(size_of::<Pinhole>() == 16);
     assert!(MAX_BACKENDS <= SLOT_SPLIT as u32);
-    assert!(MAX_BACKENDS <= FLOW_REVERSE as u32 && MAX_LISTENERS <= FLOW_REVERSE as u32);
+    assert!(MAX_BACKENDS <= FLOW_REVERSE as u32);
+    assert!(MAX_LISTENERS <= FLOW_REVERSE as u32);
     assert!(MAX_TRIE_NODES <= TRIE_CHILD as u32);
     assert!(MAX_HOPS + TRIE_FIRST_HOP as u32 <= TRIE_CHILD as u32);
 };

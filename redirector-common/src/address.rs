@@ -14,7 +14,7 @@ use crate::{
         PinholeKey6,
     },
     checksum, hash,
-    parse::{self, IpPacket, Packet},
+    parse::{self, IpPacket},
     stage::Stage,
     too_big,
     verdict::Verdict,
@@ -41,10 +41,16 @@ pub trait Address: Pod + Copy + Eq + Ord + Hash + Debug {
     const ICMP: u8;
     /// The program for any packet of the family.
     const STAGE: Stage;
+    /// The program for TCP in it.
+    const TCP_STAGE: Stage;
     /// The program for UDP in it.
     const UDP_STAGE: Stage;
     /// The program for its ICMP.
     const ICMP_STAGE: Stage;
+    /// The program that follows SOCKS negotiations.
+    const NEGOTIATE_STAGE: Stage;
+    /// The program that answers what is too big.
+    const TOO_BIG_STAGE: Stage;
 
     /// Reads an IP header at this offset and what stands between it and the transport header. A `quoted` packet
     /// may be cut anywhere behind that.
@@ -72,6 +78,10 @@ pub trait Address: Pod + Copy + Eq + Ord + Hash + Debug {
     fn read(stored: &[u8; 16]) -> Self;
     /// The same, to be put into such a field.
     fn store(self) -> [u8; 16];
+    /// Reads it from a field, by words.
+    fn load(field: &Self) -> Self;
+    /// Writes it to a field, by words.
+    fn put(field: &mut Self, address: Self);
     /// Whether it is this address. By words, where `==` on 16 bytes would be a call.
     fn is(self, other: Self) -> bool;
     /// The checksum delta of the address coming in.
@@ -90,9 +100,16 @@ pub trait Address: Pod + Copy + Eq + Ord + Hash + Debug {
     const QUOTED: usize;
     /// Whether the packet whose header is at `ip` may not be fragmented.
     fn forbids_fragments<F: Frame>(frame: &F, ip: usize) -> bool;
-    /// Writes the headers of a too-big message at `ip`, in front of the quoted packet; `mtu` is what would have fit,
-    /// bytes.
-    fn write_too_big<F: Frame>(frame: &mut F, ip: usize, packet: &Packet<Self>, mtu: u16) -> Option<()>;
+    /// Source and destination of the packet whose header is at `ip`.
+    fn ends<F: Frame>(frame: &F, ip: usize) -> Option<(Self, Self)>;
+    /// Writes the headers of a too-big message at `ip`, in front of the quoted packet, which went from the first to
+    /// the second of `ends`; `mtu` is what would have fit, bytes.
+    fn write_too_big<F: Frame>(
+        frame: &mut F,
+        ip: usize,
+        ends: (Self, Self),
+        mtu: u16,
+    ) -> Option<()>;
     /// Writes the source.
     fn set_source(header: &mut Self::Header, address: Self);
     /// Writes the destination.
@@ -114,8 +131,11 @@ impl Address for [u8; 4] {
     const IS_IPV6: bool = false;
     const ICMP: u8 = protocol::ICMP;
     const STAGE: Stage = Stage::Ipv4;
+    const TCP_STAGE: Stage = Stage::Tcp4;
     const UDP_STAGE: Stage = Stage::Udp4;
     const ICMP_STAGE: Stage = Stage::Icmp4;
+    const NEGOTIATE_STAGE: Stage = Stage::Negotiate4;
+    const TOO_BIG_STAGE: Stage = Stage::TooBig4;
 
     #[inline(always)]
     fn parse<F: Frame>(frame: &F, ip: usize, quoted: bool) -> Result<IpPacket<Self>, Verdict> {
@@ -178,6 +198,16 @@ impl Address for [u8; 4] {
     }
 
     #[inline(always)]
+    fn load(field: &Self) -> Self {
+        *field
+    }
+
+    #[inline(always)]
+    fn put(field: &mut Self, address: Self) {
+        *field = address;
+    }
+
+    #[inline(always)]
     fn is(self, other: Self) -> bool {
         u32::from_ne_bytes(self) == u32::from_ne_bytes(other)
     }
@@ -215,7 +245,18 @@ impl Address for [u8; 4] {
     }
 
     #[inline(always)]
-    fn write_too_big<F: Frame>(frame: &mut F, ip: usize, packet: &Packet<Self>, mtu: u16) -> Option<()> {
+    fn ends<F: Frame>(frame: &F, ip: usize) -> Option<(Self, Self)> {
+        let header = frame.header::<Ipv4>(ip)?;
+        Some((header.source, header.destination))
+    }
+
+    #[inline(always)]
+    fn write_too_big<F: Frame>(
+        frame: &mut F,
+        ip: usize,
+        (source, destination): (Self, Self),
+        mtu: u16,
+    ) -> Option<()> {
         const UNREACHABLE: u8 = 3;
         const FRAGMENTATION_NEEDED: u8 = 4;
         let message = size_of::<Icmp>() + Self::QUOTED;
@@ -225,8 +266,8 @@ impl Address for [u8; 4] {
             fragment: [0x40, 0],
             ttl: ANSWER_TTL,
             protocol: protocol::ICMP,
-            source: packet.destination,
-            destination: packet.source,
+            source: destination,
+            destination: source,
             ..Ipv4::default()
         };
         let words: &[[u8; 4]; 5] = bytemuck::cast_ref(&header);
@@ -277,8 +318,11 @@ impl Address for [u8; 16] {
     const IS_IPV6: bool = true;
     const ICMP: u8 = protocol::ICMPV6;
     const STAGE: Stage = Stage::Ipv6;
+    const TCP_STAGE: Stage = Stage::Tcp6;
     const UDP_STAGE: Stage = Stage::Udp6;
     const ICMP_STAGE: Stage = Stage::Icmp6;
+    const NEGOTIATE_STAGE: Stage = Stage::Negotiate6;
+    const TOO_BIG_STAGE: Stage = Stage::TooBig6;
 
     #[inline(always)]
     fn parse<F: Frame>(frame: &F, ip: usize, quoted: bool) -> Result<IpPacket<Self>, Verdict> {
@@ -287,22 +331,14 @@ impl Address for [u8; 16] {
 
     #[inline(always)]
     fn endpoint_key(self, port: [u8; 2], protocol: u8) -> EndpointKey6 {
-        let [a, b, c, d]: [u32; 4] = bytemuck::cast(self);
         let socket = u32::from_ne_bytes([port[0], port[1], protocol, 0]);
-        bytemuck::cast([a, b, c, d, socket])
+        key6(self, socket)
     }
 
     #[inline(always)]
     fn flow_key(self, port: [u8; 2], listener: u16) -> FlowKey6 {
-        let [a, b, c, d]: [u32; 4] = bytemuck::cast(self);
         let [low, high] = listener.to_ne_bytes();
-        bytemuck::cast([
-            a,
-            b,
-            c,
-            d,
-            u32::from_ne_bytes([port[0], port[1], low, high]),
-        ])
+        key6(self, u32::from_ne_bytes([port[0], port[1], low, high]))
     }
 
     #[inline(always)]
@@ -312,21 +348,15 @@ impl Address for [u8; 16] {
         identification: [u8; 4],
         _protocol: u8,
     ) -> FragmentKey6 {
-        FragmentKey6 {
-            source: self,
-            destination,
-            identification,
-            protocol: 0,
-            reserved: [0; 3],
-        }
+        let ([a, b], [c, d]): ([u64; 2], [u64; 2]) =
+            (bytemuck::cast(self), bytemuck::cast(destination));
+        bytemuck::cast([a, b, c, d, behind(u32::from_ne_bytes(identification))])
     }
 
     #[inline(always)]
     fn pinhole_key(self, port: [u8; 2], mark: u16) -> PinholeKey6 {
-        let [a, b, c, d]: [u32; 4] = bytemuck::cast(self);
         let [low, high] = mark.to_ne_bytes();
-        let socket = u32::from_ne_bytes([port[0], port[1], low, high]);
-        bytemuck::cast([a, b, c, d, socket])
+        key6(self, u32::from_ne_bytes([port[0], port[1], low, high]))
     }
 
     #[inline(always)]
@@ -343,6 +373,16 @@ impl Address for [u8; 16] {
     #[inline(always)]
     fn store(self) -> [u8; 16] {
         self
+    }
+
+    #[inline(always)]
+    fn load(field: &Self) -> Self {
+        load(field)
+    }
+
+    #[inline(always)]
+    fn put(field: &mut Self, address: Self) {
+        put(field, address);
     }
 
     #[inline(always)]
@@ -385,7 +425,18 @@ impl Address for [u8; 16] {
     }
 
     #[inline(always)]
-    fn write_too_big<F: Frame>(frame: &mut F, ip: usize, packet: &Packet<Self>, mtu: u16) -> Option<()> {
+    fn ends<F: Frame>(frame: &F, ip: usize) -> Option<(Self, Self)> {
+        let header = frame.header::<Ipv6>(ip)?;
+        Some((load(&header.source), load(&header.destination)))
+    }
+
+    #[inline(always)]
+    fn write_too_big<F: Frame>(
+        frame: &mut F,
+        ip: usize,
+        (source, destination): (Self, Self),
+        mtu: u16,
+    ) -> Option<()> {
         const TOO_BIG: u8 = 2;
         let message = (size_of::<Icmp>() + Self::QUOTED) as u16;
         *frame.header_mut(ip)? = Ipv6 {
@@ -393,8 +444,8 @@ impl Address for [u8; 16] {
             payload_length: message.to_be_bytes(),
             next_header: protocol::ICMPV6,
             hop_limit: ANSWER_TTL,
-            source: packet.destination,
-            destination: packet.source,
+            source: destination,
+            destination: source,
         };
         let [high, low] = mtu.to_be_bytes();
         let icmp = Icmp {
@@ -403,8 +454,8 @@ impl Address for [u8; 16] {
             checksum: [0; 2],
             rest: [0, 0, high, low],
         };
-        let pseudo = packet.source.added()
-            + packet.destination.added()
+        let pseudo = source.added()
+            + destination.added()
             + checksum::added(&message.to_be_bytes())
             + checksum::added(&[0, protocol::ICMPV6]);
         icmp.write(frame, ip + size_of::<Ipv6>(), usize::from(message), pseudo)
@@ -429,6 +480,20 @@ impl Address for [u8; 16] {
     fn decrement_ttl(header: &mut Ipv6, _delta: u32) {
         header.hop_limit -= 1;
     }
+}
+
+/// A key of an address and four bytes more.
+#[inline(always)]
+fn key6<K: Pod>(address: [u8; 16], rest: u32) -> K {
+    let [high, low]: [u64; 2] = bytemuck::cast(address);
+    bytemuck::cast([high, low, behind(rest)])
+}
+
+/// Four bytes, and four zeros behind them.
+#[inline(always)]
+fn behind(bytes: u32) -> u64 {
+    let [a, b, c, d] = bytes.to_ne_bytes();
+    u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0])
 }
 
 /// Reads an IPv6 address by words. Assigned as an array of bytes it would be copied byte by byte, by way of as many
@@ -457,7 +522,13 @@ impl Icmp {
     /// Writes it in front of the rest of its message of `length` bytes, with the checksum; `pseudo` is the sum of the
     /// pseudo-header.
     #[inline(always)]
-    fn write<F: Frame>(self, frame: &mut F, offset: usize, length: usize, pseudo: u32) -> Option<()> {
+    fn write<F: Frame>(
+        self,
+        frame: &mut F,
+        offset: usize,
+        length: usize,
+        pseudo: u32,
+    ) -> Option<()> {
         *frame.header_mut(offset)? = self;
         let sum = frame.sum(offset, length)?;
         frame.header_mut::<Self>(offset)?.checksum =

@@ -8,7 +8,7 @@ use crate::{
     abi::{ENDPOINT_LISTENER, ENDPOINT_NODE, Endpoint},
     address::Address,
     parse::Packet,
-    tables::FamilyTables,
+    tables::{FamilyTables, Tables},
 };
 
 /// What a packet is to us.
@@ -31,7 +31,7 @@ pub fn classify<'a, A: Address, T: FamilyTables<A>>(
     protocol: u8,
     tables: &'a T,
 ) -> Class<'a> {
-    if tables.is_our_port(u16::from_be_bytes(packet.destination_port))
+    if is_ours(packet.destination_port, tables)
         && let Some(endpoint) = lookup(
             packet.destination,
             packet.destination_port,
@@ -45,13 +45,19 @@ pub fn classify<'a, A: Address, T: FamilyTables<A>>(
             Class::ToNode(endpoint)
         };
     }
-    if tables.is_our_port(u16::from_be_bytes(packet.source_port))
+    if is_ours(packet.source_port, tables)
         && let Some(endpoint) = lookup(packet.source, packet.source_port, protocol, tables)
         && endpoint.kind == ENDPOINT_NODE
     {
         return Class::FromNode(endpoint);
     }
     Class::NotOurs
+}
+
+/// Whether something of ours may be at this port. Port 0 stands for every port.
+#[inline(always)]
+fn is_ours<T: Tables>(port: [u8; 2], tables: &T) -> bool {
+    tables.is_our_port(u16::from_be_bytes(port)) || tables.is_our_port(0)
 }
 
 /// The endpoint of a socket, or of every port of its address.

@@ -10,6 +10,7 @@ use crate::{
     },
     address::{Address as _, stored},
     checksum,
+    wire::Ethernet,
 };
 
 /// What a half of a rewrite adds to the two checksums.
@@ -188,5 +189,37 @@ impl Backend {
             flags: self.flags | BACKEND_NEXT_HOP,
             ..self
         }
+    }
+}
+
+impl NextHop {
+    /// The way back to whoever sent a frame, by the interface that it came in by; its MTU is not known.
+    ///
+    /// Made of whole words: pieces of six bytes would be copied byte by byte, at places on the stack that the verifier
+    /// does not accept.
+    #[inline(always)]
+    pub fn back(from: &Ethernet, ifindex: u32) -> Self {
+        let words: &[[u8; 2]; 7] = bytemuck::cast_ref(from);
+        let pair = |first: usize, second: usize| {
+            let [[a, b], [c, d]] = [words[first], words[second]];
+            u32::from_ne_bytes([a, b, c, d])
+        };
+        bytemuck::cast([pair(3, 4), pair(5, 0), pair(1, 2), ifindex, 0, 0])
+    }
+
+    /// A next hop from what the kernel says of it; its MTU is not known.
+    #[inline(always)]
+    pub fn new(destination: [u8; 6], source: [u8; 6], ifindex: u32) -> Self {
+        let [a, b, c, d, e, f] = destination;
+        let [g, h, i, j, k, l] = source;
+        let word = u32::from_ne_bytes;
+        bytemuck::cast([
+            word([a, b, c, d]),
+            word([e, f, g, h]),
+            word([i, j, k, l]),
+            ifindex,
+            0,
+            0,
+        ])
     }
 }

@@ -72,8 +72,8 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
         return Verdict::PassFragment.into();
     }
     let layout = Offsets {
-        ip: ip.ip,
-        transport: ip.transport,
+        ip: ip.ip(),
+        transport: ip.transport(),
         protocol: ip.protocol,
     };
     let length = frame.full_length();

@@ -2,7 +2,7 @@
 
 use std::{
     boxed::Box,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
     vec::Vec,
@@ -13,14 +13,15 @@ use bytemuck::{Pod, Zeroable as _};
 use crate::{
     Frame,
     abi::{
-        Association, Backend, BackendStats, Embryo, Endpoint, Flow, FragmentOwner, Handshake, Listener,
-        NextHop, Pinhole, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL,
-        TRIE_NEIGHBOUR, TrieEntry, TrieNode, TrieRoot,
+        Association, Backend, BackendStats, Embryo, Endpoint, Flow, FragmentOwner, Handshake,
+        Listener, NextHop, Pinhole, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD,
+        TRIE_FIRST_HOP, TRIE_LOCAL, TRIE_NEIGHBOUR, TrieEntry, TrieNode, TrieRoot,
     },
     address::Address,
     checksum,
-    parse::Packet,
-    tables::{FamilyTables, Place, ReturnHop, Tables},
+    parse::{IpPacket, Packet},
+    tables::{FamilyTables, ReturnHop, Tables},
+    task::Task,
     trie,
     verdict::Event,
     wire::Ethernet,
@@ -94,6 +95,8 @@ pub struct HostFamily<A: Address> {
     pub embryos: RefCell<Recent<A::FlowKey, Embryo>>,
     /// Datagrams in fragments.
     pub fragmented: RefCell<Recent<A::FragmentKey, FragmentOwner>>,
+    /// What was left to a later stage.
+    pub ip: Cell<Option<IpPacket<A>>>,
     /// Negotiations that are followed.
     pub handshakes: RefCell<Recent<A::FlowKey, Handshake>>,
     /// UDP associations by way of VIPs.
@@ -121,6 +124,7 @@ impl<A: Address> Default for HostFamily<A> {
             flows: RefCell::default(),
             embryos: RefCell::new(Recent::new(1 << 16)),
             fragmented: RefCell::new(Recent::new(1 << 13)),
+            ip: Cell::default(),
             handshakes: RefCell::new(Recent::new(1 << 16)),
             associations: RefCell::default(),
             pinholes: RefCell::default(),
@@ -159,6 +163,8 @@ pub struct HostTables {
     pub negotiating: RefCell<BTreeMap<u16, u32>>,
     /// Whether frames come in by an interface in generic mode.
     pub generic: bool,
+    /// What was left to a later stage.
+    pub task: Cell<Task>,
     /// Next hops of return routes.
     pub return_hops: Vec<NextHop>,
     /// Interface that frames come in by.
@@ -183,6 +189,7 @@ impl Default for HostTables {
             max_associations: 1 << 16,
             negotiating: RefCell::default(),
             generic: false,
+            task: Cell::default(),
             return_hops: Vec::new(),
             ingress: 0,
             events: RefCell::default(),
@@ -301,6 +308,14 @@ impl Tables for HostTables {
         self.generic
     }
 
+    fn leave(&self, task: Task) {
+        self.task.set(task);
+    }
+
+    fn task(&self) -> Task {
+        self.task.get()
+    }
+
     fn negotiating(&self, cell: u16) -> u32 {
         self.negotiating.borrow().get(&cell).copied().unwrap_or(0)
     }
@@ -335,8 +350,17 @@ impl<A: Address> FamilyTables<A> for HostTables
 where
     Self: HasFamily<A>,
 {
-    fn hold<'a, V: Copy>(&'a self, _: Place, room: &'a mut Option<V>, value: V) -> Option<&'a V> {
+    fn hold<'a, V: Copy>(&'a self, room: &'a mut Option<V>, value: V) -> Option<&'a V> {
         Some(room.insert(value))
+    }
+
+    fn leave_ip(&self, ip: IpPacket<A>) {
+        self.family().ip.set(Some(ip));
+    }
+
+    fn left_ip<'a>(&'a self, room: &'a mut Option<IpPacket<A>>) -> Option<&'a IpPacket<A>> {
+        *room = self.family().ip.get();
+        room.as_ref()
     }
 
     fn endpoint(&self, key: &A::EndpointKey) -> Option<&Endpoint> {
@@ -459,12 +483,7 @@ where
             _ => true,
         };
         if !mirrored {
-            let hop = NextHop {
-                destination: from.source,
-                source: from.destination,
-                ifindex: self.ingress,
-                ..NextHop::default()
-            };
+            let hop = NextHop::back(from, self.ingress);
             family.ways_back.borrow_mut().insert(client, hop);
             self.count(Event::WayBackNoted);
         }

@@ -13,10 +13,10 @@ use crate::{
     },
     address::Address,
     associate, checksum, classify, hash,
-    parse::{self, Fragment, IpPacket},
+    parse::{Fragment, IpPacket},
     process::Outcome,
     rewrite, select,
-    tables::{FamilyTables, Place, ReturnHop},
+    tables::{FamilyTables, ReturnHop},
     verdict::Verdict,
     vip::Vip,
     wire::{Icmp, Ports, Tcp, Udp, protocol},
@@ -42,15 +42,11 @@ enum End {
     Destination,
 }
 
-/// Decides on an ICMP message.
+/// The program for ICMP, in a packet that another has read.
 #[inline(always)]
 pub fn translate<A: Address, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -> Outcome {
-    let ip = match parse::link(frame).and_then(|(_, offset)| A::parse(frame, offset, false)) {
-        Ok(ip) => ip,
-        Err(verdict) => return verdict.into(),
-    };
     let mut room = None;
-    let Some(ip) = tables.hold(Place::Ip, &mut room, ip) else {
+    let Some(ip) = tables.left_ip(&mut room) else {
         return Verdict::DropNoStage.into();
     };
     let quoted = match quoted(frame, ip) {
@@ -60,7 +56,7 @@ pub fn translate<A: Address, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables
         Err(verdict) => return verdict.into(),
     };
     let mut room = None;
-    match tables.hold(Place::Packet, &mut room, quoted) {
+    match tables.hold(&mut room, quoted) {
         Some(quoted) => decide(frame, ip, quoted, tables),
         None => Verdict::DropNoStage.into(),
     }
@@ -72,25 +68,25 @@ fn quoted<A: Address, F: Frame>(frame: &F, ip: &IpPacket<A>) -> Result<Quoted<A>
     if ip.fragment != Fragment::Whole {
         return Err(Verdict::PassIcmp);
     }
-    if ip.end - ip.transport < size_of::<Icmp>() {
+    if ip.end - ip.transport() < size_of::<Icmp>() {
         return Err(Verdict::PassMalformed);
     }
     let icmp = frame
-        .header::<Icmp>(ip.transport)
+        .header::<Icmp>(ip.transport())
         .ok_or(Verdict::PassTruncated)?;
     if !is_error::<A>(icmp.kind) {
         return Err(Verdict::PassIcmp);
     }
-    let inner = A::parse(frame, ip.transport + size_of::<Icmp>(), true)
-        .map_err(|_| Verdict::PassIcmp)?;
+    let inner =
+        A::parse(frame, ip.transport() + size_of::<Icmp>(), true).map_err(|_| Verdict::PassIcmp)?;
     if matches!(inner.fragment, Fragment::Later(_))
         || !matches!(inner.protocol, protocol::TCP | protocol::UDP)
-        || inner.transport + size_of::<Udp>() > ip.end
+        || inner.transport() + size_of::<Udp>() > ip.end
     {
         return Err(Verdict::PassIcmp);
     }
     let ports = *frame
-        .header::<Ports>(inner.transport)
+        .header::<Ports>(inner.transport())
         .ok_or(Verdict::PassTruncated)?;
     Ok(Quoted { ip: inner, ports })
 }
@@ -181,7 +177,7 @@ fn about_datagram<A: Address, F: Frame, T: FamilyTables<A>>(
     if let Some(vip) = shared(inner.source, ENDPOINT_VIP) {
         let routed = vip.flags & ENDPOINT_ROUTE != 0;
         let port = if routed { [0; 2] } else { ports.source };
-        let found = associate::pinhole(inner.destination, port, inner.source, tables);
+        let found = associate::pinhole_of(inner.destination, port, inner.source, tables);
         let Some(pinhole) = found else {
             return Verdict::PassIcmp.into();
         };
@@ -231,7 +227,14 @@ fn to_node<A: Address, F: Frame>(
             address: node,
             port,
         };
-        rewrite(frame, ip, quoted, &translation, (End::Destination, node), &backend.hop)
+        rewrite(
+            frame,
+            ip,
+            quoted,
+            &translation,
+            (End::Destination, node),
+            &backend.hop,
+        )
     };
     if rewritten.is_none() {
         return Verdict::PassTruncated.into();
@@ -270,7 +273,16 @@ fn to_client<A: Address, F: Frame, T: FamilyTables<A>>(
     } else {
         ip.source
     };
-    if rewrite(frame, ip, quoted, &translation, (End::Source, speaker), &hop).is_none() {
+    if rewrite(
+        frame,
+        ip,
+        quoted,
+        &translation,
+        (End::Source, speaker),
+        &hop,
+    )
+    .is_none()
+    {
         return Verdict::PassTruncated.into();
     }
     Outcome {
@@ -298,9 +310,9 @@ fn rewrite<A: Address, F: Frame>(
     if A::IS_IPV6 {
         message += outer;
     }
-    let icmp = frame.header_mut::<Icmp>(ip.transport)?;
+    let icmp = frame.header_mut::<Icmp>(ip.transport())?;
     icmp.checksum = checksum::update(icmp.checksum, message);
-    let header = frame.header_mut::<A::Header>(ip.ip)?;
+    let header = frame.header_mut::<A::Header>(ip.ip())?;
     A::decrement_ttl(header, A::l3_delta(outer));
     match end {
         End::Source => A::set_source(header, address),
@@ -323,7 +335,7 @@ fn quotation<A: Address, F: Frame>(
         End::Destination => (ip.destination, ports.destination),
     };
     let address = old.removed() + translation.address.added();
-    let header = frame.header_mut::<A::Header>(ip.ip)?;
+    let header = frame.header_mut::<A::Header>(ip.ip())?;
     let mut delta = address + A::fix_header(header, address);
     match translation.end {
         End::Source => A::set_source(header, translation.address),
@@ -334,13 +346,13 @@ fn quotation<A: Address, F: Frame>(
         let change = checksum::removed(&old_port) + checksum::added(&port);
         delta += change;
         transport += change;
-        let ports = frame.header_mut::<Ports>(ip.transport)?;
+        let ports = frame.header_mut::<Ports>(ip.transport())?;
         match translation.end {
             End::Source => ports.source = port,
             End::Destination => ports.destination = port,
         }
     }
-    let at = ip.transport
+    let at = ip.transport()
         + if ip.protocol == protocol::TCP {
             core::mem::offset_of!(Tcp, checksum)
         } else {

@@ -51,6 +51,7 @@ pub mod select;
 pub mod slot;
 pub mod stage;
 pub mod tables;
+pub mod task;
 pub mod too_big;
 pub mod trie;
 pub mod verdict;
@@ -59,7 +60,7 @@ pub mod wire;
 
 pub use crate::{
     frame::Frame,
-    process::{Outcome, enter, ip, plain6, process, udp},
+    process::{Outcome, enter, ip, plain6, process, transport},
     stage::{Stage, Step},
     tables::{AllTables, FamilyTables, Tables},
 };

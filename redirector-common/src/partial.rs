@@ -10,9 +10,12 @@ use crate::{
     Frame,
     address::Address,
     checksum,
-    parse::{Layout, Packet},
+    parse::{Layout, OFFSETS, Packet},
+    process::Outcome,
     tables::Tables,
-    wire::protocol,
+    task::{TASK_COMPLETE, Task},
+    verdict::Verdict,
+    wire::{Tcp, Udp, protocol},
 };
 
 /// Whether the transport checksum is only the sum of the pseudo-header.
@@ -30,30 +33,55 @@ fn pseudo_header<A: Address>(source: A, destination: A, packet: &Packet<A>) -> u
     checksum::fold_wide(source.wide_sum() + destination.wide_sum() + u64::from(length + protocol))
 }
 
-/// Makes the transport checksum of a packet that now goes from `source` to `destination`. Where the kernel is
-/// going to complete it, as it does behind generic XDP, that of the pseudo-header.
+/// Sees to the transport checksum of a packet that now goes from `source` to `destination`. Where the kernel is going to
+/// complete it, as it does behind generic XDP, it becomes that of the new pseudo-header; otherwise the `task` says that
+/// it is to be made.
 #[inline(always)]
-pub fn complete<A: Address, L: Layout<A>, F: Frame, T: Tables>(
+pub fn prepare<A: Address, L: Layout<A>, F: Frame, T: Tables>(
     frame: &mut F,
     layout: L,
-    source: A,
-    destination: A,
+    (source, destination): (A, A),
     packet: &Packet<A>,
+    task: &mut Task,
     tables: &T,
 ) -> Option<()> {
     let pseudo = pseudo_header(source, destination, packet);
+    let checksum = layout.checksum_mut(frame)?;
     if tables.kernel_completes_checksums() {
-        *layout.checksum_mut(frame)? = pseudo.to_ne_bytes();
-        return Some(());
-    }
-    *layout.checksum_mut(frame)? = [0; 2];
-    let sum = frame.sum(layout.transport(), usize::from(packet.segment))?;
-    let whole = !checksum::fold_wide(u64::from(sum) + u64::from(pseudo));
-    let zero_means_none = layout.protocol() == protocol::UDP && whole == 0;
-    *layout.checksum_mut(frame)? = if zero_means_none {
-        [0xff; 2]
+        *checksum = pseudo.to_ne_bytes();
     } else {
-        whole.to_ne_bytes()
+        *checksum = [0; 2];
+        task.pseudo = pseudo;
+        task.flags |= TASK_COMPLETE;
+    }
+    Some(())
+}
+
+/// The program that completes the checksum of the [`Task`].
+#[inline(always)]
+pub fn complete<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Outcome {
+    let task = tables.task();
+    let (Some(outcome), Some(())) = (task.outcome(), write(frame, &task)) else {
+        return Verdict::DropPartialChecksum.into();
     };
+    outcome
+}
+
+#[inline(always)]
+fn write<F: Frame>(frame: &mut F, task: &Task) -> Option<()> {
+    let offset = usize::from(task.transport) % OFFSETS;
+    let sum = frame.sum(offset, usize::from(task.segment))?;
+    let whole = !checksum::fold_wide(u64::from(sum) + u64::from(task.pseudo));
+    if task.protocol == protocol::UDP {
+        let udp = frame.header_mut::<Udp>(offset)?;
+        udp.checksum = if whole == 0 {
+            [0xff; 2]
+        } else {
+            whole.to_ne_bytes()
+        };
+    } else {
+        let tcp = frame.header_mut::<Tcp>(offset)?;
+        tcp.checksum = whole.to_ne_bytes();
+    }
     Some(())
 }

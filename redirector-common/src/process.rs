@@ -6,17 +6,18 @@
 use crate::{
     Frame,
     abi::{
-        ENDPOINT_DIRECT, ENDPOINT_ROUTE, ENDPOINT_SHARED, ENDPOINT_TRACKED, Endpoint,
-        FRAGMENT_FORWARD, FRAGMENT_REPLY, NextHop,
+        ENDPOINT_DIRECT, ENDPOINT_ROUTE, ENDPOINT_TRACKED, Endpoint, FRAGMENT_FORWARD,
+        FRAGMENT_REPLY, NextHop,
     },
     address::Address,
     associate,
     classify::{Class, classify},
     fragments, hash, icmp, learn,
-    parse::{self, Fragment, IpPacket, Layout, Offsets, Packet, Plain},
+    parse::{self, Fragment, Layout, Offsets, Packet, Plain},
     partial, rewrite, select,
     stage::{Stage, Step},
-    tables::{AllTables, FamilyTables, Place, ReturnHop},
+    tables::{AllTables, FamilyTables, ReturnHop},
+    task::{TASK_FROM_CLIENT, TASK_FROM_NODE, TASK_ROUTED, Task},
     too_big,
     verdict::Verdict,
     vip::Vip,
@@ -52,10 +53,17 @@ pub fn process<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Outcome {
             Step::Go(Stage::Ipv4) => ip::<[u8; 4], _, _>(frame, tables),
             Step::Go(Stage::Ipv6) => ip::<[u8; 16], _, _>(frame, tables),
             Step::Go(Stage::Plain6) => plain6(frame, tables),
-            Step::Go(Stage::Udp4) => udp::<[u8; 4], _, _>(frame, tables).into(),
-            Step::Go(Stage::Udp6) => udp::<[u8; 16], _, _>(frame, tables).into(),
+            Step::Go(Stage::Tcp4) => transport::<[u8; 4], _, _>(frame, protocol::TCP, tables),
+            Step::Go(Stage::Tcp6) => transport::<[u8; 16], _, _>(frame, protocol::TCP, tables),
+            Step::Go(Stage::Udp4) => transport::<[u8; 4], _, _>(frame, protocol::UDP, tables),
+            Step::Go(Stage::Udp6) => transport::<[u8; 16], _, _>(frame, protocol::UDP, tables),
             Step::Go(Stage::Icmp4) => icmp::translate::<[u8; 4], _, _>(frame, tables).into(),
             Step::Go(Stage::Icmp6) => icmp::translate::<[u8; 16], _, _>(frame, tables).into(),
+            Step::Go(Stage::Negotiate4) => associate::negotiate::<[u8; 4], _, _>(frame, tables),
+            Step::Go(Stage::Negotiate6) => associate::negotiate::<[u8; 16], _, _>(frame, tables),
+            Step::Go(Stage::Complete) => partial::complete(frame, tables).into(),
+            Step::Go(Stage::TooBig4) => too_big::answer::<[u8; 4], _, _>(frame, tables).into(),
+            Step::Go(Stage::TooBig6) => too_big::answer::<[u8; 16], _, _>(frame, tables).into(),
         };
     }
 }
@@ -81,79 +89,60 @@ pub fn plain6<F: Frame, T: FamilyTables<[u8; 16]>>(frame: &mut F, tables: &T) ->
         return Step::Go(Stage::Ipv6);
     };
     let mut room = None;
-    match tables.hold(Place::Packet, &mut room, packet) {
+    match tables.hold(&mut room, packet) {
         Some(packet) => decide(frame, Plain, packet, tables),
         None => Verdict::DropNoStage.into(),
     }
 }
 
-/// The program for any packet of a family: finds out what it carries, and decides if that is TCP.
+/// The program for any packet of a family: finds out what it carries.
 #[inline(always)]
 pub fn ip<A: Address, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -> Step {
-    let mut room = None;
-    let ip = match read_ip(frame, &mut room, tables) {
+    let read = parse::link(frame).and_then(|(_, offset)| A::parse(frame, offset, false));
+    let ip = match read {
         Ok(ip) => ip,
         Err(verdict) => return verdict.into(),
     };
-    match (ip.fragment, ip.protocol) {
-        (Fragment::Later(identification), _) => {
-            fragments::later(frame, ip, identification, tables).into()
-        }
-        (Fragment::Whole | Fragment::First(_), protocol::TCP) => {
-            transport(frame, ip, protocol::TCP, tables)
-        }
-        (Fragment::Whole | Fragment::First(_), protocol::UDP) => Step::Go(A::UDP_STAGE),
-        (Fragment::Whole | Fragment::First(_), other) if other == A::ICMP => Step::Go(A::ICMP_STAGE),
-        (Fragment::Whole | Fragment::First(_), _) => Verdict::PassProtocol.into(),
+    let protocol = ip.protocol;
+    if let Fragment::Later(identification) = ip.fragment {
+        let mut room = None;
+        return match tables.hold(&mut room, ip) {
+            Some(ip) => fragments::later(frame, ip, identification, tables).into(),
+            None => Verdict::DropNoStage.into(),
+        };
+    }
+    tables.leave_ip(ip);
+    match protocol {
+        protocol::TCP => Step::Go(A::TCP_STAGE),
+        protocol::UDP => Step::Go(A::UDP_STAGE),
+        other if other == A::ICMP => Step::Go(A::ICMP_STAGE),
+        _ => Verdict::PassProtocol.into(),
     }
 }
 
-/// The program for UDP.
+/// The program for TCP or UDP, in a packet that another has read.
 #[inline(always)]
-pub fn udp<A: Address, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -> Outcome {
-    let mut room = None;
-    let step = match read_ip(frame, &mut room, tables) {
-        Ok(ip) => transport(frame, ip, protocol::UDP, tables),
-        Err(verdict) => verdict.into(),
-    };
-    match step {
-        Step::Done(outcome) => outcome,
-        // Only a plain layout goes on elsewhere.
-        Step::Go(_) => Verdict::DropNoStage.into(),
-    }
-}
-
-#[inline(always)]
-fn read_ip<'a, A: Address, F: Frame, T: FamilyTables<A>>(
-    frame: &F,
-    room: &'a mut Option<IpPacket<A>>,
-    tables: &'a T,
-) -> Result<&'a IpPacket<A>, Verdict> {
-    let (_, offset) = parse::link(frame)?;
-    let ip = A::parse(frame, offset, false)?;
-    tables.hold(Place::Ip, room, ip).ok_or(Verdict::DropNoStage)
-}
-
-/// A packet of a `protocol` with ports.
-#[inline(always)]
-fn transport<A: Address, F: Frame, T: FamilyTables<A>>(
+pub fn transport<A: Address, F: Frame, T: FamilyTables<A>>(
     frame: &mut F,
-    ip: &IpPacket<A>,
     protocol: u8,
     tables: &T,
 ) -> Step {
+    let mut room = None;
+    let Some(ip) = tables.left_ip(&mut room) else {
+        return Verdict::DropNoStage.into();
+    };
     let packet = match parse::transport(frame, ip, protocol) {
         Ok(packet) => packet,
         Err(verdict) => return verdict.into(),
     };
-    let mut room = None;
-    let Some(packet) = tables.hold(Place::Packet, &mut room, packet) else {
-        return Verdict::DropNoStage.into();
-    };
     let layout = Offsets {
-        ip: ip.ip,
-        transport: ip.transport,
+        ip: ip.ip(),
+        transport: ip.transport(),
         protocol,
+    };
+    let mut room = None;
+    let Some(packet) = tables.hold(&mut room, packet) else {
+        return Verdict::DropNoStage.into();
     };
     let step = decide(frame, layout, packet, tables);
     fragments::note_pass(packet, step, tables);
@@ -176,7 +165,7 @@ fn decide<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         // client's attempt to avoid the VIP.
         Class::ToNode(_) if layout.protocol() == protocol::TCP => Verdict::DropDirectTcp.into(),
         Class::ToNode(_) | Class::NotOurs if layout.protocol() == protocol::UDP => {
-            associate::datagram(frame, layout, packet, tables).into()
+            associate::datagram(frame, layout, packet, tables)
         }
         Class::ToNode(_) | Class::NotOurs => Verdict::PassNotOurs.into(),
     }
@@ -191,11 +180,9 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     listener: &Endpoint,
     tables: &T,
 ) -> Step {
-    let client = (packet.source, packet.source_port);
     if L::PLAIN
         && (listener.flags & (ENDPOINT_TRACKED | ENDPOINT_ROUTE) != 0
-            || partial::is_partial(packet)
-            || associate::concerns(listener, client, packet, tables))
+            || partial::is_partial(packet))
     {
         return Step::Go(A::STAGE);
     }
@@ -220,7 +207,7 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         return if L::PLAIN {
             Step::Go(A::STAGE)
         } else {
-            too_big::answer(frame, layout.ip(), packet, &backend.hop, tables).into()
+            too_big::leave(frame, layout.ip(), packet, &backend.hop, tables)
         };
     }
     if packet.is_syn()
@@ -228,29 +215,44 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     {
         tables.note_way_back(packet.source, ethernet);
     }
-    if !L::PLAIN {
-        if listener.flags & ENDPOINT_TRACKED != 0 && verdict != Verdict::ForwardFlow {
-            select::note_reverse(id, packet, listener, tables);
-        }
-        if listener.flags & ENDPOINT_SHARED != 0 && layout.protocol() == protocol::TCP {
-            associate::from_client(frame, layout.transport(), packet, listener, id, tables);
-        }
+    if !L::PLAIN && listener.flags & ENDPOINT_TRACKED != 0 && verdict != Verdict::ForwardFlow {
+        select::note_reverse(id, packet, listener, tables);
     }
     let length = frame.full_length();
     let rewritten = if routed {
         rewrite::link(frame, &backend.hop)
     } else {
-        rewrite::to_backend(frame, layout, packet, listener, backend, tables)
+        rewrite::to_backend(frame, layout, listener, backend)
     };
     if rewritten.is_none() {
         return Verdict::PassTruncated.into();
     }
     fragments::note(packet, FRAGMENT_FORWARD, id, listener.listener, tables);
     tables.count_forward(id, length, packet);
-    Step::Done(Outcome {
+    let outcome = Outcome {
         verdict,
         ifindex: backend.hop.ifindex,
-    })
+    };
+    let mut task = Task::send(layout, packet, outcome);
+    if !L::PLAIN && !routed && partial::is_partial(packet) {
+        let ends = (packet.source, A::read(&backend.address));
+        if partial::prepare(frame, layout, ends, packet, &mut task, tables).is_none() {
+            return Verdict::DropPartialChecksum.into();
+        }
+    }
+    let client = (packet.source, packet.source_port);
+    if layout.protocol() == protocol::TCP
+        && associate::concerns(listener.flags, client, packet, tables)
+    {
+        task.flags |= TASK_FROM_CLIENT | if routed { TASK_ROUTED } else { 0 };
+        task.listener = listener.listener;
+        task.backend = id;
+    }
+    if task.flags == 0 {
+        Step::Done(outcome)
+    } else {
+        task.leave::<A, _>(tables)
+    }
 }
 
 /// A node's packet on its way to a client.
@@ -267,11 +269,7 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         return Verdict::PassNotOurs.into();
     }
     let client = (packet.destination, packet.destination_port);
-    if L::PLAIN
-        && (node.flags & ENDPOINT_TRACKED != 0
-            || partial::is_partial(packet)
-            || associate::concerns(node, client, packet, tables))
-    {
+    if L::PLAIN && (node.flags & ENDPOINT_TRACKED != 0 || partial::is_partial(packet)) {
         return Step::Go(A::STAGE);
     }
     let from = (packet.source, packet.source_port);
@@ -294,7 +292,7 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         return if L::PLAIN {
             Step::Go(A::STAGE)
         } else {
-            too_big::answer(frame, layout.ip(), packet, &hop, tables).into()
+            too_big::leave(frame, layout.ip(), packet, &hop, tables)
         };
     }
     let tracked = node.flags & ENDPOINT_TRACKED != 0;
@@ -304,22 +302,34 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     {
         learn::learn(node.backend, packet, vip.listener, tracked, tables);
     }
-    let bound = if !L::PLAIN && node.flags & ENDPOINT_SHARED != 0 && layout.protocol() == protocol::TCP
-    {
-        associate::from_node(frame, layout.transport(), packet, node.backend, &vip, tables)
-    } else {
-        None
-    };
     let length = frame.full_length();
-    if rewrite::to_client(frame, layout, packet, &vip, &hop, bound, tables).is_none() {
+    if rewrite::to_client(frame, layout, &vip, &hop).is_none() {
         return Verdict::PassTruncated.into();
     }
     fragments::note(packet, FRAGMENT_REPLY, node.backend, vip.listener, tables);
     tables.count_reply(node.backend, length, packet.is_syn_ack());
-    Step::Done(Outcome {
+    let outcome = Outcome {
         verdict: Verdict::Reply,
         ifindex: hop.ifindex,
-    })
+    };
+    let mut task = Task::send(layout, packet, outcome);
+    if !L::PLAIN && partial::is_partial(packet) {
+        let ends = (vip.address, packet.destination);
+        if partial::prepare(frame, layout, ends, packet, &mut task, tables).is_none() {
+            return Verdict::DropPartialChecksum.into();
+        }
+    }
+    if layout.protocol() == protocol::TCP && associate::concerns(node.flags, client, packet, tables)
+    {
+        task.flags |= TASK_FROM_NODE;
+        task.listener = vip.listener;
+        task.backend = node.backend;
+    }
+    if task.flags == 0 {
+        Step::Done(outcome)
+    } else {
+        task.leave::<A, _>(tables)
+    }
 }
 
 /// Whether a packet is larger than what the link to its next hop takes.

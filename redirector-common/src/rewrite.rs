@@ -1,28 +1,23 @@
-//! The bytes that change: Ethernet addresses, TTL, one address, one port, two checksums. Nothing else, but in
-//! the answer to a UDP ASSOCIATE the address that it gives.
+//! The bytes that change: Ethernet addresses, TTL, one address, one port, two checksums. Nothing else; but in
+//! the answer to a UDP ASSOCIATE see [`crate::associate`].
 
 use crate::{
     Frame,
     abi::{Backend, ENDPOINT_ANY_PORT, Endpoint, NextHop},
     address::Address,
-    associate::Bound,
     checksum,
     parse::{Layout, Packet},
-    partial,
-    tables::Tables,
     vip::Vip,
     wire::{Ethernet, EthernetWords, protocol},
 };
 
 /// Turns a client's packet to a listener into one to `backend` (DNAT).
 #[inline(always)]
-pub fn to_backend<A: Address, L: Layout<A>, F: Frame, T: Tables>(
+pub fn to_backend<A: Address, L: Layout<A>, F: Frame>(
     frame: &mut F,
     layout: L,
-    packet: &Packet<A>,
     listener: &Endpoint,
     backend: &Backend,
-    tables: &T,
 ) -> Option<()> {
     let node = A::read(&backend.address);
     let l3 = listener.l3_delta + backend.l3_delta;
@@ -30,53 +25,36 @@ pub fn to_backend<A: Address, L: Layout<A>, F: Frame, T: Tables>(
     if listener.flags & ENDPOINT_ANY_PORT == 0 {
         layout.ports_mut(frame)?.destination = backend.port;
     }
-    if !L::PLAIN && partial::is_partial(packet) {
-        return partial::complete(frame, layout, packet.source, node, packet, tables);
-    }
     let delta = listener.l4_delta + backend.l4_delta;
     fix_transport(frame, layout, delta)
 }
 
-/// Turns a node's answer into one of the VIP; `bound` is the address in it that is the VIP's, too, from then on.
+/// Turns a node's answer into one of the VIP.
 #[inline(always)]
-pub fn to_client<A: Address, L: Layout<A>, F: Frame, T: Tables>(
+pub fn to_client<A: Address, L: Layout<A>, F: Frame>(
     frame: &mut F,
     layout: L,
-    packet: &Packet<A>,
     vip: &Vip<A>,
     hop: &NextHop,
-    bound: Option<Bound>,
-    tables: &T,
 ) -> Option<()> {
-    let mut delta = vip.l4_delta;
-    if !L::PLAIN && let Some(bound) = bound {
-        delta += bound.replace(frame, packet.source, vip.address)?;
-    }
     source(frame, layout, vip.address, vip.l3_delta, hop)?;
     if let Some(port) = vip.port {
         layout.ports_mut(frame)?.source = port;
     }
-    if !L::PLAIN && partial::is_partial(packet) {
-        return partial::complete(frame, layout, vip.address, packet.destination, packet, tables);
-    }
-    fix_transport(frame, layout, delta)
+    fix_transport(frame, layout, vip.l4_delta)
 }
 
 /// Turns a packet to a VIP into one to the same port of `node`.
 #[inline(always)]
-pub fn readdress_destination<A: Address, L: Layout<A>, F: Frame, T: Tables>(
+pub fn readdress_destination<A: Address, L: Layout<A>, F: Frame>(
     frame: &mut F,
     layout: L,
     packet: &Packet<A>,
     node: A,
     hop: &NextHop,
-    tables: &T,
 ) -> Option<()> {
     let delta = packet.destination.removed() + node.added();
     destination(frame, layout, node, A::l3_delta(delta), hop)?;
-    if partial::is_partial(packet) {
-        return partial::complete(frame, layout, packet.source, node, packet, tables);
-    }
     fix_transport(frame, layout, delta)
 }
 

@@ -2,8 +2,9 @@
 
 use crate::{
     abi::{
-        BACKEND_DEAD, BACKEND_NEXT_HOP, Backend, EMBRYO_ESTABLISHED, ENDPOINT_ROUTE, ENDPOINT_TRACKED,
-        Embryo, Endpoint, FLOW_CONTESTED, FLOW_FIN_CLIENT, FLOW_REVERSE, Flow, Slot, SlotTable,
+        BACKEND_DEAD, BACKEND_NEXT_HOP, Backend, EMBRYO_ESTABLISHED, ENDPOINT_ROUTE,
+        ENDPOINT_TRACKED, Embryo, Endpoint, FLOW_CONTESTED, FLOW_FIN_CLIENT, FLOW_REVERSE, Flow,
+        Slot, SlotTable,
     },
     address::Address,
     parse::Packet,
@@ -131,7 +132,12 @@ fn living<T: Tables>(backend: u16, slot: Slot, verdict: Verdict, tables: &T) -> 
 /// The backend of a packet whose flow is not recorded. Datagrams don't say whether they begin a flow; but once
 /// every flow has had the time to be recorded, one that is not must be new.
 #[inline(always)]
-fn unrecorded<T: Tables>(slot: Slot, table: &SlotTable, protocol: u8, tables: &T) -> (u16, Verdict) {
+fn unrecorded<T: Tables>(
+    slot: Slot,
+    table: &SlotTable,
+    protocol: u8,
+    tables: &T,
+) -> (u16, Verdict) {
     if !slot.is_split() {
         (slot.now, Verdict::ForwardSettled)
     } else if protocol == protocol::UDP && tables.epoch() >= table.udp_was_until {
@@ -218,8 +224,8 @@ fn promote<A: Address, T: FamilyTables<A>>(
     } else {
         packet.sequence
     };
-    let completes = packet.has(tcp_flag::ACK)
-        && number.wrapping_sub(embryo.acknowledges) < HANDSHAKE_WINDOW;
+    let completes =
+        packet.has(tcp_flag::ACK) && number.wrapping_sub(embryo.acknowledges) < HANDSHAKE_WINDOW;
     if !completes {
         return None;
     }

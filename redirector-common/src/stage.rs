@@ -6,15 +6,19 @@
 
 use crate::process::Outcome;
 
-/// A program that goes on with a frame that no earlier one has changed.
+/// A program that goes on with a frame, from its first byte, or from where a [`crate::task::Task`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Plain TCP in IPv6.
     Plain6,
-    /// IPv4 with whatever it carries; TCP, and later fragments.
+    /// IPv4 with whatever it carries; later fragments.
     Ipv4,
-    /// IPv6 with whatever it carries; TCP, and later fragments.
+    /// IPv6 with whatever it carries; later fragments.
     Ipv6,
+    /// TCP in the IPv4 packet that [`Stage::Ipv4`] has read.
+    Tcp4,
+    /// TCP in IPv6.
+    Tcp6,
     /// UDP in IPv4.
     Udp4,
     /// UDP in IPv6.
@@ -23,18 +27,35 @@ pub enum Stage {
     Icmp4,
     /// `ICMPv6`.
     Icmp6,
+    /// Follows a SOCKS negotiation in IPv4; see [`crate::associate`].
+    Negotiate4,
+    /// The same in IPv6.
+    Negotiate6,
+    /// Completes a checksum; see [`crate::partial`].
+    Complete,
+    /// Answers what is too large for the way on in IPv4; see [`crate::too_big`].
+    TooBig4,
+    /// The same in IPv6.
+    TooBig6,
 }
 
 impl Stage {
     /// All of them, by index.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 14] = [
         Self::Plain6,
         Self::Ipv4,
         Self::Ipv6,
+        Self::Tcp4,
+        Self::Tcp6,
         Self::Udp4,
         Self::Udp6,
         Self::Icmp4,
         Self::Icmp6,
+        Self::Negotiate4,
+        Self::Negotiate6,
+        Self::Complete,
+        Self::TooBig4,
+        Self::TooBig6,
     ];
 
     /// Its index in the map of programs.
@@ -49,10 +70,17 @@ impl Stage {
             Self::Plain6 => "plain6",
             Self::Ipv4 => "ipv4",
             Self::Ipv6 => "ipv6",
+            Self::Tcp4 => "tcp4",
+            Self::Tcp6 => "tcp6",
             Self::Udp4 => "udp4",
             Self::Udp6 => "udp6",
             Self::Icmp4 => "icmp4",
             Self::Icmp6 => "icmp6",
+            Self::Negotiate4 => "negotiate4",
+            Self::Negotiate6 => "negotiate6",
+            Self::Complete => "complete",
+            Self::TooBig4 => "too_big4",
+            Self::TooBig6 => "too_big6",
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::{
     abi::{
-        Association, Backend, Embryo, Endpoint, Flow, FragmentOwner, Handshake, Listener, NextHop, Pinhole,
-        SlotTable,
+        Association, Backend, Embryo, Endpoint, Flow, FragmentOwner, Handshake, Listener, NextHop,
+        Pinhole, SlotTable,
     },
     address::Address,
-    parse::Packet,
+    parse::{IpPacket, Packet},
+    task::Task,
     verdict::Event,
     wire::Ethernet,
 };
@@ -20,15 +21,6 @@ pub enum ReturnHop {
     Local,
     /// Nobody knows (yet).
     Unknown,
-}
-
-/// Where a value is kept; see [`FamilyTables::hold`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The IP packet.
-    Ip,
-    /// Its segment or datagram, or the packet that it quotes.
-    Packet,
 }
 
 /// The maps that both families share, as the packet path sees them. [`crate::abi::map`] names each.
@@ -57,6 +49,12 @@ pub trait Tables {
     /// Whether the kernel completes the checksums of packets from that interface, if they are left to it.
     fn kernel_completes_checksums(&self) -> bool;
 
+    /// Leaves a task to a later stage.
+    fn leave(&self, task: Task);
+
+    /// The task that was left.
+    fn task(&self) -> Task;
+
     /// A cell of [`crate::abi::Negotiating`].
     fn negotiating(&self, cell: u16) -> u32;
 
@@ -77,8 +75,14 @@ pub trait Tables {
 /// The maps of one family.
 pub trait FamilyTables<A: Address>: Tables {
     /// Keeps a value out of the way: where addresses are long, the kernel program has no room on its stack for what
-    /// it knows of a packet, and `room` stays empty. A place is for one value at a time. `None` can't happen.
-    fn hold<'a, V: Copy>(&'a self, place: Place, room: &'a mut Option<V>, value: V) -> Option<&'a V>;
+    /// it knows of a packet, and `room` stays empty. For one value at a time. `None` can't happen.
+    fn hold<'a, V: Copy>(&'a self, room: &'a mut Option<V>, value: V) -> Option<&'a V>;
+
+    /// Leaves what is known of an IP packet to a later stage.
+    fn leave_ip(&self, ip: IpPacket<A>);
+
+    /// What was left; `room` is for whoever has no place of his own for it. `None` when nothing was.
+    fn left_ip<'a>(&'a self, room: &'a mut Option<IpPacket<A>>) -> Option<&'a IpPacket<A>>;
 
     /// What stands at this address, port and protocol.
     fn endpoint(&self, key: &A::EndpointKey) -> Option<&Endpoint>;

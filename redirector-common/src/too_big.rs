@@ -9,43 +9,57 @@ use crate::{
     address::Address,
     parse::Packet,
     process::Outcome,
+    stage::Step,
     tables::Tables,
+    task::Task,
     verdict::Verdict,
-    wire::{Ethernet, Icmp, Ipv4, VlanTag},
+    wire::{Ethernet, Icmp, Ipv4, VlanTag, ethertype},
 };
 
-/// Answers a packet whose IP header is at `ip`. One in IPv4 that may be fragmented would have to be, which is left
-/// out; its sender is answered nothing then, nor is that of a fragment.
+/// Leaves a packet whose IP header is at `ip` to be answered. One in IPv4 that may be fragmented would have to be,
+/// which is left out; its sender is answered nothing then, nor is that of a fragment.
 #[inline(always)]
-pub fn answer<A: Address, F: Frame, T: Tables>(
-    frame: &mut F,
+pub fn leave<A: Address, F: Frame, T: Tables>(
+    frame: &F,
     ip: usize,
     packet: &Packet<A>,
     hop: &NextHop,
     tables: &T,
-) -> Outcome {
+) -> Step {
     if packet.fragment.is_some() || !A::forbids_fragments(frame, ip) {
         return Verdict::DropTooBig.into();
     }
-    let Some(link) = Link::read(frame, ip) else {
-        return Verdict::PassTruncated.into();
-    };
-    let quoted = A::QUOTED;
+    tables.leave(Task {
+        ifindex: tables.ingress(),
+        mtu: hop.mtu,
+        verdict: Verdict::AnswerTooBig.index() as u8,
+        ..Task::default()
+    });
+    Step::Go(A::TOO_BIG_STAGE)
+}
+
+/// The program that answers the packet of the [`Task`].
+#[inline(always)]
+pub fn answer<A: Address, F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Outcome {
+    let task = tables.task();
     let headers = size_of::<A::Header>() + size_of::<Icmp>();
-    if frame.full_length() < ip + quoted || !frame.make_room(headers, ip + headers + quoted) {
+    let (Some(outcome), Some((link, ip))) = (task.outcome(), Link::read(frame)) else {
+        return Verdict::DropTooBig.into();
+    };
+    let Some(ends) = A::ends(frame, ip) else {
+        return Verdict::DropTooBig.into();
+    };
+    if frame.full_length() < ip + A::QUOTED || !frame.make_room(headers, ip + headers + A::QUOTED) {
         return Verdict::DropTooBig.into();
     }
     // From here on the packet is not what it was: there is no way back.
     let written = link
         .write_turned(frame)
-        .and_then(|()| A::write_too_big(frame, ip, packet, hop.mtu));
+        .and_then(|()| A::write_too_big(frame, ip, ends, task.mtu));
     if written.is_none() {
         return Verdict::DropTooBig.into();
     }
-    Outcome {
-        verdict: Verdict::AnswerTooBig,
-        ifindex: tables.ingress(),
-    }
+    outcome
 }
 
 /// The link-layer header, with up to two tags.
@@ -56,24 +70,28 @@ struct Link {
 }
 
 impl Link {
+    /// Reads it, and gives the offset of what follows.
     #[inline(always)]
-    fn read<F: Frame>(frame: &F, ip: usize) -> Option<Self> {
+    fn read<F: Frame>(frame: &F) -> Option<(Self, usize)> {
         let first = size_of::<Ethernet>();
         let second = first + size_of::<VlanTag>();
+        let third = second + size_of::<VlanTag>();
         let mut link = Self {
             ethernet: *frame.header(0)?,
             tags: [VlanTag::default(); 2],
             count: 0,
         };
-        if ip > first {
-            link.tags[0] = *frame.header(first)?;
-            link.count = 1;
+        if !is_tag(link.ethernet.ethertype) {
+            return Some((link, first));
         }
-        if ip > second {
-            link.tags[1] = *frame.header(second)?;
-            link.count = 2;
+        link.tags[0] = *frame.header(first)?;
+        link.count = 1;
+        if !is_tag(link.tags[0].ethertype) {
+            return Some((link, second));
         }
-        Some(link)
+        link.tags[1] = *frame.header(second)?;
+        link.count = 2;
+        Some((link, third))
     }
 
     /// Writes it at the front of a frame, back to its sender.
@@ -93,6 +111,11 @@ impl Link {
         }
         Some(())
     }
+}
+
+#[inline(always)]
+const fn is_tag(kind: [u8; 2]) -> bool {
+    matches!(kind, ethertype::VLAN | ethertype::SERVICE_VLAN)
 }
 
 /// Whether an IPv4 header forbids to fragment its packet.

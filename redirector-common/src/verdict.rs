@@ -109,6 +109,8 @@ named! {
     DropFragment = "drop-fragment",
     /// Dropped: too large for the way on, and not to be answered (IPv4 that may be fragmented, or a fragment).
     DropTooBig = "drop-too-big",
+    /// Dropped: its checksum was left to the device, and it is too large to be completed.
+    DropPartialChecksum = "drop-partial-checksum",
     /// Dropped: a datagram to a port of somebody else's UDP association.
     DropStranger = "drop-stranger",
     /// Dropped: the program that should go on with it is missing; a fault of the agent.
@@ -164,6 +166,7 @@ impl Verdict {
             | Self::DropNoTable
             | Self::DropFragment
             | Self::DropTooBig
+            | Self::DropPartialChecksum
             | Self::DropStranger
             | Self::DropNoStage => Action::Drop,
         }

@@ -74,7 +74,9 @@ impl<A: Address> Vip<A> {
     #[inline(always)]
     pub fn of_listener(id: u16, listener: &Listener, from: (A, [u8; 2])) -> Self {
         let port = (listener.port != [0; 2]).then_some(listener.port);
-        let ports = port.map_or(0, |port| checksum::removed(&from.1) + checksum::added(&port));
+        let ports = port.map_or(0, |port| {
+            checksum::removed(&from.1) + checksum::added(&port)
+        });
         let vip = Self::of_address(id, listener, from.0);
         Self {
             port,

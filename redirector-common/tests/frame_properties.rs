@@ -88,7 +88,7 @@ fn tables() -> HostTables {
 }
 
 fn run(frame: &mut [u8], tables: &HostTables) -> Outcome {
-    process(&mut SliceFrame(frame), tables)
+    process(&mut SliceFrame::new(frame), tables)
 }
 
 /// The checksum of RFC 1071 over `parts`, all but the last of even length.

@@ -19,10 +19,17 @@ pub(crate) fn go(context: &XdpContext, step: Step) -> u32 {
         Step::Go(Stage::Ipv4) => jump(context, Stage::Ipv4),
         Step::Go(Stage::Ipv6) => jump(context, Stage::Ipv6),
         Step::Go(Stage::Plain6) => jump(context, Stage::Plain6),
+        Step::Go(Stage::Tcp4) => jump(context, Stage::Tcp4),
+        Step::Go(Stage::Tcp6) => jump(context, Stage::Tcp6),
         Step::Go(Stage::Udp4) => jump(context, Stage::Udp4),
         Step::Go(Stage::Udp6) => jump(context, Stage::Udp6),
         Step::Go(Stage::Icmp4) => jump(context, Stage::Icmp4),
         Step::Go(Stage::Icmp6) => jump(context, Stage::Icmp6),
+        Step::Go(Stage::Negotiate4) => jump(context, Stage::Negotiate4),
+        Step::Go(Stage::Negotiate6) => jump(context, Stage::Negotiate6),
+        Step::Go(Stage::Complete) => jump(context, Stage::Complete),
+        Step::Go(Stage::TooBig4) => jump(context, Stage::TooBig4),
+        Step::Go(Stage::TooBig6) => jump(context, Stage::TooBig6),
     }
 }
 

@@ -22,7 +22,9 @@ mod maps;
 mod packet;
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
-use redirector_common::{Step, enter, icmp, ip, udp};
+use redirector_common::{
+    Step, associate, enter, icmp, ip, partial, too_big, transport, wire::protocol,
+};
 
 use crate::{maps::KernelTables, packet::PacketFrame};
 
@@ -30,7 +32,7 @@ use crate::{maps::KernelTables, packet::PacketFrame};
 #[xdp]
 #[inline(always)]
 fn redirector(context: XdpContext) -> u32 {
-    let mut frame = PacketFrame::new(&context);
+    let mut frame = PacketFrame::<false>::new(&context);
     let step = enter(&mut frame, &KernelTables::new(&context));
     emit::go(&context, step)
 }
@@ -39,7 +41,7 @@ fn redirector(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 fn ipv4(context: XdpContext) -> u32 {
-    let mut frame = PacketFrame::new(&context);
+    let mut frame = PacketFrame::<true>::new(&context);
     let step = ip::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
     emit::go(&context, step)
 }
@@ -48,8 +50,28 @@ fn ipv4(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 fn ipv6(context: XdpContext) -> u32 {
-    let mut frame = PacketFrame::new(&context);
+    let mut frame = PacketFrame::<true>::new(&context);
     let step = ip::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, step)
+}
+
+/// `Stage::Tcp4`.
+#[xdp]
+#[inline(always)]
+fn tcp4(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::<true>::new(&context);
+    let tables = KernelTables::new(&context);
+    let step = transport::<[u8; 4], _, _>(&mut frame, protocol::TCP, &tables);
+    emit::go(&context, step)
+}
+
+/// `Stage::Tcp6`.
+#[xdp]
+#[inline(always)]
+fn tcp6(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::<true>::new(&context);
+    let tables = KernelTables::new(&context);
+    let step = transport::<[u8; 16], _, _>(&mut frame, protocol::TCP, &tables);
     emit::go(&context, step)
 }
 
@@ -57,25 +79,27 @@ fn ipv6(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 fn udp4(context: XdpContext) -> u32 {
-    let mut frame = PacketFrame::new(&context);
-    let outcome = udp::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, Step::Done(outcome))
+    let mut frame = PacketFrame::<true>::new(&context);
+    let tables = KernelTables::new(&context);
+    let step = transport::<[u8; 4], _, _>(&mut frame, protocol::UDP, &tables);
+    emit::go(&context, step)
 }
 
 /// `Stage::Udp6`.
 #[xdp]
 #[inline(always)]
 fn udp6(context: XdpContext) -> u32 {
-    let mut frame = PacketFrame::new(&context);
-    let outcome = udp::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, Step::Done(outcome))
+    let mut frame = PacketFrame::<true>::new(&context);
+    let tables = KernelTables::new(&context);
+    let step = transport::<[u8; 16], _, _>(&mut frame, protocol::UDP, &tables);
+    emit::go(&context, step)
 }
 
 /// `Stage::Plain6`.
 #[xdp]
 #[inline(always)]
 fn plain6(context: XdpContext) -> u32 {
-    let mut frame = PacketFrame::new(&context);
+    let mut frame = PacketFrame::<false>::new(&context);
     let step = redirector_common::plain6(&mut frame, &KernelTables::new(&context));
     emit::go(&context, step)
 }
@@ -84,7 +108,7 @@ fn plain6(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 fn icmp4(context: XdpContext) -> u32 {
-    let mut frame = PacketFrame::new(&context);
+    let mut frame = PacketFrame::<true>::new(&context);
     let outcome = icmp::translate::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
     emit::go(&context, Step::Done(outcome))
 }
@@ -93,8 +117,53 @@ fn icmp4(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 fn icmp6(context: XdpContext) -> u32 {
-    let mut frame = PacketFrame::new(&context);
+    let mut frame = PacketFrame::<true>::new(&context);
     let outcome = icmp::translate::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, Step::Done(outcome))
+}
+
+/// `Stage::Negotiate4`.
+#[xdp]
+#[inline(always)]
+fn negotiate4(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::<true>::new(&context);
+    let step = associate::negotiate::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, step)
+}
+
+/// `Stage::Negotiate6`.
+#[xdp]
+#[inline(always)]
+fn negotiate6(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::<true>::new(&context);
+    let step = associate::negotiate::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, step)
+}
+
+/// `Stage::Complete`.
+#[xdp]
+#[inline(always)]
+fn complete(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::<true>::new(&context);
+    let outcome = partial::complete(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, Step::Done(outcome))
+}
+
+/// `Stage::TooBig4`.
+#[xdp]
+#[inline(always)]
+fn too_big4(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::<true>::new(&context);
+    let outcome = too_big::answer::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::go(&context, Step::Done(outcome))
+}
+
+/// `Stage::TooBig6`.
+#[xdp]
+#[inline(always)]
+fn too_big6(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::<true>::new(&context);
+    let outcome = too_big::answer::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
     emit::go(&context, Step::Done(outcome))
 }
 

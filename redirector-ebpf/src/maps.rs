@@ -7,27 +7,26 @@ use aya_ebpf::{
         BPF_ANY, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
         BPF_NOEXIST, bpf_fib_lookup as FibLookup,
     },
-    btf_maps::{
-        Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray,
-    },
+    btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray},
     helpers::bpf_fib_lookup,
     macros::btf_map,
     programs::XdpContext,
 };
 use redirector_common::{
     abi::{
-        Association, Backend, BackendStats, COUNTER_SLOTS, Counters, DEFAULT_FLOWS, EMBRYOS, Embryo, Endpoint,
-        EndpointKey4, EndpointKey6, FRAGMENTED, Flow, FlowKey4, FlowKey6, FragmentKey4,
-        FragmentKey6, FragmentOwner, Globals, HANDSHAKES, Handshake, Listener, MAX_ASSOCIATIONS, MAX_BACKENDS,
-        MAX_ENDPOINTS, MAX_HOPS, MAX_LISTENERS, MAX_NEIGHBOURS, MAX_PINHOLES, MAX_REDIRECTS,
-        MAX_TRIE_NODES, Negotiating, NextHop, Pinhole, PinholeKey4, PinholeKey6, PortFilter,
-        SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL, TRIE_NEIGHBOUR,
-        TrieEntry, TrieNode, TrieRoot, WAYS_BACK,
+        Association, Backend, BackendStats, COUNTER_SLOTS, Counters, DEFAULT_FLOWS, EMBRYOS,
+        Embryo, Endpoint, EndpointKey4, EndpointKey6, FRAGMENTED, Flow, FlowKey4, FlowKey6,
+        FragmentKey4, FragmentKey6, FragmentOwner, Globals, HANDSHAKES, Handshake, Listener,
+        MAX_ASSOCIATIONS, MAX_BACKENDS, MAX_ENDPOINTS, MAX_HOPS, MAX_LISTENERS, MAX_NEIGHBOURS,
+        MAX_PINHOLES, MAX_REDIRECTS, MAX_TRIE_NODES, Negotiating, NextHop, Pinhole, PinholeKey4,
+        PinholeKey6, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP,
+        TRIE_LOCAL, TRIE_NEIGHBOUR, TrieEntry, TrieNode, TrieRoot, WAYS_BACK,
     },
     address::Address,
-    parse::Packet,
+    parse::{IpPacket, Packet},
     stage::Stage,
-    tables::{FamilyTables, Place, ReturnHop, Tables},
+    tables::{FamilyTables, ReturnHop, Tables},
+    task::Task,
     trie,
     verdict::{Event, Verdict},
     wire::Ethernet,
@@ -146,9 +145,19 @@ static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 #[btf_map]
 static BACKEND_STATS: PerCpuArray<BackendStats, { MAX_BACKENDS as usize }> = PerCpuArray::new();
 
-/// Room for [`FamilyTables::hold`], by [`Place`].
+/// Room for [`FamilyTables::hold`].
 #[btf_map]
-static HELD: PerCpuArray<Held, 2> = PerCpuArray::new();
+static HELD: PerCpuArray<Held, 1> = PerCpuArray::new();
+
+#[btf_map]
+static IP4: PerCpuArray<IpPacket<[u8; 4]>, 1> = PerCpuArray::new();
+
+#[btf_map]
+static IP6: PerCpuArray<IpPacket<[u8; 16]>, 1> = PerCpuArray::new();
+
+/// What is left to a later stage.
+#[btf_map]
+static TASK: PerCpuArray<Task, 1> = PerCpuArray::new();
 
 /// A question to the kernel's routing table, too large for the stack.
 #[btf_map]
@@ -327,8 +336,14 @@ impl<'a> KernelTables<'a> {
         )]
         let size = size_of::<FibLookup>() as i32;
         // SAFETY: the helper gets its own context and a query of the size it is told.
-        let answer =
-            unsafe { bpf_fib_lookup(self.context.as_ptr(), core::ptr::from_mut(query).cast(), size, 0) };
+        let answer = unsafe {
+            bpf_fib_lookup(
+                self.context.as_ptr(),
+                core::ptr::from_mut(query).cast(),
+                size,
+                0,
+            )
+        };
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -340,12 +355,9 @@ impl<'a> KernelTables<'a> {
                 // An interface that the program is not on.
                 ReturnHop::Unknown
             }
-            BPF_FIB_LKUP_RET_SUCCESS => ReturnHop::Via(NextHop {
-                destination: query.dmac,
-                source: query.smac,
-                ifindex: query.ifindex,
-                ..NextHop::default()
-            }),
+            BPF_FIB_LKUP_RET_SUCCESS => {
+                ReturnHop::Via(NextHop::new(query.dmac, query.smac, query.ifindex))
+            }
             BPF_FIB_LKUP_RET_NOT_FWDED => ReturnHop::Local,
             BPF_FIB_LKUP_RET_NO_NEIGH => {
                 // The helper has put the gateway's address, if there is one, in place of the client's.
@@ -407,6 +419,21 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
+    fn leave(&self, task: Task) {
+        if let Some(left) = TASK.get_ptr_mut(0) {
+            // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
+            unsafe { *left = task };
+        }
+    }
+
+    #[inline(always)]
+    fn task(&self) -> Task {
+        // SAFETY: the entry of this CPU, which nothing writes while the program runs.
+        TASK.get_ptr(0)
+            .map_or(Task::default(), |left| unsafe { *left })
+    }
+
+    #[inline(always)]
     fn negotiating(&self, cell: u16) -> u32 {
         NEGOTIATING
             .get(0)
@@ -459,24 +486,36 @@ fn is_known(error: i32) -> bool {
 
 macro_rules! family_tables {
     ($address:ty, $endpoints:ident, $flows:ident, $embryos:ident, $fragmented:ident, $handshakes:ident,
-     $associations:ident, $pinholes:ident, $hold:expr) => {
+     $associations:ident, $pinholes:ident, $ip:ident, $hold:expr) => {
         impl FamilyTables<$address> for KernelTables<'_> {
             #[inline(always)]
-            fn hold<'a, V: Copy>(
-                &'a self,
-                place: Place,
-                room: &'a mut Option<V>,
-                value: V,
-            ) -> Option<&'a V> {
+            fn hold<'a, V: Copy>(&'a self, room: &'a mut Option<V>, value: V) -> Option<&'a V> {
                 if !$hold {
                     return Some(room.insert(value));
                 }
                 const { assert!(size_of::<V>() <= size_of::<Held>() && align_of::<V>() <= 8) };
-                let held = HELD.get_ptr_mut(place as u32)?.cast::<V>();
-                // SAFETY: the entry of this CPU has room for the value, and nothing else uses this place meanwhile.
+                let held = HELD.get_ptr_mut(0)?.cast::<V>();
+                // SAFETY: the entry of this CPU has room for the value, and nothing else uses it meanwhile.
                 unsafe { held.write(value) };
                 // SAFETY: just written.
                 Some(unsafe { &*held })
+            }
+
+            #[inline(always)]
+            fn leave_ip(&self, ip: IpPacket<$address>) {
+                if let Some(left) = $ip.get_ptr_mut(0) {
+                    // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
+                    unsafe { left.write(ip) };
+                }
+            }
+
+            #[inline(always)]
+            fn left_ip<'a>(
+                &'a self,
+                _room: &'a mut Option<IpPacket<$address>>,
+            ) -> Option<&'a IpPacket<$address>> {
+                // SAFETY: the entry of this CPU, which the stage before has written.
+                $ip.get_ptr(0).map(|left| unsafe { &*left })
             }
 
             #[inline(always)]
@@ -581,7 +620,9 @@ macro_rules! family_tables {
                 key: &<$address as Address>::FlowKey,
                 association: Association,
             ) -> bool {
-                $associations.insert(key, association, u64::from(BPF_ANY)).is_ok()
+                $associations
+                    .insert(key, association, u64::from(BPF_ANY))
+                    .is_ok()
             }
 
             #[inline(always)]
@@ -644,12 +685,7 @@ macro_rules! family_tables {
                     _ => true,
                 };
                 if !mirrored {
-                    client.note_way(NextHop {
-                        destination: from.source,
-                        source: from.destination,
-                        ifindex: self.ingress(),
-                        ..NextHop::default()
-                    });
+                    client.note_way(NextHop::back(from, self.ingress()));
                     self.count(Event::WayBackNoted);
                 }
             }
@@ -666,6 +702,7 @@ family_tables!(
     HANDSHAKES4,
     ASSOCIATIONS4,
     PINHOLES4,
+    IP4,
     false
 );
 family_tables!(
@@ -677,5 +714,6 @@ family_tables!(
     HANDSHAKES6,
     ASSOCIATIONS6,
     PINHOLES6,
+    IP6,
     true
 );

@@ -13,13 +13,17 @@ use bytemuck::Pod;
 use redirector_common::{Frame, checksum};
 
 /// The linear part of the frame that an XDP program was called for.
-pub(crate) struct PacketFrame<'a> {
+///
+/// The optimiser leaves out a check that follows from another one, be it of a header further behind or of lengths in
+/// headers. Of fixed offsets the verifier can conclude the same. With `WALKED` ones it can't, and wants to see each check;
+/// so the optimiser is told nothing then.
+pub(crate) struct PacketFrame<'a, const WALKED: bool> {
     context: &'a XdpContext,
     start: usize,
     end: usize,
 }
 
-impl<'a> PacketFrame<'a> {
+impl<'a, const WALKED: bool> PacketFrame<'a, WALKED> {
     #[inline(always)]
     pub(crate) fn new(context: &'a XdpContext) -> Self {
         Self {
@@ -27,6 +31,24 @@ impl<'a> PacketFrame<'a> {
             start: context.data(),
             end: context.data_end(),
         }
+    }
+
+    /// Whether the frame ends before a `T` at `offset` does.
+    #[inline(always)]
+    fn ends_before<T>(&self, offset: usize) -> bool {
+        let end = self.start + offset + size_of::<T>();
+        // The optimiser makes of `address + 1 > end` that `address >= end`, from which the verifier concludes nothing.
+        let end = if size_of::<T>() == 1 {
+            core::hint::black_box(end)
+        } else {
+            end
+        };
+        let limit = if WALKED {
+            core::hint::black_box(self.end)
+        } else {
+            self.end
+        };
+        end > limit
     }
 
     /// Adds `N` bytes at `offset`, a multiple of 4, to a sum.
@@ -47,10 +69,15 @@ impl<'a> PacketFrame<'a> {
     }
 }
 
-impl Frame for PacketFrame<'_> {
+impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
     #[inline(always)]
     fn length(&self) -> usize {
-        self.end - self.start
+        let length = self.end - self.start;
+        if WALKED {
+            core::hint::black_box(length)
+        } else {
+            length
+        }
     }
 
     #[inline(always)]
@@ -61,7 +88,7 @@ impl Frame for PacketFrame<'_> {
     #[inline(always)]
     fn header<T: Pod>(&self, offset: usize) -> Option<&T> {
         const { assert!(align_of::<T>() == 1) };
-        if self.start + offset + size_of::<T>() > self.end {
+        if self.ends_before::<T>(offset) {
             return None;
         }
         // A reference is never null, which the optimiser would otherwise test by a comparison of a packet
@@ -76,7 +103,7 @@ impl Frame for PacketFrame<'_> {
     #[inline(always)]
     fn header_mut<T: Pod>(&mut self, offset: usize) -> Option<&mut T> {
         const { assert!(align_of::<T>() == 1) };
-        if self.start + offset + size_of::<T>() > self.end {
+        if self.ends_before::<T>(offset) {
             return None;
         }
         // SAFETY: as above.
@@ -142,5 +169,5 @@ impl Frame for PacketFrame<'_> {
 const CHUNK: usize = 512;
 /// What is left is added up in these.
 const SMALL_CHUNK: usize = 64;
-/// The largest IP packet.
-const MOST_CHUNKS: usize = 65_536 / CHUNK;
+/// Sums are made of at most 16 KiB, far more than a driver gives a program in one piece.
+const MOST_CHUNKS: usize = 32;

@@ -78,7 +78,7 @@ impl SideBySide {
         let events_before = self.host.events.borrow().clone();
         let mut output = input.to_vec();
         self.host.ingress = ingress;
-        let outcome = process(&mut SliceFrame(&mut output), &self.host);
+        let outcome = process(&mut SliceFrame::new(&mut output), &self.host);
         *self.verdicts.entry(outcome.verdict).or_default() += 1;
 
         if input.len() >= SHORTEST_FRAME {

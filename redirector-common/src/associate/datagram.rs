@@ -9,9 +9,12 @@ use crate::{
     address::Address,
     fragments,
     parse::{Layout, Packet},
+    partial,
     process::{Outcome, exceeds},
     rewrite, select,
-    tables::{FamilyTables, ReturnHop},
+    stage::Step,
+    tables::{FamilyTables, ReturnHop, Tables},
+    task::Task,
     too_big,
     verdict::Verdict,
     vip::Vip,
@@ -24,7 +27,7 @@ pub fn datagram<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     layout: L,
     packet: &Packet<A>,
     tables: &T,
-) -> Outcome {
+) -> Step {
     let shared = |address: A, kind| {
         tables
             .endpoint(&address.endpoint_key([0; 2], 0))
@@ -41,7 +44,7 @@ pub fn datagram<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
 
 /// The pinhole of a client for datagrams to this port of a VIP.
 #[inline(always)]
-pub fn pinhole<A: Address, T: FamilyTables<A>>(
+pub fn pinhole_of<A: Address, T: FamilyTables<A>>(
     client: A,
     port: [u8; 2],
     vip: A,
@@ -60,14 +63,14 @@ fn to_node<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     packet: &Packet<A>,
     vip: &Endpoint,
     tables: &T,
-) -> Outcome {
+) -> Step {
     let routed = vip.flags & ENDPOINT_ROUTE != 0;
     let port = if routed {
         [0; 2]
     } else {
         packet.destination_port
     };
-    let Some(pinhole) = pinhole(packet.source, port, packet.destination, tables) else {
+    let Some(pinhole) = pinhole_of(packet.source, port, packet.destination, tables) else {
         let mark = packet
             .destination
             .pinhole_key(packet.destination_port, PINHOLE_IN_USE);
@@ -85,23 +88,35 @@ fn to_node<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         Err(verdict) => return verdict.into(),
     };
     if exceeds(packet, &backend.hop) {
-        return too_big::answer(frame, layout.ip(), packet, &backend.hop, tables);
+        return too_big::leave(frame, layout.ip(), packet, &backend.hop, tables);
     }
     let length = frame.full_length();
+    let node = A::read(&backend.address);
     let rewritten = if routed {
         rewrite::link(frame, &backend.hop)
     } else {
-        let node = A::read(&backend.address);
-        rewrite::readdress_destination(frame, layout, packet, node, &backend.hop, tables)
+        rewrite::readdress_destination(frame, layout, packet, node, &backend.hop)
     };
     if rewritten.is_none() {
         return Verdict::PassTruncated.into();
     }
-    fragments::note(packet, FRAGMENT_FORWARD, pinhole.backend, pinhole.listener, tables);
+    fragments::note(
+        packet,
+        FRAGMENT_FORWARD,
+        pinhole.backend,
+        pinhole.listener,
+        tables,
+    );
     tables.count_forward(pinhole.backend, length, packet);
-    Outcome {
+    let outcome = Outcome {
         verdict: Verdict::ForwardAssociated,
         ifindex: backend.hop.ifindex,
+    };
+    let ends = (packet.source, node);
+    if routed {
+        Step::Done(outcome)
+    } else {
+        send(frame, layout, ends, packet, outcome, tables)
     }
 }
 
@@ -112,7 +127,7 @@ fn to_client<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     layout: L,
     packet: &Packet<A>,
     tables: &T,
-) -> Outcome {
+) -> Step {
     let key = packet.destination.pinhole_key(packet.source_port, 0);
     let Some(pinhole) = tables.pinhole(&key) else {
         return Verdict::PassNotOurs.into();
@@ -135,16 +150,47 @@ fn to_client<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         return Verdict::PassTtl.into();
     }
     if exceeds(packet, &hop) {
-        return too_big::answer(frame, layout.ip(), packet, &hop, tables);
+        return too_big::leave(frame, layout.ip(), packet, &hop, tables);
     }
     let length = frame.full_length();
-    if rewrite::to_client(frame, layout, packet, &vip, &hop, None, tables).is_none() {
+    if rewrite::to_client(frame, layout, &vip, &hop).is_none() {
         return Verdict::PassTruncated.into();
     }
-    fragments::note(packet, FRAGMENT_REPLY, pinhole.backend, pinhole.listener, tables);
+    fragments::note(
+        packet,
+        FRAGMENT_REPLY,
+        pinhole.backend,
+        pinhole.listener,
+        tables,
+    );
     tables.count_reply(pinhole.backend, length, false);
-    Outcome {
+    let outcome = Outcome {
         verdict: Verdict::ReplyAssociated,
         ifindex: hop.ifindex,
+    };
+    let ends = (vip.address, packet.destination);
+    send(frame, layout, ends, packet, outcome, tables)
+}
+
+/// Sends a datagram that now goes from the first to the second of `ends`, with its checksum complete.
+#[inline(always)]
+fn send<A: Address, L: Layout<A>, F: Frame, T: Tables>(
+    frame: &mut F,
+    layout: L,
+    ends: (A, A),
+    packet: &Packet<A>,
+    outcome: Outcome,
+    tables: &T,
+) -> Step {
+    let mut task = Task::send(layout, packet, outcome);
+    if partial::is_partial(packet)
+        && partial::prepare(frame, layout, ends, packet, &mut task, tables).is_none()
+    {
+        return Verdict::DropPartialChecksum.into();
+    }
+    if task.flags == 0 {
+        Step::Done(outcome)
+    } else {
+        task.leave::<A, _>(tables)
     }
 }

@@ -13,39 +13,39 @@
 mod datagram;
 mod negotiation;
 
-pub use datagram::{datagram, pinhole};
+pub use datagram::{datagram, pinhole_of};
 pub use negotiation::Expect;
 
 use crate::{
     Frame,
-    abi::{
-        Association, ENDPOINT_ROUTE, ENDPOINT_SHARED, Endpoint, Handshake, PINHOLE_IN_USE, Pinhole,
-    },
+    abi::{Association, ENDPOINT_SHARED, Handshake, PINHOLE_IN_USE, Pinhole},
     address::Address,
     checksum,
-    parse::Packet,
+    parse::{self, OFFSETS, Packet},
+    stage::{Stage, Step},
     tables::{FamilyTables, Tables},
-    verdict::Event,
-    vip::Vip,
-    wire::tcp_flag,
+    task::{TASK_COMPLETE, TASK_FROM_CLIENT, TASK_ROUTED, Task},
+    verdict::{Event, Verdict},
+    wire::{Tcp, tcp_flag},
 };
 
 /// How long a connection may take from its SYN-ACK to its last word of negotiation, seconds. Dante gives it 30
 /// (`timeout.negotiate`).
 const NEGOTIATION: u16 = 300;
 
-/// Whether a TCP segment of a `client` may be part of a negotiation, or end an association. Asked of every packet,
-/// so it costs one array load at the most.
+/// Whether a TCP segment of a `client` to or from an endpoint with these flags may be part of a negotiation, or end an
+/// association. Asked of every packet, so it costs one array load at the most.
 #[inline(always)]
 pub fn concerns<A: Address, T: Tables>(
-    endpoint: &Endpoint,
+    endpoint: u16,
     client: (A, [u8; 2]),
     packet: &Packet<A>,
     tables: &T,
 ) -> bool {
-    endpoint.flags & ENDPOINT_SHARED != 0
+    endpoint & ENDPOINT_SHARED != 0
         && (packet.has(tcp_flag::SYN | tcp_flag::FIN | tcp_flag::RST)
-            || packet.has_data() && is_negotiating(tables.negotiating(cell(client)), tables.epoch()))
+            || packet.has_data()
+                && is_negotiating(tables.negotiating(cell(client)), tables.epoch()))
 }
 
 #[inline(always)]
@@ -84,19 +84,56 @@ fn end<A: Address, T: FamilyTables<A>>(client: (A, [u8; 2]), key: &A::FlowKey, t
     }
 }
 
-/// Follows a client's segment to a shared listener, which goes to `backend`.
+/// The program that follows the negotiation of the [`Task`]'s connection. Its frame has been rewritten already.
 #[inline(always)]
-pub fn from_client<A: Address, F: Frame, T: FamilyTables<A>>(
+pub fn negotiate<A: Address, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -> Step {
+    let task = tables.task();
+    let Some(outcome) = task.outcome() else {
+        return Verdict::DropNoStage.into();
+    };
+    let transport = usize::from(task.transport) % OFFSETS;
+    if let Some(packet) = read(frame, &task, transport) {
+        let mut room = None;
+        let Some(packet) = tables.hold(&mut room, packet) else {
+            return Verdict::DropNoStage.into();
+        };
+        if task.flags & TASK_FROM_CLIENT != 0 {
+            from_client(frame, transport, packet, &task, tables);
+        } else if from_node(frame, transport, packet, &task, tables).is_none() {
+            return Verdict::DropNoStage.into();
+        }
+    }
+    if task.flags & TASK_COMPLETE == 0 {
+        Step::Done(outcome)
+    } else {
+        Step::Go(Stage::Complete)
+    }
+}
+
+/// Reads the segment again.
+#[inline(always)]
+fn read<A: Address, F: Frame>(frame: &F, task: &Task, transport: usize) -> Option<Packet<A>> {
+    let (source, destination) = A::ends(frame, usize::from(task.ip) % OFFSETS)?;
+    let segment = parse::of_segment(frame.header::<Tcp>(transport)?, task.segment)?;
+    Some(Packet {
+        source,
+        destination,
+        ..segment
+    })
+}
+
+/// Follows a client's segment to a shared listener.
+#[inline(always)]
+fn from_client<A: Address, F: Frame, T: FamilyTables<A>>(
     frame: &F,
     transport: usize,
     packet: &Packet<A>,
-    listener: &Endpoint,
-    backend: u16,
+    task: &Task,
     tables: &T,
 ) {
     let client = (packet.source, packet.source_port);
-    let key = client.0.flow_key(client.1, listener.listener);
-    let routed = listener.flags & ENDPOINT_ROUTE != 0;
+    let key = client.0.flow_key(client.1, task.listener);
+    let routed = task.flags & TASK_ROUTED != 0;
     if packet.is_syn() {
         // Of a node that is answered past us only the client is heard.
         if routed {
@@ -118,127 +155,142 @@ pub fn from_client<A: Address, F: Frame, T: FamilyTables<A>>(
     let Some(handshake) = tables.handshake(&key) else {
         return;
     };
-    match negotiation::read_client(frame, transport, packet, handshake) {
-        Some(read) if read.expect == Expect::Other as u8 => end(client, &key, tables),
-        Some(read) => {
-            tables.note_handshake(&key, read);
-            if routed && read.expect == Expect::Associate as u8 {
-                let pinhole = Pinhole {
-                    backend,
-                    listener: listener.listener,
-                    control: client.1,
-                    reserved: 0,
-                    seen: tables.epoch(),
-                };
-                let association = Association {
-                    port: [0; 2],
-                    backend,
-                    opened: tables.epoch(),
-                    client_next: 0,
-                };
-                open(client.0, &key, pinhole, association, tables);
-                end(client, &key, tables);
-            }
-        }
-        None => {
-            tables.count(Event::NegotiationLost);
-            end(client, &key, tables);
-        }
+    let Some(read) = negotiation::read_client(frame, transport, packet, handshake) else {
+        tables.count(Event::NegotiationLost);
+        end(client, &key, tables);
+        return;
+    };
+    if read.expect == Expect::Other as u8 {
+        end(client, &key, tables);
+    } else if routed && read.expect == Expect::Associate as u8 {
+        open(
+            client.0,
+            &key,
+            pinhole(client, task, tables),
+            association([0; 2], 0, task, tables),
+            tables,
+        );
+        end(client, &key, tables);
+    } else {
+        tables.note_handshake(&key, read);
     }
 }
 
-/// Where in a node's reply its own address stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bound {
-    /// Offset from the start of the frame.
-    offset: usize,
-    /// Whether it begins with the second byte of a word of the segment.
-    odd: bool,
-}
-
-impl Bound {
-    /// Puts the VIP in the node's place, and gives the change of the transport checksum. An unspecified address stays:
-    /// the client then uses the one that it knows.
-    #[inline(always)]
-    pub fn replace<A: Address, F: Frame>(self, frame: &mut F, node: A, vip: A) -> Option<u32> {
-        let field = frame.header_mut::<A>(self.offset)?;
-        if !field.is(node) {
-            return Some(0);
-        }
-        *field = vip;
-        let delta = checksum::fold(node.removed() + vip.added());
-        // RFC 1071, section 2(B): what is shifted by a byte has its sum's bytes exchanged.
-        Some(u32::from(if self.odd {
-            delta.swap_bytes()
-        } else {
-            delta
-        }))
-    }
-}
-
-/// Follows a segment of a node to a client of a shared listener. Gives the address in it that must become the VIP's.
+/// Follows a segment of a node to a client of a shared listener. The node's address in a reply that grants a UDP
+/// ASSOCIATE becomes the VIP, which the segment now comes from. `None` can't happen.
 #[inline(always)]
-pub fn from_node<A: Address, F: Frame, T: FamilyTables<A>>(
-    frame: &F,
+fn from_node<A: Address, F: Frame, T: FamilyTables<A>>(
+    frame: &mut F,
     transport: usize,
     packet: &Packet<A>,
-    backend: u16,
-    vip: &Vip<A>,
+    task: &Task,
     tables: &T,
-) -> Option<Bound> {
+) -> Option<()> {
     let client = (packet.destination, packet.destination_port);
-    let key = client.0.flow_key(client.1, vip.listener);
+    let key = client.0.flow_key(client.1, task.listener);
     if packet.is_syn_ack() {
         let acknowledged = packet.acknowledgement.wrapping_sub(1);
         note_start(client, acknowledged, packet.sequence, &key, tables);
-        return None;
+        return Some(());
     }
     if packet.has(tcp_flag::RST | tcp_flag::FIN)
         && let Some(association) = tables.association(&key)
-        && association.backend == backend
+        && association.backend == task.backend
     {
         close(client, &key, &association, tables);
-        return None;
+        return Some(());
     }
     if !packet.has_data() {
-        return None;
+        return Some(());
     }
-    let handshake = tables.handshake(&key)?;
+    let Some(handshake) = tables.handshake(&key) else {
+        return Some(());
+    };
     let (handshake, reply) = negotiation::read_node(frame, transport, packet, handshake);
     tables.note_handshake(&key, handshake);
-    let reply = reply?;
-    let offset = transport + usize::from(reply.offset);
-    let bound = *frame.header::<A>(offset)?;
-    if !bound.is(packet.source) && !bound.is(A::zeroed()) {
-        return None;
-    }
-    let port = *frame.header::<[u8; 2]>(offset + size_of::<A>())?;
-    let pinhole = Pinhole {
-        backend,
-        listener: vip.listener,
-        control: client.1,
-        reserved: 0,
-        seen: tables.epoch(),
+    let Some(reply) = reply else {
+        return Some(());
     };
-    let association = Association {
-        port,
-        backend,
-        opened: tables.epoch(),
-        client_next: packet.acknowledgement,
-    };
-    let opened = open(client.0, &key, pinhole, association, tables);
-    if opened {
-        let mark = vip.address.pinhole_key(port, PINHOLE_IN_USE);
-        tables.open_pinhole(&mark, Pinhole::default());
+    let node = A::read(&tables.backend(task.backend)?.address);
+    let at = transport + usize::from(reply.offset) % OFFSETS;
+    let bound = A::load(frame.header::<A>(at)?);
+    let port = *frame.header::<[u8; 2]>(at + size_of::<A>())?;
+    let to_us = bound.is(node) || bound.is(A::zeroed());
+    let granted = association(port, packet.acknowledgement, task, tables);
+    if !to_us
+        || !open(
+            client.0,
+            &key,
+            pinhole(client, task, tables),
+            granted,
+            tables,
+        )
+    {
+        return Some(());
     }
-    opened.then_some(Bound {
-        offset,
-        odd: reply.offset % 2 != 0,
-    })
+    let mark = packet.source.pinhole_key(port, PINHOLE_IN_USE);
+    tables.open_pinhole(&mark, Pinhole::default());
+    // An unspecified address stays: the client then uses the one that it knows.
+    if bound.is(node) {
+        A::put(frame.header_mut::<A>(at)?, packet.source);
+        fix_checksum(
+            frame,
+            transport,
+            reply.offset,
+            node.removed() + packet.source.added(),
+            task,
+        )?;
+    }
+    Some(())
 }
 
-/// Begins to follow a connection of which the client has sent byte `client_first - 1` and the node
-/// `node_first - 1`, their SYNs.
+/// Brings the checksum up to date with a change `offset` bytes into the segment, unless it is going to be made anew.
+#[inline(always)]
+fn fix_checksum<F: Frame>(
+    frame: &mut F,
+    transport: usize,
+    offset: u16,
+    delta: u32,
+    task: &Task,
+) -> Option<()> {
+    if task.flags & TASK_COMPLETE != 0 {
+        return Some(());
+    }
+    // RFC 1071, section 2(B): the sum of what is shifted by a byte has its bytes exchanged.
+    let delta = checksum::fold(delta);
+    let delta = if offset % 2 == 0 {
+        delta
+    } else {
+        delta.swap_bytes()
+    };
+    let tcp = frame.header_mut::<Tcp>(transport)?;
+    tcp.checksum = checksum::update(tcp.checksum, u32::from(delta));
+    Some(())
+}
+
+#[inline(always)]
+fn pinhole<A: Address, T: Tables>(client: (A, [u8; 2]), task: &Task, tables: &T) -> Pinhole {
+    Pinhole {
+        backend: task.backend,
+        listener: task.listener,
+        control: client.1,
+        reserved: [0; 3],
+        seen: tables.epoch(),
+    }
+}
+
+#[inline(always)]
+fn association<T: Tables>(port: [u8; 2], client_next: u32, task: &Task, tables: &T) -> Association {
+    Association {
+        port,
+        backend: task.backend,
+        opened: tables.epoch(),
+        client_next,
+        reserved: 0,
+    }
+}
+
+/// Begins to follow a connection whose SYNs had these sequence numbers.
 #[inline(always)]
 fn note_start<A: Address, T: FamilyTables<A>>(
     client: (A, [u8; 2]),
@@ -253,6 +305,7 @@ fn note_start<A: Address, T: FamilyTables<A>>(
         skip: 0,
         expect: Expect::Greeting as u8,
         reply_at: 0,
+        reserved: 0,
     };
     tables.note_handshake(key, handshake);
     begin(client, tables);
@@ -294,9 +347,8 @@ fn close<A: Address, T: FamilyTables<A>>(
     tables: &T,
 ) {
     let hole = client.0.pinhole_key(association.port, 0);
-    let own = |pinhole: &Pinhole| {
-        pinhole.backend == association.backend && pinhole.control == client.1
-    };
+    let own =
+        |pinhole: &Pinhole| pinhole.backend == association.backend && pinhole.control == client.1;
     if tables.pinhole(&hole).as_ref().is_some_and(own) {
         tables.close_pinhole(&hole);
     }

@@ -5,12 +5,7 @@
 //! into segments or sent ahead. The node's is read by offset: two bytes choose the method, two more answer the
 //! password if there is one, then comes the reply.
 
-use crate::{
-    Frame,
-    abi::Handshake,
-    address::Address,
-    parse::Packet,
-};
+use crate::{Frame, abi::Handshake, address::Address, parse::Packet};
 
 /// What the next byte of the client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +58,10 @@ const USERNAME_PASSWORD: u8 = 2;
 /// Bytes that matter in a client's whole stream: two of the greeting, three of a password, two of a request.
 const MOST_BYTES: usize = 7;
 
+/// The last offset from the transport header at which a byte can matter: 60 bytes of header, 257 of greeting, 513 of
+/// password and 2 of request fit. A power of two less one.
+const FURTHEST: usize = 0x3ff;
+
 /// Reads on in the client's stream. `None` when it is not to be understood, or a segment is missing.
 #[inline(always)]
 pub(super) fn read_client<A: Address, F: Frame>(
@@ -71,7 +70,10 @@ pub(super) fn read_client<A: Address, F: Frame>(
     packet: &Packet<A>,
     mut handshake: Handshake,
 ) -> Option<Handshake> {
-    if matches!(Expect::of(handshake.expect), Expect::Associate | Expect::Other) {
+    if matches!(
+        Expect::of(handshake.expect),
+        Expect::Associate | Expect::Other
+    ) {
         return Some(handshake);
     }
     // How many bytes of this segment have been read before, when it comes again.
@@ -93,7 +95,11 @@ pub(super) fn read_client<A: Address, F: Frame>(
         if left == 0 {
             break;
         }
-        let [byte] = *frame.header::<[u8; 1]>(transport + (at & 0xffff))?;
+        if at > FURTHEST {
+            return None;
+        }
+        // The mask says the same again, to the verifier.
+        let [byte] = *frame.header::<[u8; 1]>(transport + (at & FURTHEST))?;
         left -= 1;
         at += 1;
         let next = match Expect::of(handshake.expect) {
@@ -125,6 +131,14 @@ pub(super) fn read_client<A: Address, F: Frame>(
     Some(handshake)
 }
 
+/// A TCP header is shorter than this, a power of two.
+const HEADERS: usize = 64;
+
+/// Where the node's reply begins at the latest.
+const LATEST_REPLY: u32 = 4;
+/// Mask for numbers that are that small, which the verifier does not see otherwise.
+const FIRST_BYTES: u32 = 7;
+
 /// A whole reply to the request, in one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
@@ -146,12 +160,12 @@ pub(super) fn read_node<A: Address, F: Frame>(
     let data = u32::from(packet.segment) - u32::from(packet.header);
     // The segment holds the bytes from `first` to `first + data` of the node's stream.
     let first = packet.sequence.wrapping_sub(handshake.node_first);
-    if first > 4 {
+    if first > LATEST_REPLY {
         return (handshake, None);
     }
-    let head = usize::from(packet.header);
+    let head = usize::from(packet.header) % HEADERS;
     if first <= 1 && first + data > 1 {
-        let at = transport + head + (1 - first) as usize;
+        let at = transport + head + ((1 - first) & FIRST_BYTES) as usize;
         let method = frame.header::<[u8; 1]>(at).map_or(0xff, |[method]| *method);
         handshake.reply_at = match method {
             NO_AUTHENTICATION => 2,
@@ -167,7 +181,7 @@ pub(super) fn read_node<A: Address, F: Frame>(
     {
         return (handshake, None);
     }
-    let offset = head + (reply_at - first) as usize;
+    let offset = head + ((reply_at - first) & FIRST_BYTES) as usize;
     let granted = frame.header::<[u8; 4]>(transport + offset) == Some(&[SOCKS, 0, 0, address_type]);
     let reply = granted.then_some(Reply {
         offset: (offset + HEAD as usize) as u16,

@@ -24,12 +24,30 @@ pub struct IpPacket<A: Address> {
     pub ttl: u8,
     /// Protocol of what is at `transport`.
     pub protocol: u8,
-    /// Offset of the IP header.
-    pub ip: usize,
-    /// Offset of what follows the IP header and its options or extension headers.
-    pub transport: usize,
+    /// Offset of the IP header; see [`IpPacket::ip`].
+    pub(super) ip: usize,
+    /// Offset of what follows the IP header and its options or extension headers; see [`IpPacket::transport`].
+    pub(super) transport: usize,
     /// Offset of the packet's end; what follows is padding.
     pub end: usize,
     /// Whether it is a fragment.
     pub fragment: Fragment,
+}
+
+/// Offsets of headers are below this, a power of two: behind 22 bytes of link layer a packet has at most 12,328 bytes
+/// of IPv6 headers, and one that it quotes, behind 8 more, as many again.
+pub const OFFSETS: usize = 1 << 15;
+
+impl<A: Address> IpPacket<A> {
+    /// Offset of the IP header. Where the packet was put aside the verifier has forgotten its bound, so it is told again.
+    #[inline(always)]
+    pub const fn ip(&self) -> usize {
+        self.ip % OFFSETS
+    }
+
+    /// Offset of what follows the IP header and its options or extension headers.
+    #[inline(always)]
+    pub const fn transport(&self) -> usize {
+        self.transport % OFFSETS
+    }
 }

@@ -12,11 +12,7 @@ use crate::{
 /// # Errors
 /// The verdict with which the frame is left alone.
 #[inline(always)]
-pub fn ipv4<F: Frame>(
-    frame: &F,
-    ip: usize,
-    quoted: bool,
-) -> Result<IpPacket<[u8; 4]>, Verdict> {
+pub fn ipv4<F: Frame>(frame: &F, ip: usize, quoted: bool) -> Result<IpPacket<[u8; 4]>, Verdict> {
     let header = *frame.header::<Ipv4>(ip).ok_or(Verdict::PassTruncated)?;
     let header_length = usize::from(header.version_ihl & 0x0f) * 4;
     let total_length = usize::from(u16::from_be_bytes(header.total_length));
@@ -31,7 +27,11 @@ pub fn ipv4<F: Frame>(
         return Err(Verdict::PassTruncated);
     }
     if header.version_ihl != IPV4_NO_OPTIONS {
-        options(frame, ip + size_of::<Ipv4>(), header_length - size_of::<Ipv4>())?;
+        options(
+            frame,
+            ip + size_of::<Ipv4>(),
+            header_length - size_of::<Ipv4>(),
+        )?;
     }
     let bits = u16::from_be_bytes(header.fragment) & FRAGMENT_MASK;
     let [high, low] = header.identification;

@@ -2,8 +2,7 @@
 
 use super::{Fragment, IpPacket};
 use crate::{
-    Frame,
-    address,
+    Frame, address,
     verdict::Verdict,
     wire::{Extension, FragmentHeader, Ipv6, protocol},
 };
@@ -21,11 +20,7 @@ const OFFSET_BITS: u16 = 0xfff8;
 /// # Errors
 /// The verdict with which the frame is left alone.
 #[inline(always)]
-pub fn ipv6<F: Frame>(
-    frame: &F,
-    ip: usize,
-    quoted: bool,
-) -> Result<IpPacket<[u8; 16]>, Verdict> {
+pub fn ipv6<F: Frame>(frame: &F, ip: usize, quoted: bool) -> Result<IpPacket<[u8; 16]>, Verdict> {
     let header = frame.header::<Ipv6>(ip).ok_or(Verdict::PassTruncated)?;
     if header.version_class_flow[0] >> 4 != 6 {
         return Err(Verdict::PassMalformed);
@@ -86,7 +81,10 @@ pub fn ipv6<F: Frame>(
 const fn is_extension(header: u8) -> bool {
     matches!(
         header,
-        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::FRAGMENT | protocol::DESTINATION_OPTIONS
+        protocol::HOP_BY_HOP
+            | protocol::ROUTING
+            | protocol::FRAGMENT
+            | protocol::DESTINATION_OPTIONS
     )
 }
 

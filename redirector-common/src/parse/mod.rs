@@ -10,11 +10,11 @@ mod link;
 mod plain;
 mod transport;
 
-pub use ip::{Fragment, IpPacket};
+pub use ip::{Fragment, IpPacket, OFFSETS};
 pub use ipv4::ipv4;
 pub use ipv6::ipv6;
 pub use link::link;
-pub use plain::{plain4, plain6};
+pub use plain::{of_segment, plain4, plain6};
 pub use transport::transport;
 
 use crate::{

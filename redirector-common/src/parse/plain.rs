@@ -2,11 +2,10 @@
 
 use super::Packet;
 use crate::{
-    Frame,
-    address,
+    Frame, address,
     wire::{
-        Ethernet, FRAGMENT_MASK, IPV4_NO_OPTIONS, Ipv4, Ipv6, Tcp, TcpHeaders, TcpHeaders6, ethertype,
-        protocol,
+        Ethernet, FRAGMENT_MASK, IPV4_NO_OPTIONS, Ipv4, Ipv6, Tcp, TcpHeaders, TcpHeaders6,
+        ethertype, protocol,
     },
 };
 
@@ -66,9 +65,9 @@ pub fn plain6<F: Frame>(frame: &F) -> Option<Packet<[u8; 16]>> {
     })
 }
 
-/// What a TCP header says about a segment of this many bytes.
+/// What a TCP header says about a segment of this many bytes; the rest is zero.
 #[inline(always)]
-fn of_segment<A: bytemuck::Zeroable>(tcp: &Tcp, segment: u16) -> Option<Packet<A>> {
+pub fn of_segment<A: bytemuck::Zeroable>(tcp: &Tcp, segment: u16) -> Option<Packet<A>> {
     let header = u16::from(tcp.data_offset >> 4) * 4;
     if header < 20 || header > segment {
         return None;

@@ -22,7 +22,7 @@ pub fn transport<A: Address, F: Frame>(
     ip: &IpPacket<A>,
     protocol: u8,
 ) -> Result<Packet<A>, Verdict> {
-    let segment = ip.end - ip.transport;
+    let segment = ip.end - ip.transport();
     let mut packet = Packet {
         source: ip.source,
         destination: ip.destination,
@@ -36,7 +36,7 @@ pub fn transport<A: Address, F: Frame>(
         checksum: [0; 2],
         segment: segment as u16,
         header: 0,
-        length: (ip.end - ip.ip) as u32,
+        length: (ip.end - ip.ip()) as u32,
         fragment: match ip.fragment {
             Fragment::First(identification) => Some(identification),
             Fragment::Whole | Fragment::Later(_) => None,
@@ -48,7 +48,7 @@ pub fn transport<A: Address, F: Frame>(
                 return Err(Verdict::PassMalformed);
             }
             let tcp = frame
-                .header::<Tcp>(ip.transport)
+                .header::<Tcp>(ip.transport())
                 .ok_or(Verdict::PassTruncated)?;
             packet.header = u16::from(tcp.data_offset >> 4) * 4;
             if packet.header < 20 || packet.header > packet.segment {
@@ -66,7 +66,7 @@ pub fn transport<A: Address, F: Frame>(
                 return Err(Verdict::PassMalformed);
             }
             let udp = frame
-                .header::<Udp>(ip.transport)
+                .header::<Udp>(ip.transport())
                 .ok_or(Verdict::PassTruncated)?;
             let length = u16::from_be_bytes(udp.length);
             let whole = packet.fragment.is_none();

@@ -185,7 +185,7 @@ impl World {
     /// A client's packet; gives the backend that it was sent to.
     fn client_says(&self, client: Client, flags: u8, acknowledgement: u32) -> Option<u16> {
         let mut frame = frame(client, VIP, flags, 77, acknowledgement);
-        let outcome = process(&mut SliceFrame(&mut frame), &self.tables);
+        let outcome = process(&mut SliceFrame::new(&mut frame), &self.tables);
         let sent = !matches!(outcome.verdict, Verdict::DropNoBackend);
         sent.then(|| u16::from(frame[33]))
     }
@@ -199,7 +199,7 @@ impl World {
             sequence,
             78,
         );
-        let outcome = process(&mut SliceFrame(&mut frame), &self.tables);
+        let outcome = process(&mut SliceFrame::new(&mut frame), &self.tables);
         assert_eq!(outcome.verdict, Verdict::Reply);
     }
 

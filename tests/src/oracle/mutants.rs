@@ -35,7 +35,7 @@ fn run(mut tables: HostTables, spoil: impl Fn(&[u8], &mut [u8])) -> (usize, Vec<
         };
         frames += 1;
         let mut output = input.clone();
-        let outcome = process(&mut SliceFrame(&mut output), &tables);
+        let outcome = process(&mut SliceFrame::new(&mut output), &tables);
         let Some(claim) = claim(outcome.verdict, &input, &tables) else {
             continue;
         };

@@ -7,7 +7,7 @@ use crate::case::{ACK, Case, ON_1, answer, case, edited, tagged, to_vip};
 
 pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
     use Verdict::{
-        DropFragment, ForwardSettled, PassIpv6, PassMalformed, PassNotIp, PassProtocol,
+        DropFragment, ForwardSettled, PassMalformed, PassNotIp, PassProtocol,
         PassSourceRoute, PassTruncated, PassVlan, Reply,
     };
     let ack = TcpPacket {
@@ -40,11 +40,11 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
             PassNotIp,
         ),
         bytes(
-            "IPv6 is left alone",
-            "neighbour discovery",
+            "IPv4 that calls itself IPv6 is left alone",
+            "the version in the header says otherwise",
             12,
             &[0x86, 0xdd],
-            PassIpv6,
+            PassMalformed,
         ),
         bytes(
             "ARP is left alone",
