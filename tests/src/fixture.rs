@@ -2,7 +2,10 @@
 //! settled and split, clients on-link, behind a gateway, unknown, and the relay itself.
 
 use bytemuck::Zeroable as _;
-use redirector::datapath::{Maps, MapsError};
+use redirector::{
+    datapath::{Maps, MapsError, Returns},
+    net::family::Family,
+};
 use redirector_common::{
     abi::{
         BACKEND_DEAD, Backend, Endpoint, EndpointKey4, Flow, FlowKey4, Globals, Listener, NextHop,
@@ -218,13 +221,7 @@ pub fn fill(maps: &mut Maps, tables: &HostTables) -> Result<(), MapsError> {
     for (redirect, table) in &tables.slot_tables {
         maps.set_slot_table(*redirect, table)?;
     }
-    for (index, node) in (0..).zip(&tables.ipv4.return_nodes) {
-        maps.set_return_node(index, node)?;
-    }
-    for (index, hop) in (0..).zip(&tables.return_hops) {
-        maps.set_return_hop(index, hop)?;
-    }
-    maps.set_return_root(&tables.ipv4.return_root)?;
+    fill_returns(&mut maps.returns, tables)?;
     let flows: Vec<(FlowKey4, Flow)> = tables
         .ipv4
         .flows
@@ -234,6 +231,33 @@ pub fn fill(maps: &mut Maps, tables: &HostTables) -> Result<(), MapsError> {
         .collect();
     for (key, flow) in flows {
         maps.set_flow(&key, &flow)?;
+    }
+    Ok(())
+}
+
+fn fill_returns(returns: &mut Returns, tables: &HostTables) -> Result<(), MapsError> {
+    for (family, nodes, root) in [
+        (
+            Family::V4,
+            &tables.ipv4.return_nodes,
+            &tables.ipv4.return_root,
+        ),
+        (
+            Family::V6,
+            &tables.ipv6.return_nodes,
+            &tables.ipv6.return_root,
+        ),
+    ] {
+        for (index, node) in (0..).zip(nodes) {
+            returns.set_node(family, index, node)?;
+        }
+        returns.set_root(family, root)?;
+    }
+    for (index, hop) in (0..).zip(&tables.return_hops) {
+        returns.set_hop(index, hop)?;
+    }
+    for (address, hop) in &tables.ipv6.neighbours {
+        returns.set_neighbour((*address).into(), hop)?;
     }
     Ok(())
 }

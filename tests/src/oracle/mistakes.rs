@@ -1,6 +1,10 @@
 //! Mistakes that an agent could make in the tables, to be caught by the oracle.
 
-use redirector_common::{abi::ENDPOINT_LISTENER, checksum, host::HostTables};
+use redirector_common::{
+    abi::{ENDPOINT_LISTENER, ENDPOINT_NODE},
+    checksum,
+    host::HostTables,
+};
 
 use crate::fixture::{NODE_PORT, VIP};
 
@@ -8,10 +12,10 @@ use crate::fixture::{NODE_PORT, VIP};
 pub fn forget_ports(tables: &mut HostTables) {
     let (vip, node) = (VIP.1.to_be_bytes(), NODE_PORT.to_be_bytes());
     for endpoint in tables.ipv4.endpoints.values_mut() {
-        endpoint.l4_delta -= if endpoint.kind == ENDPOINT_LISTENER {
-            checksum::removed(&vip)
-        } else {
-            checksum::removed(&node) + checksum::added(&vip)
+        endpoint.l4_delta -= match endpoint.kind {
+            ENDPOINT_LISTENER => checksum::removed(&vip),
+            ENDPOINT_NODE => checksum::removed(&node) + checksum::added(&vip),
+            _ => 0,
         };
     }
     for backend in tables.backends.values_mut() {
