@@ -72,7 +72,7 @@ fn run(case: &Case, program: &mut Program) -> anyhow::Result<Vec<String>> {
 
     let (mut frame, mut egress) = (case.frame.clone(), 0);
     if let Some(claim) = case.to {
-        let sent = World::of_fixture().sent(&case.frame, claim, |_| (0, 0));
+        let sent = World::of_fixture().sent(&case.frame, claim, |_, _| (0, 0));
         (frame, egress) = sent.map_err(anyhow::Error::msg)?;
     }
     let egress = case.egress.unwrap_or(egress);
@@ -276,7 +276,7 @@ fn the_kernel_is_told_whose_link_layer_address_is_wanted() {
     let wanted = program.maps().take_wanted().expect("the map can be read");
     assert_eq!(
         wanted,
-        [(LOST_GATEWAY, CLIENT_IFINDEX)],
+        [(LOST_GATEWAY.into(), CLIENT_IFINDEX)],
         "the gateway's, not the client's"
     );
 }
@@ -327,7 +327,7 @@ fn the_first_answer_to_an_unknown_client_on_the_link_takes_the_way_its_syn_came(
     let wanted = program.maps().take_wanted().expect("the map can be read");
     assert_eq!(
         wanted,
-        [(KERNEL_STRANGER, CLIENT_IFINDEX)],
+        [(KERNEL_STRANGER.into(), CLIENT_IFINDEX)],
         "it is asked for, too"
     );
 }

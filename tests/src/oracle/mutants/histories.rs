@@ -1,0 +1,319 @@
+//! The real program through a random history, with what it sends spoilt.
+
+use std::collections::BTreeMap;
+
+use redirector_common::{
+    abi::BACKEND_NEXT_HOP,
+    checksum,
+    host::{HostTables, SliceFrame},
+    process,
+    verdict::Verdict,
+};
+
+use super::gaps::not_done_yet;
+use crate::{
+    fixture::{self, NODE_PORT, NODES},
+    generate::{self, Generator, Step},
+    oracle::{
+        Judge, World,
+        headers::{Headers, Piece},
+        mistakes::forget_ports,
+        sums::Covered,
+    },
+};
+
+/// What became of a history.
+#[derive(Default)]
+struct History {
+    frames: u64,
+    sent: usize,
+    complaints: Vec<String>,
+    verdicts: BTreeMap<Verdict, u64>,
+}
+
+/// Runs a history on the host, `spoil` being done to every frame that is sent (input, output).
+fn run(mut tables: HostTables, frames: u64, spoil: impl Fn(&World, &[u8], &mut [u8])) -> History {
+    let world = World::of_fixture();
+    let mut judge = Judge::new(world.clone());
+    let mut generator = Generator::new(generate::seed());
+    let mut history = History::default();
+    while history.frames < generate::frames(frames) {
+        let (input, ingress) = match generator.step() {
+            Step::Change(change) => {
+                change.apply(&mut tables);
+                continue;
+            }
+            Step::Frame { frame, ingress } => (frame, ingress),
+        };
+        history.frames += 1;
+        tables.ingress = ingress;
+        let mut output = input.clone();
+        let outcome = process(&mut SliceFrame(&mut output), &tables);
+        generator.sent(&output);
+        if not_done_yet(&world, &input) {
+            continue;
+        }
+        *history.verdicts.entry(outcome.verdict).or_default() += 1;
+        if output != input {
+            history.sent += 1;
+            spoil(&world, &input, &mut output);
+        }
+        if let Err(complaint) = judge.judge(&input, outcome, &output, &tables) {
+            history
+                .complaints
+                .push(format!("{complaint} ({outcome:?}: {input:02x?})"));
+        }
+    }
+    history
+}
+
+/// Frames of which the oracle must have caught at least `share` percent.
+fn assert_caught(
+    tables: HostTables,
+    spoil: impl Fn(&World, &[u8], &mut [u8]),
+    field: &str,
+    share: usize,
+) {
+    let History {
+        sent, complaints, ..
+    } = run(tables, 10_000, spoil);
+    println!("{} of {sent} sent frames caught", complaints.len());
+    assert!(sent > 1000, "only {sent} frames were sent at all");
+    assert!(
+        complaints.len() * 100 >= sent * share,
+        "only {} of {sent} frames were caught",
+        complaints.len()
+    );
+    let others: Vec<_> = complaints
+        .iter()
+        .filter(|complaint| !complaint.contains(field))
+        .collect();
+    assert!(others.is_empty(), "caught for the wrong reason: {others:?}");
+}
+
+/// The bytes of the input in place of the output's, at the sum that `which` names.
+fn undo(which: impl Fn(&Headers, &[u8]) -> Option<Covered>) -> impl Fn(&World, &[u8], &mut [u8]) {
+    move |_, input, output| {
+        let headers = Headers::read(input).expect("it was sent");
+        if let Some(sum) = which(&headers, input) {
+            let field = sum.field..sum.field + 2;
+            output[field.clone()].copy_from_slice(&input[field]);
+        }
+    }
+}
+
+/// The bytes of the input in place of the output's, at these offsets from the IP header.
+fn undo_in_header(at: std::ops::Range<usize>) -> impl Fn(&World, &[u8], &mut [u8]) {
+    move |_, input, output| {
+        let ip = Headers::read(input).expect("it was sent").ip;
+        let field = ip + at.start..ip + at.end;
+        output[field.clone()].copy_from_slice(&input[field]);
+    }
+}
+
+#[test]
+fn the_program_without_a_mistake_gives_no_complaint() {
+    let history = run(fixture::host_tables(), 80_000, |_, _, _| {});
+    for (verdict, count) in &history.verdicts {
+        println!("{count:>8} {}", verdict.name());
+    }
+    let judged: u64 = history.verdicts.values().sum();
+    assert!(judged * 5 > history.frames * 3, "only {judged} were judged");
+    assert!(history.sent * 5 > usize::try_from(judged).expect("it fits"));
+    assert!(
+        history.complaints.is_empty(),
+        "{}: {:#?}",
+        history.complaints.len(),
+        &history.complaints[..history.complaints.len().min(20)]
+    );
+}
+
+#[test]
+fn a_transport_checksum_that_is_not_updated_is_caught() {
+    // Later fragments and UDP without a checksum have none.
+    assert_caught(
+        fixture::host_tables(),
+        undo(|headers, input| headers.transport_sum(input)),
+        "checksum",
+        90,
+    );
+}
+
+#[test]
+fn an_ipv4_checksum_that_is_not_updated_is_caught() {
+    assert_caught(
+        fixture::host_tables(),
+        undo(|headers, _| headers.header_sum()),
+        "IPv4 checksum",
+        99,
+    );
+}
+
+#[test]
+fn a_ttl_that_is_not_decremented_is_caught() {
+    assert_caught(fixture::host_tables(), undo_in_header(8..9), "TTL", 100);
+}
+
+#[test]
+fn a_port_that_is_not_translated_is_caught() {
+    // The checksum speaks of the new port; the port is the old one. Later fragments and the redirect that keeps ports
+    // have none.
+    assert_caught(
+        fixture::host_tables(),
+        |_, input, output| {
+            let headers = Headers::read(input).expect("it was sent");
+            if !matches!(headers.piece, Piece::Later(_)) {
+                let ports = headers.transport..headers.transport + 4;
+                output[ports.clone()].copy_from_slice(&input[ports]);
+            }
+        },
+        "port",
+        80,
+    );
+}
+
+#[test]
+fn an_address_that_is_not_translated_is_caught() {
+    assert_caught(
+        fixture::host_tables(),
+        undo_in_header(12..20),
+        "address",
+        100,
+    );
+}
+
+#[test]
+fn swapped_link_layer_addresses_are_caught() {
+    assert_caught(
+        fixture::host_tables(),
+        |_, _, output| output[..12].rotate_left(6),
+        "link-layer address",
+        100,
+    );
+}
+
+#[test]
+fn a_touched_type_of_service_is_caught() {
+    assert_caught(
+        fixture::host_tables(),
+        |_, input, output| output[Headers::read(input).expect("it was sent").ip + 1] ^= 1,
+        "another field of the IPv4 header",
+        100,
+    );
+}
+
+#[test]
+fn one_bit_of_the_last_byte_is_caught() {
+    assert_caught(
+        fixture::host_tables(),
+        |_, _, output| *output.last_mut().expect("not empty") ^= 0x80,
+        "",
+        100,
+    );
+}
+
+#[test]
+fn a_changed_vlan_tag_is_caught() {
+    // One frame in ten has a tag.
+    assert_caught(
+        fixture::host_tables(),
+        |_, input, output| {
+            if Headers::read(input).expect("it was sent").ip > 14 {
+                output[14] ^= 0x20;
+            }
+        },
+        "VLAN tag",
+        5,
+    );
+}
+
+#[test]
+fn a_missing_udp_checksum_that_is_filled_in_is_caught() {
+    assert_caught(
+        fixture::host_tables(),
+        |_, input, output| {
+            let headers = Headers::read(input).expect("it was sent");
+            if let Some(sum) = headers.transport_sum(input)
+                && sum.optional
+                && output[sum.field..sum.field + 2] == [0, 0]
+            {
+                output[sum.field..sum.field + 2].copy_from_slice(&[0xff, 0xff]);
+            }
+        },
+        "UDP checksum",
+        0,
+    );
+}
+
+#[test]
+fn ports_written_into_later_fragments_are_caught() {
+    let History { complaints, .. } = run(fixture::host_tables(), 20_000, |_, input, output| {
+        let headers = Headers::read(input).expect("it was sent");
+        let at = headers.transport + 2;
+        if matches!(headers.piece, Piece::Later(_)) && headers.end >= at + 2 {
+            output[at] ^= 0x40;
+        }
+    });
+    assert!(complaints.len() > 50, "only {}", complaints.len());
+    for complaint in complaints {
+        assert!(
+            complaint.contains("data of a later fragment"),
+            "{complaint}"
+        );
+    }
+}
+
+#[test]
+fn deltas_without_the_ports_are_caught() {
+    let mut tables = fixture::host_tables();
+    forget_ports(&mut tables);
+    // The other redirects are as they should be.
+    assert_caught(tables, |_, _, _| {}, "TCP checksum", 50);
+}
+
+#[test]
+fn a_delta_of_another_node_is_caught() {
+    let mut tables = fixture::host_tables();
+    for (id, backend) in &mut tables.backends {
+        if usize::from(*id) > NODES.len() {
+            continue;
+        }
+        let other = NODES[usize::from(*id) % NODES.len()];
+        backend.l3_delta = checksum::added(&other);
+        backend.l4_delta = checksum::added(&other) + checksum::added(&NODE_PORT.to_be_bytes());
+    }
+    // Only packets to nodes, so not of all.
+    assert_caught(tables, |_, _, _| {}, "IPv4 checksum", 20);
+}
+
+#[test]
+fn a_delta_without_the_ttl_is_caught() {
+    let mut tables = fixture::host_tables();
+    for endpoint in tables.ipv4.endpoints.values_mut() {
+        if endpoint.l3_delta != 0 {
+            endpoint.l3_delta -= checksum::TTL_DECREMENT;
+        }
+    }
+    assert_caught(tables, |_, _, _| {}, "IPv4 checksum", 90);
+}
+
+#[test]
+fn a_next_hop_of_another_interface_is_caught() {
+    let mut tables = fixture::host_tables();
+    for backend in tables.backends.values_mut() {
+        if backend.flags & BACKEND_NEXT_HOP != 0 {
+            backend.hop.ifindex += 1;
+        }
+    }
+    assert_caught(tables, |_, _, _| {}, "interface", 30);
+}
+
+#[test]
+fn a_client_on_another_slot_is_caught() {
+    let mut tables = fixture::host_tables();
+    if let Some(table) = tables.slot_tables.get_mut(&0) {
+        table.key[1] ^= 1;
+    }
+    // Packets of clients whose new slot is of the same kind, and answers, are right by chance.
+    assert_caught(tables, |_, _, _| {}, "", 5);
+}
