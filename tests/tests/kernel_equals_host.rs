@@ -238,6 +238,7 @@ fn foreign_frames_are_passed_and_ours_are_not() {
             // depend on what was before.
             Kind::ToNode { direct: false }
             | Kind::FromNode(_)
+            | Kind::FromSharedNode(_)
             | Kind::ErrorAboutAnswer(_)
             | Kind::ErrorAboutForwarded(_)
             | Kind::OtherIcmp

@@ -20,9 +20,9 @@ mod environment;
 mod messages;
 mod segments;
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{collections::VecDeque, net::IpAddr, ops::Range};
 
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use self::conversation::Conversation;
 pub use self::{
@@ -51,6 +51,8 @@ pub struct Generator {
     conversations: Vec<Conversation>,
     /// How many of them, the first ones, are of the redirect that most packets are for.
     plain: usize,
+    /// Those of each redirect.
+    redirects: Vec<Range<usize>>,
     /// The conversation of the latest frame.
     current: usize,
     /// Frames that follow soon, and the conversations that they belong to.
@@ -71,9 +73,12 @@ impl Generator {
 
     fn with(seed: u64, redirects: impl Iterator<Item = &'static Redirect>) -> Self {
         let mut conversations = Vec::new();
+        let mut ranges = Vec::new();
         let mut plain = 0;
         for redirect in redirects {
+            let first = conversations.len();
             conversations.extend(conversation::all_of(redirect));
+            ranges.push(first..conversations.len());
             if redirect.number == 0 {
                 plain = conversations.len();
             }
@@ -82,6 +87,7 @@ impl Generator {
             random: StdRng::seed_from_u64(seed),
             conversations,
             plain,
+            redirects: ranges,
             current: 0,
             pending: VecDeque::new(),
             steps: 0,
@@ -125,13 +131,14 @@ impl Generator {
         self.current = if random.random_ratio(11, 20) {
             random.random_range(0..self.plain)
         } else {
-            random.random_range(0..self.conversations.len())
+            let conversations = self.redirects.choose(random).expect("some");
+            random.random_range(conversations.clone())
         };
         let conversation = &mut self.conversations[self.current];
         let kind = random.random_range(0..24);
         let frame = if conversation.redirect.shared && kind < 18 {
             associations::next(conversation, random)
-        } else if kind < 22 {
+        } else if kind < 21 {
             segments::next(conversation, random)
         } else {
             messages::next(conversation, random)
@@ -178,7 +185,10 @@ fn destination_of(frame: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::oracle::{Kind, Unfit, World};
 
     fn history(seed: u64) -> Vec<String> {
         let mut generator = Generator::new(seed);
@@ -195,5 +205,54 @@ mod tests {
     #[test]
     fn another_seed_gives_another_history() {
         assert_ne!(history(7), history(8));
+    }
+
+    #[test]
+    fn a_history_has_frames_of_every_listener_and_of_every_kind() {
+        let world = World::of_whole_fixture();
+        let mut generator = Generator::of_whole_fixture(seed());
+        let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
+        for _ in 0..40_000 {
+            if let Step::Frame { frame, .. } = generator.step() {
+                *kinds
+                    .entry(format!("{:?}", world.kind(&frame)))
+                    .or_default() += 1;
+            }
+        }
+        let some = |kind: Kind| {
+            let count = kinds.get(&format!("{kind:?}")).copied().unwrap_or(0);
+            assert!(count >= 10, "{count} of {kind:?}");
+        };
+        for listener in &world.listeners {
+            some(Kind::ToVip(listener.number));
+            if listener.redirect != 1 {
+                some(Kind::ErrorAboutAnswer(listener.number));
+            }
+        }
+        for kind in [
+            Kind::FromNode(1),
+            Kind::FromNode(8),
+            Kind::FromNode(18),
+            Kind::FromNode(23),
+            Kind::FromNode(28),
+            Kind::FromSharedNode(43),
+            Kind::ErrorAboutForwarded(1),
+            Kind::ErrorAboutForwarded(23),
+            Kind::ToNode { direct: true },
+            Kind::ToNode { direct: false },
+            Kind::OtherIcmp,
+            Kind::LaterFragment,
+            Kind::Expired,
+            Kind::Foreign,
+            Kind::Unfit(Unfit::Truncated),
+            Kind::Unfit(Unfit::NotIp),
+            Kind::Unfit(Unfit::Vlan),
+            Kind::Unfit(Unfit::Malformed),
+            Kind::Unfit(Unfit::SourceRoute),
+            Kind::Unfit(Unfit::ExtensionHeaders),
+            Kind::Unfit(Unfit::Protocol),
+        ] {
+            some(kind);
+        }
     }
 }

@@ -72,19 +72,17 @@ pub fn claim_of_error_to_client(world: &World, input: &[u8], tables: &HostTables
 /// The claim of an answer to a packet that is too big for its way.
 pub fn claim_of_too_big(world: &World, input: &[u8], tables: &HostTables) -> Option<Claim> {
     let headers = Headers::read(input).ok()?;
-    match world.kind(input) {
-        Kind::ToVip(listener) if headers.is_syn(input) => {
-            let listener = world.listener(listener)?;
-            let (now, _) = slots_of(tables)(listener.redirect, world.slot_of(headers.source));
-            Some(Claim::TooBigForNode(now))
-        }
-        Kind::ToVip(listener) => {
-            let client = (headers.source, headers.source_port(input));
-            let node = home(world, listener, client, headers.protocol == UDP, tables)?;
-            Some(Claim::TooBigForNode(node))
-        }
-        _ => Some(Claim::TooBigForClient),
+    let Kind::ToVip(listener) = world.kind(input) else {
+        return Some(Claim::TooBigForClient);
+    };
+    if headers.is_syn(input) {
+        let listener = world.listener(listener)?;
+        let (now, _) = slots_of(tables)(listener.redirect, world.slot_of(headers.source));
+        return Some(Claim::TooBigForNode(now));
     }
+    let client = (headers.source, headers.source_port(input));
+    let node = home(world, listener, client, headers.protocol == UDP, tables)?;
+    Some(Claim::TooBigForNode(node))
 }
 
 /// The node that a connection lives on, the tables being as the product left them.

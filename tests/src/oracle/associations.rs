@@ -20,6 +20,16 @@ pub struct Replaced {
     pub bytes: Vec<u8>,
 }
 
+impl Replaced {
+    /// Writes them into what leaves for `input`, and the checksum that goes with them.
+    pub(super) fn write(&self, headers: &Headers, input: &[u8], output: &mut [u8], complete: bool) {
+        output[self.at..self.at + self.bytes.len()].copy_from_slice(&self.bytes);
+        if let Some(sum) = headers.transport_sum(input) {
+            sum.carry_over(input, output, complete);
+        }
+    }
+}
+
 /// One direction of a connection: the sequence number of its first byte, and its bytes by their distance from it.
 #[derive(Clone, Debug, Default)]
 struct Stream {
@@ -62,10 +72,13 @@ impl Associations {
     pub fn observe(&mut self, world: &World, input: &[u8], listener: u16) -> Option<Replaced> {
         let headers = Headers::read(input).ok()?;
         let kind = world.kind(input);
-        let (client, from_node) = match kind {
-            Kind::ToVip(_) => ((headers.source, headers.source_port(input)), false),
-            Kind::FromNode(_) => ((headers.destination, headers.destination_port(input)), true),
-            _ => return None,
+        let from_node = matches!(kind, Kind::FromNode(_));
+        let client = if from_node {
+            (headers.destination, headers.destination_port(input))
+        } else if matches!(kind, Kind::ToVip(_)) {
+            (headers.source, headers.source_port(input))
+        } else {
+            return None;
         };
         if headers.protocol != super::headers::TCP || headers.piece != Piece::Whole {
             return None;

@@ -3,7 +3,9 @@
 use redirector_common::{Outcome, host::HostTables, verdict::Verdict};
 
 use super::{
-    Claim, Kind, Mode, SlotNodes, Unfit, World, claim,
+    Claim, Kind, Mode, SlotNodes, Unfit, World,
+    associations::{Associations, Replaced},
+    claim,
     fields::field,
     fragments::{Fragments, Went},
     headers::Headers,
@@ -16,6 +18,8 @@ pub struct Judge {
     /// The world it judges in.
     pub world: World,
     fragments: Fragments,
+    /// Followed where the product replaces addresses in SOCKS replies.
+    associations: Option<Associations>,
 }
 
 impl Judge {
@@ -24,6 +28,17 @@ impl Judge {
         Self {
             world,
             fragments: Fragments::default(),
+            associations: None,
+        }
+    }
+
+    /// The same, who expects the node's own address in the reply to UDP ASSOCIATE to be replaced by the VIP, where
+    /// the listener says so.
+    #[must_use]
+    pub fn following_associations(self) -> Self {
+        Self {
+            associations: Some(Associations::default()),
+            ..self
         }
     }
 
@@ -43,9 +58,10 @@ impl Judge {
     ) -> Result<Option<Claim>, String> {
         self.check_verdict(input, outcome.verdict)?;
         let Some(claim) = claim(&self.world, outcome.verdict, input, tables) else {
-            return match input == output {
-                true => Ok(None),
-                false => Err("changed, but not sent".to_owned()),
+            return if input == output {
+                Ok(None)
+            } else {
+                Err("changed, but not sent".to_owned())
             };
         };
         self.judge_sent(input, claim, slots_of(tables), (output, outcome.ifindex))?;
@@ -66,7 +82,7 @@ impl Judge {
         (output, ifindex): (&[u8], u32),
     ) -> Result<(), String> {
         let headers = Headers::read(input).map_err(|unfit| format!("sent, but it is {unfit:?}"))?;
-        let expected = match (claim, self.fragments.first_of(&headers)) {
+        let mut expected = match (claim, self.fragments.first_of(&headers)) {
             (Claim::TooBigForNode(node), _) => {
                 let node = self.world.node(node).ok_or("no such node")?;
                 return too_big::check(input, node.way.mtu, output);
@@ -86,6 +102,9 @@ impl Judge {
             }
             (claim, _) => self.world.sent(input, claim, &slots)?,
         };
+        if let Some(replaced) = self.replaced(input) {
+            replaced.write(&headers, input, &mut expected.0, self.world.native);
+        }
         // Where it went is no matter of how it was written.
         if let Some(went) = self.went(input, &headers, claim, &slots) {
             self.fragments.note(&headers, went);
@@ -95,6 +114,24 @@ impl Judge {
             return Err(format!("left by interface {ifindex}, not {}", expected.1));
         }
         Ok(())
+    }
+
+    /// The bytes of a SOCKS reply that leave with another value.
+    fn replaced(&mut self, input: &[u8]) -> Option<Replaced> {
+        let headers = Headers::read(input).ok()?;
+        let listener = if let Kind::ToVip(listener) = self.world.kind(input) {
+            listener
+        } else if let Kind::FromNode(_) = self.world.kind(input) {
+            let port = headers.source_port(input);
+            self.world
+                .socket_at(headers.source, port, headers.protocol)?
+                .listener?
+        } else {
+            return None;
+        };
+        let shared = self.world.listener(listener)?.shared;
+        let associations = self.associations.as_mut().filter(|_| shared)?;
+        associations.observe(&self.world, input, listener)
     }
 
     /// Where a frame went that was sent by this claim.
@@ -108,13 +145,8 @@ impl Judge {
         match (self.world.kind(input), claim) {
             (Kind::ToVip(number), Claim::Now | Claim::Unrecorded | Claim::Recorded(_)) => {
                 let listener = self.world.listener(number)?;
-                let (now, unrecorded) =
-                    slots(listener.redirect, self.world.slot_of(headers.source));
-                let node = match claim {
-                    Claim::Unrecorded => unrecorded,
-                    Claim::Recorded(node) => node,
-                    _ => now,
-                };
+                let slot = self.world.slot_of(headers.source);
+                let node = claim.node(slots(listener.redirect, slot))?;
                 let routed = listener.mode == Mode::Routed;
                 Some(Went::ToNode { node, routed })
             }
@@ -126,7 +158,7 @@ impl Judge {
                 let listener = socket.listener?;
                 Some(Went::ToClient { listener })
             }
-            (Kind::FromNode(_), Claim::ClientOf(listener))
+            (Kind::FromSharedNode(_), Claim::ClientOf(listener))
             | (_, Claim::AssociatedClientOf(listener)) => Some(Went::ToClient { listener }),
             (_, Claim::Associated(node)) => Some(Went::ToNode {
                 node,
@@ -160,7 +192,12 @@ fn possible(judge: &Judge, input: &[u8], kind: Kind) -> &'static [&'static str] 
         Kind::Unfit(Unfit::SourceRoute) => &["pass-source-route"],
         Kind::Unfit(Unfit::ExtensionHeaders) => &["pass-extension-headers"],
         Kind::Unfit(Unfit::Protocol) => &["pass-protocol"],
-        Kind::Expired => &["pass-ttl", "pass-to-relay", "drop-no-return-hop"],
+        Kind::Expired => &[
+            "pass-ttl",
+            "pass-to-relay",
+            "drop-no-return-hop",
+            "pass-icmp",
+        ],
         Kind::ToVip(_) => &[
             "forward-settled",
             "forward-new",
@@ -180,7 +217,15 @@ fn possible(judge: &Judge, input: &[u8], kind: Kind) -> &'static [&'static str] 
             "drop-no-table",
             "answer-too-big",
             "drop-too-big",
-            // Where several listeners share a socket, and the connection came by way of none of them.
+        ],
+        // The connection may have come by way of none of the listeners.
+        Kind::FromSharedNode(_) => &[
+            "reply",
+            "pass-to-relay",
+            "drop-no-return-hop",
+            "drop-no-table",
+            "answer-too-big",
+            "drop-too-big",
             "pass-direct",
             "pass-not-ours",
         ],

@@ -15,6 +15,8 @@ pub enum Kind {
     ToVip(u16),
     /// From a socket of this node, fit to be sent on.
     FromNode(u16),
+    /// From a socket of this node that several listeners share, fit to be sent on.
+    FromSharedNode(u16),
     /// To a socket of a node, not by way of a VIP.
     ToNode {
         /// Whether that is allowed.
@@ -65,6 +67,7 @@ impl World {
         let sent_on = match kind {
             Kind::ToVip(_)
             | Kind::FromNode(_)
+            | Kind::FromSharedNode(_)
             | Kind::ErrorAboutAnswer(_)
             | Kind::ErrorAboutForwarded(_) => true,
             Kind::ToNode { .. }
@@ -91,7 +94,10 @@ impl World {
             (Kind::ToNode { direct }, false)
         } else {
             match self.socket_at(from.0, from.1, headers.protocol) {
-                Some(socket) if !headers.is_syn(frame) => (Kind::FromNode(socket.node), false),
+                Some(socket) if !headers.is_syn(frame) => match socket.listener {
+                    Some(_) => (Kind::FromNode(socket.node), false),
+                    None => (Kind::FromSharedNode(socket.node), false),
+                },
                 Some(_) | None => (Kind::Foreign, false),
             }
         }

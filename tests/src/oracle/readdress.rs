@@ -78,10 +78,9 @@ pub(super) fn readdressed(
     take_hop(&mut output, headers);
     write_address(&mut output, headers, end.side, end.address);
     write_port(&mut output, headers, end.side, end.port);
-    for sum in [headers.header_sum(), headers.transport_sum(input)] {
-        if let Some(sum) = sum {
-            sum.carry_over(input, &mut output, complete);
-        }
+    let sums = [headers.header_sum(), headers.transport_sum(input)];
+    for sum in sums.into_iter().flatten() {
+        sum.carry_over(input, &mut output, complete);
     }
     output
 }

@@ -39,6 +39,27 @@ pub enum Claim {
     TooBigForClient,
 }
 
+impl Claim {
+    /// The node that a packet to a listener went to, in a slot with these nodes.
+    pub(super) const fn node(self, (now, unrecorded): SlotNodes) -> Option<u16> {
+        match self {
+            Self::Now => Some(now),
+            Self::Unrecorded => Some(unrecorded),
+            Self::Recorded(node) => Some(node),
+            Self::Client
+            | Self::ClientOf(_)
+            | Self::AfterFirst
+            | Self::ClientAfterFirst
+            | Self::ErrorToNode(_)
+            | Self::ErrorToClientOf(_)
+            | Self::Associated(_)
+            | Self::AssociatedClientOf(_)
+            | Self::TooBigForNode(_)
+            | Self::TooBigForClient => None,
+        }
+    }
+}
+
 /// A frame that must leave, and the interface.
 pub(super) type Sent = (Vec<u8>, u32);
 
@@ -62,15 +83,12 @@ impl World {
             (Kind::ToVip(listener), Claim::Now | Claim::Unrecorded | Claim::Recorded(_)) => {
                 let listener = self.listener(listener).ok_or("no such listener")?;
                 let slot = self.slot_of(headers.source);
-                let (now, unrecorded) = slots(listener.redirect, slot);
-                let node = match claim {
-                    Claim::Unrecorded => unrecorded,
-                    Claim::Recorded(node) => node,
-                    _ => now,
-                };
-                let node = self.node(node).ok_or_else(|| {
-                    format!("slot {slot} has no node for {claim:?}, yet it was sent")
-                })?;
+                let node = claim
+                    .node(slots(listener.redirect, slot))
+                    .and_then(|node| self.node(node))
+                    .ok_or_else(|| {
+                        format!("slot {slot} has no node for {claim:?}, yet it was sent")
+                    })?;
                 self.forwarded(input, &headers, listener, node)
             }
             (Kind::FromNode(_), Claim::Client) => {
@@ -81,13 +99,14 @@ impl World {
                     .ok_or("several listeners share the node's socket; which one was it?")?;
                 self.restored(input, &headers, listener)
             }
-            (Kind::FromNode(_), Claim::ClientOf(listener)) => {
+            (Kind::FromSharedNode(_), Claim::ClientOf(listener)) => {
                 self.restored(input, &headers, listener)
             }
-            (Kind::ErrorAboutAnswer(_), Claim::ErrorToNode(node)) => {
+            // Errors about associations are not known from others, either.
+            (Kind::ErrorAboutAnswer(_) | Kind::OtherIcmp, Claim::ErrorToNode(node)) => {
                 self.error_to_node(input, &headers, node)
             }
-            (Kind::ErrorAboutForwarded(_), Claim::ErrorToClientOf(listener)) => {
+            (Kind::ErrorAboutForwarded(_) | Kind::OtherIcmp, Claim::ErrorToClientOf(listener)) => {
                 self.error_to_client(input, &headers, listener)
             }
             // Only the product knows its associations, so such a frame is foreign to us.
@@ -114,12 +133,6 @@ impl World {
                     port: None,
                 };
                 self.with_end(input, &headers, end, self.way_to(headers.destination))
-            }
-            (Kind::OtherIcmp, Claim::ErrorToNode(node)) => {
-                self.error_to_node(input, &headers, node)
-            }
-            (Kind::OtherIcmp, Claim::ErrorToClientOf(listener)) => {
-                self.error_to_client(input, &headers, listener)
             }
             (kind, claim) => Err(format!("sent as {claim:?}, but it is {kind:?}")),
         }

@@ -1,4 +1,4 @@
-//! Answers to packets that do not fit their way: ICMP "fragmentation needed" (RFC 792, RFC 1191) and ICMPv6
+//! Answers to packets that do not fit their way: ICMP "fragmentation needed" (RFC 792, RFC 1191) and `ICMPv6`
 //! "packet too big" (RFC 4443, section 3.2).
 //!
 //! Many bytes of an answer are its sender's choice, so the answer is read and checked field by field.

@@ -45,6 +45,8 @@ pub struct Listener {
     pub mode: Mode,
     /// Whether every connection is recorded.
     pub tracked: bool,
+    /// Whether UDP associations go by way of the VIP.
+    pub shared: bool,
 }
 
 /// A node as one redirect reaches it.

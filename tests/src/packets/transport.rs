@@ -1,4 +1,4 @@
-//! What IP packets carry: TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792) and ICMPv6 (RFC 4443).
+//! What IP packets carry: TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792) and `ICMPv6` (RFC 4443).
 
 use super::{Ip, Sum, sums::pseudo_header};
 
@@ -9,7 +9,7 @@ pub enum Body {
     Tcp(Tcp),
     /// A UDP datagram.
     Udp(Udp),
-    /// An ICMP or ICMPv6 message, by the family of the IP header.
+    /// An ICMP or `ICMPv6` message, by the family of the IP header.
     Icmp(Icmp),
     /// Bytes of any protocol.
     Bytes(u8, Vec<u8>),
@@ -84,7 +84,7 @@ impl Default for Udp {
     }
 }
 
-/// An ICMP or ICMPv6 message.
+/// An ICMP or `ICMPv6` message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Icmp {
     /// Type.
@@ -200,7 +200,7 @@ impl Icmp {
         let mut icmp = vec![self.kind, self.code, 0, 0];
         icmp.extend(self.rest);
         icmp.extend(&self.data);
-        // Only ICMPv6 has a pseudo-header (RFC 4443, section 2.3).
+        // Only `ICMPv6` has a pseudo-header (RFC 4443, section 2.3).
         let pseudo = match ip {
             Ip::V4(_) => Vec::new(),
             Ip::V6(_) => pseudo_header(ip, 58, icmp.len()),

@@ -10,7 +10,7 @@ use redirector_common::{
     verdict::Verdict,
 };
 
-use super::gaps::not_done_yet;
+use super::{by_hand::pairs, gaps::not_done_yet};
 use crate::{
     fixture::{self, NODE_PORT, NODES},
     generate::{self, Generator, Step},
@@ -20,6 +20,7 @@ use crate::{
         mistakes::forget_ports,
         sums::Covered,
     },
+    packets::truncations,
 };
 
 /// What became of a history.
@@ -31,11 +32,20 @@ struct History {
     verdicts: BTreeMap<Verdict, u64>,
 }
 
-/// Runs a history on the host, `spoil` being done to every frame that is sent (input, output).
-fn run(mut tables: HostTables, frames: u64, spoil: impl Fn(&World, &[u8], &mut [u8])) -> History {
-    let world = World::of_fixture();
+/// Runs a history of the fixture on the host, `spoil` being done to every frame that is sent (input, output).
+fn run(tables: HostTables, frames: u64, spoil: impl Fn(&World, &[u8], &mut [u8])) -> History {
+    let generator = Generator::new(generate::seed());
+    run_in(&World::of_fixture(), generator, tables, frames, spoil)
+}
+
+fn run_in(
+    world: &World,
+    mut generator: Generator,
+    mut tables: HostTables,
+    frames: u64,
+    spoil: impl Fn(&World, &[u8], &mut [u8]),
+) -> History {
     let mut judge = Judge::new(world.clone());
-    let mut generator = Generator::new(generate::seed());
     let mut history = History::default();
     while history.frames < generate::frames(frames) {
         let (input, ingress) = match generator.step() {
@@ -50,13 +60,13 @@ fn run(mut tables: HostTables, frames: u64, spoil: impl Fn(&World, &[u8], &mut [
         let mut output = input.clone();
         let outcome = process(&mut SliceFrame(&mut output), &tables);
         generator.sent(&output);
-        if not_done_yet(&world, &input) {
+        if not_done_yet(world, &input) {
             continue;
         }
         *history.verdicts.entry(outcome.verdict).or_default() += 1;
         if output != input {
             history.sent += 1;
-            spoil(&world, &input, &mut output);
+            spoil(world, &input, &mut output);
         }
         if let Err(complaint) = judge.judge(&input, outcome, &output, &tables) {
             history
@@ -111,9 +121,7 @@ fn undo_in_header(at: std::ops::Range<usize>) -> impl Fn(&World, &[u8], &mut [u8
     }
 }
 
-#[test]
-fn the_program_without_a_mistake_gives_no_complaint() {
-    let history = run(fixture::host_tables(), 80_000, |_, _, _| {});
+fn assert_no_complaint(history: &History) {
     for (verdict, count) in &history.verdicts {
         println!("{count:>8} {}", verdict.name());
     }
@@ -129,11 +137,55 @@ fn the_program_without_a_mistake_gives_no_complaint() {
 }
 
 #[test]
+fn the_program_without_a_mistake_gives_no_complaint() {
+    assert_no_complaint(&run(fixture::host_tables(), 90_000, |_, _, _| {}));
+}
+
+#[test]
+fn nor_does_it_in_the_whole_fixture() {
+    let generator = Generator::of_whole_fixture(generate::seed());
+    let world = World::of_whole_fixture();
+    let history = run_in(
+        &world,
+        generator,
+        fixture::whole_tables(),
+        40_000,
+        |_, _, _| {},
+    );
+    assert_no_complaint(&history);
+}
+
+#[test]
+fn a_frame_cut_anywhere_is_judged_right() {
+    let world = World::of_fixture();
+    let tables = fixture::host_tables();
+    let mut cut = 0;
+    for pair in pairs() {
+        for input in truncations(&pair.input) {
+            if not_done_yet(&world, input) {
+                continue;
+            }
+            cut += 1;
+            let mut output = input.to_vec();
+            let outcome = process(&mut SliceFrame(&mut output), &tables);
+            let judged = Judge::new(world.clone()).judge(input, outcome, &output, &tables);
+            assert!(
+                judged.is_ok(),
+                "{} cut to {}: {judged:?}",
+                pair.name,
+                input.len()
+            );
+        }
+    }
+    assert!(cut > 1000, "only {cut}");
+}
+
+#[test]
 fn a_transport_checksum_that_is_not_updated_is_caught() {
     // Later fragments and UDP without a checksum have none.
     assert_caught(
         fixture::host_tables(),
-        undo(|headers, input| headers.transport_sum(input)),
+        undo(Headers::transport_sum),
         "checksum",
         90,
     );
@@ -316,4 +368,28 @@ fn a_client_on_another_slot_is_caught() {
     }
     // Packets of clients whose new slot is of the same kind, and answers, are right by chance.
     assert_caught(tables, |_, _, _| {}, "", 5);
+}
+
+#[test]
+fn a_verdict_that_cannot_be_is_caught() {
+    let tables = fixture::host_tables();
+    for pair in pairs() {
+        let judged = |verdict: Verdict, output: &[u8]| {
+            Judge::new(World::of_fixture()).judge(&pair.input, verdict.into(), output, &tables)
+        };
+        // Too short, too many tags, to a node without the VIP: none of the pairs is that.
+        for verdict in [
+            Verdict::PassTruncated,
+            Verdict::PassVlan,
+            Verdict::DropDirectTcp,
+        ] {
+            let complaint = judged(verdict, &pair.input).expect_err(pair.name);
+            assert!(complaint.contains("cannot be the verdict"), "{complaint}");
+        }
+        // And what is passed must not be touched.
+        if judged(Verdict::DropNoTable, &pair.input).is_ok() {
+            let complaint = judged(Verdict::DropNoTable, &pair.output).expect_err(pair.name);
+            assert!(complaint.contains("changed, but not sent"), "{complaint}");
+        }
+    }
 }
