@@ -328,3 +328,133 @@ fn walk_options(mut options: &[u8]) -> Result<(), Unfit> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packets::{Body, Extension, Frame, Ip, Ipv4, Ipv6, SERVICE_TAG, TAG, Udp};
+
+    #[track_caller]
+    fn assert_read(frame: &Frame, expected: Result<(), Unfit>) {
+        assert_eq!(Headers::read(&frame.build()).map(|_| ()), expected);
+    }
+
+    fn with_options(options: &[u8]) -> Frame {
+        Frame {
+            ip: Ip::V4(Ipv4 {
+                options: options.to_vec(),
+                ..Ipv4::default()
+            }),
+            ..Frame::default()
+        }
+    }
+
+    fn with_extensions(extensions: Vec<Extension>) -> Frame {
+        Frame {
+            ip: Ip::V6(Ipv6 {
+                extensions,
+                ..Ipv6::default()
+            }),
+            ..Frame::default()
+        }
+    }
+
+    #[test]
+    fn two_tags_are_looked_through_and_three_are_not() {
+        for (tags, expected) in [
+            (vec![SERVICE_TAG, TAG], Ok(())),
+            (vec![TAG, SERVICE_TAG], Ok(())),
+            (vec![TAG, TAG, TAG], Err(Unfit::Vlan)),
+        ] {
+            let frame = Frame {
+                tags,
+                ..Frame::default()
+            };
+            assert_read(&frame, expected);
+        }
+    }
+
+    #[test]
+    fn options_are_walked_to_the_end_of_the_list_or_of_the_header() {
+        assert_read(&with_options(&[148, 4, 0, 0]), Ok(()));
+        assert_read(&with_options(&[1, 1, 1, 131]), Err(Unfit::SourceRoute));
+        assert_read(&with_options(&[137, 3, 4, 0]), Err(Unfit::SourceRoute));
+        assert_read(&with_options(&[0, 131, 3, 4]), Ok(()));
+        assert_read(&with_options(&[148, 1, 0, 0]), Err(Unfit::Malformed));
+        assert_read(&with_options(&[148, 5, 0, 0]), Err(Unfit::Malformed));
+        // The octet that would say its length is none of the header's.
+        assert_read(&with_options(&[1, 1, 1, 148]), Err(Unfit::Malformed));
+    }
+
+    #[test]
+    fn six_extension_headers_are_looked_through_and_seven_are_not() {
+        let headers = |count| vec![Extension::DestinationOptions(6); count];
+        assert_read(&with_extensions(headers(6)), Ok(()));
+        assert_read(&with_extensions(headers(7)), Err(Unfit::ExtensionHeaders));
+    }
+
+    #[test]
+    fn an_extension_header_beyond_the_packet_is_malformed() {
+        for (length, expected) in [(0, Ok(())), (40, Err(Unfit::Malformed))] {
+            let header = Extension::Other(60, vec![length, 1, 4, 0, 0, 0, 0]);
+            assert_read(&with_extensions(vec![header]), expected);
+        }
+    }
+
+    #[test]
+    fn a_routing_header_that_has_been_followed_names_no_way() {
+        for (left, expected) in [(0, Ok(())), (1, Err(Unfit::SourceRoute))] {
+            assert_read(&with_extensions(vec![Extension::Routing(left)]), expected);
+        }
+    }
+
+    #[test]
+    fn an_atomic_fragment_is_whole() {
+        let piece = |offset, more| {
+            let fragment = Extension::Fragment {
+                offset,
+                more,
+                identification: 0x0102_0304,
+            };
+            let frame = with_extensions(vec![fragment]).build();
+            Headers::read(&frame).expect("it is fit").piece
+        };
+        assert_eq!(piece(0, false), Piece::Whole);
+        assert_eq!(piece(0, true), Piece::First(0x0102_0304));
+        assert_eq!(piece(9, true), Piece::Later(0x0102_0304));
+        assert_eq!(piece(9, false), Piece::Later(0x0102_0304));
+    }
+
+    #[test]
+    fn the_length_of_udp_may_exceed_a_first_fragment_but_no_whole_packet() {
+        let datagram = |length, fragment| Frame {
+            ip: Ip::V4(Ipv4 {
+                fragment,
+                ..Ipv4::default()
+            }),
+            body: Body::Udp(Udp {
+                length: Some(length),
+                payload: vec![0; 24],
+                ..Udp::default()
+            }),
+            ..Frame::default()
+        };
+        assert_read(&datagram(32, 0), Ok(()));
+        assert_read(&datagram(8, 0), Ok(()));
+        assert_read(&datagram(7, 0), Err(Unfit::Malformed));
+        assert_read(&datagram(33, 0), Err(Unfit::Malformed));
+        assert_read(&datagram(33, 0x2000), Ok(()));
+    }
+
+    #[test]
+    fn the_other_familys_icmp_is_no_protocol_of_ours() {
+        for (ip, protocol) in [(Ip::default(), 58), (Ip::V6(Ipv6::default()), 1)] {
+            let frame = Frame {
+                ip,
+                body: Body::Bytes(protocol, vec![8; 16]),
+                ..Frame::default()
+            };
+            assert_read(&frame, Err(Unfit::Protocol));
+        }
+    }
+}

@@ -1,15 +1,50 @@
 //! What the program does not do yet, so that it is not judged in histories. Each line of [`not_done_yet`] is one to be
 //! removed.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use crate::{
     fixture::{MORE, NARROW_MTU},
-    oracle::{Mode, World, headers::Headers},
+    oracle::{
+        Mode, World,
+        headers::{Headers, Piece},
+    },
 };
 
+/// A first fragment that was not judged, by addresses and identification: what follows it can't be judged, either.
+type Datagram = (IpAddr, IpAddr, u32);
+
+/// What is left out of a history.
+#[derive(Default)]
+pub(super) struct Gaps {
+    firsts: HashSet<Datagram>,
+}
+
+impl Gaps {
+    /// Whether a frame is left out.
+    pub(super) fn contain(&mut self, world: &World, input: &[u8]) -> bool {
+        let left_out = not_done_yet(world, input);
+        let Ok(headers) = Headers::read(input) else {
+            return left_out;
+        };
+        let name = |identification| (headers.source, headers.destination, identification);
+        match headers.piece {
+            Piece::Whole => left_out,
+            Piece::First(identification) if left_out => {
+                self.firsts.insert(name(identification));
+                true
+            }
+            Piece::First(identification) => {
+                self.firsts.remove(&name(identification));
+                false
+            }
+            Piece::Later(identification) => left_out || self.firsts.contains(&name(identification)),
+        }
+    }
+}
+
 /// Whether a frame is of a kind that the program does not do yet.
-pub(super) fn not_done_yet(world: &World, input: &[u8]) -> bool {
+fn not_done_yet(world: &World, input: &[u8]) -> bool {
     is_ipv6(input)
         || Headers::read(input).is_ok_and(|headers| {
             headers.is_icmp()
