@@ -1,5 +1,8 @@
 //! The client hash, from its description: two rounds of "xor a word of the key, multiply", the upper half
-//! folded into the lower one in between; the slot is the top 16 bits.
+//! folded into the lower one in between; the slot is the top 16 bits. The upper half of an IPv6 address goes
+//! through the rounds first, and is folded into the lower half.
+
+use std::net::IpAddr;
 
 /// The product modulo 2^64, by schoolbook multiplication in base 2^32.
 fn times(a: u64, b: u64) -> u64 {
@@ -9,14 +12,26 @@ fn times(a: u64, b: u64) -> u64 {
     u64::try_from(product % (1 << 64)).expect("reduced to 64 bits")
 }
 
-/// The slot of a client.
-pub(super) fn slot_of(key: [u64; 2], client: [u8; 4]) -> usize {
-    let value = client
-        .iter()
-        .fold(0, |value, byte| value * 256 + u64::from(*byte));
+fn two_rounds(key: [u64; 2], value: u64) -> u64 {
     let first = times(value ^ key[0], 0xbf58_476d_1ce4_e5b9);
-    let second = times(first ^ (first / (1 << 32)) ^ key[1], 0x94d0_49bb_1331_11eb);
-    usize::try_from(second / (1 << 48)).expect("16 bits")
+    times(first ^ (first / (1 << 32)) ^ key[1], 0x94d0_49bb_1331_11eb)
+}
+
+/// The slot of a client.
+pub(super) fn slot_of(key: [u64; 2], client: IpAddr) -> usize {
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .fold(0, |value, byte| value * 256 + u64::from(*byte))
+    };
+    let hash = match client {
+        IpAddr::V4(client) => two_rounds(key, number(&client.octets())),
+        IpAddr::V6(client) => {
+            let (high, low) = (number(&client.octets()[..8]), number(&client.octets()[8..]));
+            two_rounds(key, two_rounds(key, high) ^ low)
+        }
+    };
+    usize::try_from(hash / (1 << 48)).expect("16 bits")
 }
 
 #[cfg(test)]
@@ -24,8 +39,15 @@ mod tests {
     #[test]
     fn it_agrees_with_numbers_worked_out_elsewhere() {
         let key = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
-        let slots = [[10, 0, 0, 1], [10, 0, 0, 2], [198, 51, 100, 7]]
-            .map(|client| super::slot_of(key, client));
-        assert_eq!(slots, [44_875, 58_632, 26_348]);
+        let slots = [
+            "10.0.0.1",
+            "10.0.0.2",
+            "198.51.100.7",
+            "2001:db8::1",
+            "2001:db8:0:1::7",
+            "fd00::1",
+        ]
+        .map(|client| super::slot_of(key, client.parse().expect("an address")));
+        assert_eq!(slots, [44_875, 58_632, 26_348, 8163, 11_052, 27_959]);
     }
 }

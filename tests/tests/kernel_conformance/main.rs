@@ -72,7 +72,7 @@ fn run(case: &Case, program: &mut Program) -> anyhow::Result<Vec<String>> {
 
     let (mut frame, mut egress) = (case.frame.clone(), 0);
     if let Some(claim) = case.to {
-        let sent = World::of_fixture().sent(&case.frame, claim, |_| (0, 0));
+        let sent = World::of_fixture().sent(&case.frame, claim, |_, _| (0, 0));
         (frame, egress) = sent.map_err(anyhow::Error::msg)?;
     }
     let egress = case.egress.unwrap_or(egress);

@@ -1,4 +1,6 @@
-//! Packets for tests, built and checked by code that the product does not use.
+//! The short way to the packet that nearly every test needs: TCP in IPv4, nothing special about it.
+
+use super::{Body, Frame, Ip, Ipv4, Tcp, internet_checksum};
 
 /// A TCP segment in an IPv4 packet in an Ethernet frame.
 #[derive(Clone, Debug)]
@@ -39,9 +41,6 @@ impl Default for TcpPacket {
     }
 }
 
-/// Link-layer addresses of built frames: receiver, then sender.
-pub const MACS: [u8; 12] = [2, 0, 0, 0, 9, 1, 2, 0, 0, 0, 9, 2];
-
 impl TcpPacket {
     /// The frame, with right checksums.
     ///
@@ -49,53 +48,32 @@ impl TcpPacket {
     ///
     /// The packet would be longer than 65,535 bytes.
     pub fn build(&self) -> Vec<u8> {
-        let mut tcp = Vec::new();
-        tcp.extend(self.source.1.to_be_bytes());
-        tcp.extend(self.destination.1.to_be_bytes());
-        tcp.extend(self.sequence.to_be_bytes());
-        tcp.extend(self.acknowledgement.to_be_bytes());
-        let words = u8::try_from(5 + self.options.len() / 4).expect("TCP options fit");
-        tcp.push(words << 4);
-        tcp.push(self.flags);
-        tcp.extend([0xff, 0xff, 0, 0, 0, 0]);
-        tcp.extend(&self.options);
-        tcp.extend(&self.payload);
-        let length = u16::try_from(tcp.len()).expect("the segment fits");
-        let mut pseudo = Vec::new();
-        pseudo.extend(self.source.0);
-        pseudo.extend(self.destination.0);
-        pseudo.extend([0, 6]);
-        pseudo.extend(length.to_be_bytes());
-        pseudo.extend(&tcp);
-        let sum = internet_checksum(&pseudo);
-        tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-
-        let mut ip = vec![0x45, self.tos];
-        ip.extend((length + 20).to_be_bytes());
-        ip.extend([0x12, 0x34, 0x40, 0, self.ttl, 6, 0, 0]);
-        ip.extend(self.source.0);
-        ip.extend(self.destination.0);
-        let sum = internet_checksum(&ip);
-        ip[10..12].copy_from_slice(&sum.to_be_bytes());
-
-        [&MACS[..], &[0x08, 0x00], &ip, &tcp].concat()
+        self.frame().build()
     }
-}
 
-/// RFC 1071, the plain way: in network order, over all bytes.
-///
-/// # Panics
-///
-/// Never: a folded sum has 16 bits.
-pub fn internet_checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u64 = 0;
-    for pair in bytes.chunks(2) {
-        sum += u64::from(pair[0]) * 256 + u64::from(pair.get(1).copied().unwrap_or(0));
+    /// The same packet as a [`Frame`], of which more can be varied.
+    pub fn frame(&self) -> Frame {
+        Frame {
+            ip: Ip::V4(Ipv4 {
+                source: self.source.0,
+                destination: self.destination.0,
+                ttl: self.ttl,
+                tos: self.tos,
+                ..Ipv4::default()
+            }),
+            body: Body::Tcp(Tcp {
+                source: self.source.1,
+                destination: self.destination.1,
+                flags: self.flags,
+                sequence: self.sequence,
+                acknowledgement: self.acknowledgement,
+                options: self.options.clone(),
+                payload: self.payload.clone(),
+                ..Tcp::default()
+            }),
+            ..Frame::default()
+        }
     }
-    while sum > 0xffff {
-        sum = sum % 0x1_0000 + sum / 0x1_0000;
-    }
-    !u16::try_from(sum).expect("folded to 16 bits")
 }
 
 /// Checks both checksums of a TCP/IPv4 frame without options in the IP header.

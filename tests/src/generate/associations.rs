@@ -1,0 +1,140 @@
+//! SOCKS dialogues (RFC 1928) that open UDP associations, and the datagrams of these.
+
+use rand::{Rng as _, rngs::StdRng};
+
+use super::{conversation::Conversation, segments::header};
+use crate::{
+    fixture,
+    packets::{Body, Frame, Tcp, Udp},
+};
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+const FIN_ACK: u8 = 0x11;
+
+/// Sequence number of every client's SYN, and of every node's SYN-ACK.
+const FIRST: u32 = u32::MAX - 4;
+
+/// The port that a node binds for this client's association.
+fn bound_port(conversation: &Conversation) -> u16 {
+    conversation.port ^ 0x0101
+}
+
+/// The next frame of a dialogue; begins anew when it is over.
+pub(super) fn next(conversation: &mut Conversation, random: &mut StdRng) -> Frame {
+    let step = conversation.dialogue;
+    conversation.dialogue = (step + 1) % 24;
+    let own = match conversation.node_address(conversation.node) {
+        std::net::IpAddr::V4(address) => address.octets().to_vec(),
+        std::net::IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let kind = if own.len() == 4 { 1 } else { 4 };
+    let port = bound_port(conversation).to_be_bytes();
+    let command = if random.random_ratio(1, 8) { 1 } else { 3 };
+    let request = [&[5, command, 0, kind][..], &vec![0; own.len()], &[0, 0]].concat();
+    let bound = match random.random_range(0..8) {
+        0 => vec![0; own.len()],
+        1 => vec![9; own.len()],
+        _ => own,
+    };
+    let answer = [&[5, 0, 0, kind][..], &bound, &port].concat();
+    let (client, node) = (true, false);
+    let (asked, answered) = (FIRST.wrapping_add(1), FIRST.wrapping_add(1));
+    match step {
+        0 => segment(conversation, random, client, SYN, (FIRST, 0), &[]),
+        1 => {
+            conversation.node_sequence = FIRST;
+            segment(conversation, random, node, SYN | ACK, (FIRST, asked), &[])
+        }
+        2 => segment(conversation, random, client, ACK, (asked, answered), &[]),
+        3 => segment(
+            conversation,
+            random,
+            client,
+            ACK,
+            (asked, answered),
+            &[5, 1, 0],
+        ),
+        4 => segment(
+            conversation,
+            random,
+            node,
+            ACK,
+            (answered, asked.wrapping_add(3)),
+            &[5, 0],
+        ),
+        5 => {
+            let numbers = (asked.wrapping_add(3), answered.wrapping_add(2));
+            segment(conversation, random, client, ACK, numbers, &request)
+        }
+        6 | 7 => {
+            // Once more, as if the first had been lost.
+            let numbers = (answered.wrapping_add(2), asked.wrapping_add(13));
+            segment(conversation, random, node, ACK, numbers, &answer)
+        }
+        23 => {
+            let numbers = (answered.wrapping_add(12), asked.wrapping_add(13));
+            segment(conversation, random, node, FIN_ACK, numbers, &[])
+        }
+        _ => datagram(conversation, random),
+    }
+}
+
+fn segment(
+    conversation: &Conversation,
+    random: &mut StdRng,
+    of_client: bool,
+    flags: u8,
+    (sequence, acknowledgement): (u32, u32),
+    payload: &[u8],
+) -> Frame {
+    let client = (conversation.client, conversation.port);
+    let node = (
+        conversation.node_address(conversation.node),
+        conversation.node_port(),
+    );
+    let vip = (conversation.redirect.vip, conversation.vip_port);
+    let (from, to) = if of_client {
+        (client, vip)
+    } else {
+        (node, client)
+    };
+    Frame {
+        ip: header(from.0, to.0, random),
+        body: Body::Tcp(Tcp {
+            source: from.1,
+            destination: to.1,
+            flags,
+            sequence,
+            acknowledgement,
+            payload: payload.to_vec(),
+            ..Tcp::default()
+        }),
+        ..Frame::default()
+    }
+}
+
+/// A datagram of the association: the client's, a stranger's to the same port, or the node's.
+fn datagram(conversation: &Conversation, random: &mut StdRng) -> Frame {
+    let bound = bound_port(conversation);
+    let stranger = fixture::clients_of(random.random_range(0..8))
+        .next()
+        .expect("every kind has clients");
+    let vip = (conversation.redirect.vip, bound);
+    let node = (conversation.node_address(conversation.node), bound);
+    let client = (conversation.client, 6000);
+    let (from, to) = match random.random_range(0..5) {
+        0 | 1 => (client, vip),
+        2 if conversation.client.is_ipv4() => ((stranger.into(), 6001), vip),
+        _ => (node, client),
+    };
+    Frame {
+        ip: header(from.0, to.0, random),
+        body: Body::Udp(Udp {
+            source: from.1,
+            destination: to.1,
+            ..Udp::default()
+        }),
+        ..Frame::default()
+    }
+}

@@ -1,0 +1,185 @@
+//! SOCKS dialogues: which bytes of which segment are replaced.
+
+use super::by_hand::{CLIENT, for_client, frame, ip};
+use crate::{
+    fixture::CLIENT_IFINDEX,
+    oracle::{Associations, Claim, Judge, Replaced, World},
+    packets::{Body, Frame, Tcp},
+};
+
+/// The VIP, listener and first node of the redirect whose associations go by way of the VIP.
+const VIP: &str = "10.0.0.6";
+const LISTENER: u16 = 9;
+const NODE: &str = "10.0.1.40";
+
+/// Where data begin in the frames of [`said`].
+const DATA: usize = 54;
+
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
+/// A segment of the client's or of the node's, the sequence number counted from its SYN.
+fn said(of_client: bool, flags: u8, sequence: u32, payload: &[u8]) -> Frame {
+    let first: u32 = u32::MAX - 3;
+    let (ip, source, destination) = if of_client {
+        (ip(CLIENT, VIP, 64), 40_000, 1080)
+    } else {
+        (ip(NODE, CLIENT, 64), 1088, 40_000)
+    };
+    frame(
+        ip,
+        Body::Tcp(Tcp {
+            source,
+            destination,
+            flags,
+            sequence: first.wrapping_add(sequence),
+            payload: payload.to_vec(),
+            ..Tcp::default()
+        }),
+    )
+}
+
+/// What is replaced in each frame of a dialogue.
+fn replaced(dialogue: &[Frame]) -> Vec<Option<Replaced>> {
+    let world = World::of_fixture();
+    let mut associations = Associations::default();
+    dialogue
+        .iter()
+        .map(|frame| associations.observe(&world, &frame.build(), LISTENER))
+        .collect()
+}
+
+/// A dialogue without a password, with this command and this answer.
+fn dialogue(command: u8, answer: &[u8]) -> Vec<Frame> {
+    vec![
+        said(true, SYN, 0, &[]),
+        said(false, SYN | ACK, 0, &[]),
+        said(true, ACK, 1, &[5, 1, 0]),
+        said(false, ACK, 1, &[5, 0]),
+        said(true, ACK, 4, &[5, command, 0, 1, 0, 0, 0, 0, 0, 0]),
+        said(false, ACK, 3, answer),
+    ]
+}
+
+const OWN: [u8; 10] = [5, 0, 0, 1, 10, 0, 1, 40, 0x9c, 0xbb];
+
+fn the_vip(at: usize) -> Replaced {
+    Replaced {
+        at,
+        bytes: vec![10, 0, 0, 6],
+    }
+}
+
+#[test]
+fn the_nodes_own_address_becomes_the_vip_and_so_does_none() {
+    let none = [5, 0, 0, 1, 0, 0, 0, 0, 0x9c, 0xbb];
+    for answer in [OWN, none] {
+        let all = replaced(&dialogue(3, &answer));
+        assert_eq!(all[5], Some(the_vip(DATA + 4)));
+        assert!(all[..5].iter().all(Option::is_none));
+    }
+}
+
+#[test]
+fn another_address_command_or_result_is_left_alone() {
+    let other = [5, 0, 0, 1, 10, 0, 1, 41, 0x9c, 0xbb];
+    let refused = [5, 7, 0, 1, 10, 0, 1, 40, 0x9c, 0xbb];
+    let name = [5, 0, 0, 3, 10, 0, 1, 40, 0x9c, 0xbb];
+    for (command, answer) in [(1, OWN), (2, OWN), (3, other), (3, refused), (3, name)] {
+        let all = replaced(&dialogue(command, &answer));
+        assert!(all.iter().all(Option::is_none), "{command} {answer:?}");
+    }
+}
+
+#[test]
+fn a_retransmission_is_treated_like_the_first() {
+    let mut frames = dialogue(3, &OWN);
+    frames.push(said(false, ACK, 3, &OWN));
+    // With the method before it, as a node does that was not acknowledged.
+    frames.push(said(false, ACK, 1, &[&[5, 0], &OWN[..]].concat()));
+    let all = replaced(&frames);
+    assert_eq!(all[6], Some(the_vip(DATA + 4)));
+    assert_eq!(all[7], Some(the_vip(DATA + 6)));
+}
+
+#[test]
+fn an_answer_byte_by_byte_has_each_byte_of_the_address_replaced() {
+    let mut frames = dialogue(3, &[]);
+    for (at, byte) in (3..).zip(OWN) {
+        frames.push(said(false, ACK, at, &[byte]));
+    }
+    let all = replaced(&frames);
+    let bytes: Vec<Option<u8>> = all[6..]
+        .iter()
+        .map(|replaced| replaced.as_ref().map(|replaced| replaced.bytes[0]))
+        .collect();
+    let vip = [Some(10), Some(0), Some(0), Some(6)];
+    assert_eq!(bytes, [&[None; 4][..], &vip, &[None; 2]].concat());
+}
+
+#[test]
+fn a_password_and_a_client_that_does_not_wait_make_no_difference() {
+    let asked = [
+        &[5, 2, 0, 2][..],
+        &[1, 2, b'm', b'e', 3, b'a', b'b', b'c'],
+        &[5, 3, 0, 1, 0, 0, 0, 0, 0, 0],
+    ]
+    .concat();
+    let frames = [
+        said(true, SYN, 0, &[]),
+        said(false, SYN | ACK, 0, &[]),
+        said(true, ACK, 1, &asked),
+        said(false, ACK, 1, &[5, 2]),
+        said(false, ACK, 3, &[1, 0]),
+        said(false, ACK, 5, &OWN),
+    ];
+    assert_eq!(replaced(&frames)[5], Some(the_vip(DATA + 4)));
+}
+
+#[test]
+fn a_judge_who_follows_associations_wants_the_vip_in_the_reply_and_a_checksum_that_fits() {
+    let reply = |from: &str, to: &str, hops, source, address: &[u8]| {
+        let payload = [&[5, 0, 0, 1][..], address, &[0x9c, 0xbb]].concat();
+        frame(
+            ip(from, to, hops),
+            Body::Tcp(Tcp {
+                source,
+                destination: 40_000,
+                flags: ACK,
+                sequence: u32::MAX,
+                payload,
+                ..Tcp::default()
+            }),
+        )
+        .build()
+    };
+    let input = reply(NODE, CLIENT, 64, 1088, &[10, 0, 1, 40]);
+    let replaced = for_client(reply(VIP, CLIENT, 63, 1080, &[10, 0, 0, 6]));
+    let kept = for_client(reply(VIP, CLIENT, 63, 1080, &[10, 0, 1, 40]));
+    let mut judge = Judge::new(World::of_fixture()).following_associations();
+    for said in &dialogue(3, &OWN)[..5] {
+        // Whatever becomes of it: it has been seen.
+        let frame = said.build();
+        let claim = if frame[29] == 7 {
+            Claim::Recorded(33)
+        } else {
+            Claim::Client
+        };
+        let _ = judge.judge_sent(&frame, claim, |_, _| (0, 0), (&frame, 0));
+    }
+    let mut judged = |output: &[u8]| {
+        judge.judge_sent(
+            &input,
+            Claim::Client,
+            |_, _| (0, 0),
+            (output, CLIENT_IFINDEX),
+        )
+    };
+    assert_eq!(judged(&replaced), Ok(()));
+    let complaint = judged(&kept).expect_err("the node's own address");
+    assert!(complaint.contains("TCP checksum"), "{complaint}");
+    let mut stale = replaced.clone();
+    stale[50..52].copy_from_slice(&kept[50..52]);
+    let complaint = judged(&stale).expect_err("the checksum is the old address's");
+    assert!(complaint.contains("TCP checksum"), "{complaint}");
+}

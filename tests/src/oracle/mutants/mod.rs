@@ -1,0 +1,20 @@
+//! Programs with one mistake each: the oracle must catch every one of them, and find no fault with the
+//! program that makes none.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `histories.rs` | the real program through a random history, with what it sends spoilt |
+//! | `gaps.rs` | what is not judged in histories |
+//! | `by_hand.rs` | pairs of frames written down by hand |
+//! | `wrong.rs` | one mistake in each kind of them |
+//! | `answers.rs` | the same for answers to packets that are too big |
+//! | `accounts.rs` | claims that follow from the tables |
+//! | `dialogues.rs` | the same for SOCKS dialogues |
+
+mod accounts;
+mod answers;
+mod by_hand;
+mod dialogues;
+mod gaps;
+mod histories;
+mod wrong;
