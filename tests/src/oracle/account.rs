@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use redirector_common::{
-    abi::{BACKEND_DEAD, EMBRYO_ESTABLISHED, FLOW_REVERSE, FlowKey4, FlowKey6, SLOT_SPLIT},
+    abi::{
+        BACKEND_DEAD, EMBRYO_ESTABLISHED, FLOW_REVERSE, FlowKey4, FlowKey6, Pinhole, PinholeKey4,
+        PinholeKey6, SLOT_SPLIT,
+    },
     host::HostTables,
     verdict::Verdict,
 };
@@ -27,7 +30,8 @@ pub fn claim(world: &World, verdict: Verdict, input: &[u8], tables: &HostTables)
         Verdict::ForwardIcmp => claim_of_error_to_node(world, input, tables),
         Verdict::ReplyIcmp => claim_of_error_to_client(world, input, tables),
         Verdict::AnswerTooBig => claim_of_too_big(world, input, tables),
-        Verdict::ForwardAssociated | Verdict::ReplyAssociated => associated(world, verdict, input, tables),
+        Verdict::ForwardAssociated => claim_of_client_datagram(world, input, tables),
+        Verdict::ReplyAssociated => claim_of_node_datagram(input, tables),
         Verdict::PassTruncated
         | Verdict::PassNotIp
         | Verdict::PassVlan
@@ -51,6 +55,50 @@ pub fn claim(world: &World, verdict: Verdict, input: &[u8], tables: &HostTables)
         | Verdict::DropPartialChecksum
         | Verdict::DropStranger
         | Verdict::DropNoStage => None,
+    }
+}
+
+/// The claim of a client's datagram that was sent through his pinhole.
+fn claim_of_client_datagram(world: &World, input: &[u8], tables: &HostTables) -> Option<Claim> {
+    let headers = Headers::read(input).ok()?;
+    // Where nodes hold the VIP themselves nobody has seen which port they have bound.
+    let port = if world.is_routed(headers.destination) {
+        0
+    } else {
+        headers.destination_port(input)
+    };
+    let pinhole = pinhole(headers.source, port, tables)?;
+    Some(Claim::Associated(pinhole.backend))
+}
+
+/// The claim of a node's datagram that was sent through the pinhole of a client.
+fn claim_of_node_datagram(input: &[u8], tables: &HostTables) -> Option<Claim> {
+    let headers = Headers::read(input).ok()?;
+    let pinhole = pinhole(headers.destination, headers.source_port(input), tables)?;
+    Some(Claim::AssociatedClientOf(pinhole.listener))
+}
+
+/// The pinhole of a client.
+fn pinhole(client: IpAddr, port: u16, tables: &HostTables) -> Option<Pinhole> {
+    let port = port.to_be_bytes();
+    match client {
+        IpAddr::V4(client) => {
+            let key = PinholeKey4 {
+                client: client.octets(),
+                port,
+                mark: 0,
+            };
+            tables.ipv4.pinholes.borrow().get(&key).copied()
+        }
+        IpAddr::V6(client) => {
+            let key = PinholeKey6 {
+                client: client.octets(),
+                port,
+                mark: 0,
+                padding: 0,
+            };
+            tables.ipv6.pinholes.borrow().get(&key).copied()
+        }
     }
 }
 

@@ -146,6 +146,13 @@ impl World {
             .any(|listener| listener.address == address)
     }
 
+    /// Whether the nodes behind a VIP hold it themselves.
+    pub(super) fn is_routed(&self, address: IpAddr) -> bool {
+        self.listeners
+            .iter()
+            .any(|listener| listener.address == address && listener.mode == Mode::Routed)
+    }
+
     /// Whether a node that is spoken to by its own address has this one.
     pub(super) fn is_node(&self, address: IpAddr) -> bool {
         self.sockets.iter().any(|socket| socket.address == address)
