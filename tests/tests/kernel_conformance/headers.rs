@@ -7,8 +7,8 @@ use crate::case::{ACK, Case, ON_1, answer, case, edited, tagged, to_vip};
 
 pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
     use Verdict::{
-        DropFragment, ForwardSettled, PassMalformed, PassNotIp, PassProtocol,
-        PassSourceRoute, PassTruncated, PassVlan, Reply,
+        DropFragment, ForwardSettled, PassMalformed, PassNotIp, PassProtocol, PassSourceRoute,
+        PassTruncated, PassVlan, Reply,
     };
     let ack = TcpPacket {
         payload: vec![5; 24],
