@@ -478,7 +478,7 @@ pub struct Pinhole {
 /// Tells the first program which connections may still be negotiating, so that it need not look up every one.
 ///
 /// A cell is chosen by client and port, and holds when a handshake was last seen there (the low 16 bits of the
-/// epoch, plus one, in the high half) and the client's port; 0 in its place when there are several.
+/// epoch, plus one, in the high half) and a tag of the connection; 0 in its place when there are several.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Negotiating {

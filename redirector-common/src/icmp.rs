@@ -27,6 +27,8 @@ use crate::{
 struct Quoted<A: Address> {
     ip: IpPacket<A>,
     ports: Ports,
+    /// Offset of the end of what is there of it.
+    end: usize,
 }
 
 /// Which end of the quoted packet is translated, to what.
@@ -79,19 +81,24 @@ fn quoted<A: Address, F: Frame>(frame: &F, ip: &IpPacket<A>) -> Result<Quoted<A>
     }
     let inner =
         A::parse(frame, ip.transport() + size_of::<Icmp>(), true).map_err(|_| Verdict::PassIcmp)?;
+    let end = inner.end.min(ip.end);
     if matches!(inner.fragment, Fragment::Later(_))
         || !matches!(inner.protocol, protocol::TCP | protocol::UDP)
-        || inner.transport() + size_of::<Udp>() > ip.end
+        || inner.transport() + size_of::<Udp>() > end
     {
         return Err(Verdict::PassIcmp);
     }
     let ports = *frame
         .header::<Ports>(inner.transport())
         .ok_or(Verdict::PassTruncated)?;
-    Ok(Quoted { ip: inner, ports })
+    Ok(Quoted {
+        ip: inner,
+        ports,
+        end,
+    })
 }
 
-/// Whether this type of message is an error (RFC 1122, section 3.2.2; RFC 4443, section 2.1).
+/// Whether this type of message is an error whose form is known (RFC 1122, section 3.2.2; RFC 4443, section 3).
 #[inline(always)]
 fn is_error<A: Address>(kind: u8) -> bool {
     const UNREACHABLE: u8 = 3;
@@ -99,7 +106,8 @@ fn is_error<A: Address>(kind: u8) -> bool {
     const TIME_EXCEEDED: u8 = 11;
     const PARAMETER_PROBLEM: u8 = 12;
     if A::IS_IPV6 {
-        kind < 128
+        // Unreachable, too big, time exceeded, parameter problem.
+        matches!(kind, 1..=4)
     } else {
         matches!(
             kind,
@@ -115,7 +123,9 @@ fn decide<A: Address, F: Frame, T: FamilyTables<A>>(
     quoted: &Quoted<A>,
     tables: &T,
 ) -> Outcome {
-    let Quoted { ip: inner, ports } = quoted;
+    let Quoted {
+        ip: inner, ports, ..
+    } = quoted;
     let listener = classify::lookup(inner.source, ports.source, inner.protocol, tables);
     if let Some(listener) = listener.filter(|endpoint| endpoint.kind == ENDPOINT_LISTENER) {
         return about_reply(frame, ip, quoted, listener, tables);
@@ -144,7 +154,9 @@ fn about_reply<A: Address, F: Frame, T: FamilyTables<A>>(
     listener: &Endpoint,
     tables: &T,
 ) -> Outcome {
-    let Quoted { ip: inner, ports } = quoted;
+    let Quoted {
+        ip: inner, ports, ..
+    } = quoted;
     let Some(table) = tables.slot_table(listener.redirect) else {
         return Verdict::DropNoTable.into();
     };
@@ -168,7 +180,9 @@ fn about_datagram<A: Address, F: Frame, T: FamilyTables<A>>(
     quoted: &Quoted<A>,
     tables: &T,
 ) -> Outcome {
-    let Quoted { ip: inner, ports } = quoted;
+    let Quoted {
+        ip: inner, ports, ..
+    } = quoted;
     let shared = |address: A, kind| {
         tables
             .endpoint(&address.endpoint_key([0; 2], 0))
@@ -306,7 +320,7 @@ fn rewrite<A: Address, F: Frame>(
         End::Destination => ip.destination,
     };
     let outer = old.removed() + address.added();
-    let mut message = quotation(frame, ip.end, quoted, translation)?;
+    let mut message = quotation(frame, quoted, translation)?;
     if A::IS_IPV6 {
         message += outer;
     }
@@ -321,15 +335,14 @@ fn rewrite<A: Address, F: Frame>(
     rewrite::link(frame, hop)
 }
 
-/// Translates one end of the quoted packet, which lies before `end`. Gives the change of a checksum over all of it.
+/// Translates one end of the quoted packet. Gives the change of a checksum over all of it.
 #[inline(always)]
 fn quotation<A: Address, F: Frame>(
     frame: &mut F,
-    end: usize,
     quoted: &Quoted<A>,
     translation: &Translation<A>,
 ) -> Option<u32> {
-    let Quoted { ip, ports } = quoted;
+    let Quoted { ip, ports, end } = quoted;
     let (old, old_port) = match translation.end {
         End::Source => (ip.source, ports.source),
         End::Destination => (ip.destination, ports.destination),
@@ -358,7 +371,7 @@ fn quotation<A: Address, F: Frame>(
         } else {
             core::mem::offset_of!(Udp, checksum)
         };
-    if at + 2 <= end {
+    if at + 2 <= *end {
         let check = frame.header_mut::<[u8; 2]>(at)?;
         let before = *check;
         *check = rewrite::transport_checksum(ip.protocol, before, transport);

@@ -68,9 +68,12 @@ pub fn of_flow<A: Address, T: FamilyTables<A>>(
     }
     let key = client.0.flow_key(client.1, listener.listener);
     let recorded = tables.visit_flow(&key, |flow| flow.backend);
-    recorded
-        .or_else(|| tables.embryo(&key).map(|embryo| embryo.backend))
-        .unwrap_or_else(|| unrecorded(slot, table, protocol, tables).0)
+    let recorded = recorded.or_else(|| tables.embryo(&key).map(|embryo| embryo.backend));
+    let (backend, verdict) = match recorded {
+        Some(backend) => (backend, Verdict::ForwardFlow),
+        None => unrecorded(slot, table, protocol, tables),
+    };
+    living(backend, slot, verdict, tables).0
 }
 
 /// The entry of a backend that packets can be sent to.

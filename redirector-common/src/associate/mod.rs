@@ -65,21 +65,32 @@ const fn is_negotiating(cell: u32, epoch: u32) -> bool {
     cell != 0 && stamp(epoch).wrapping_sub((cell >> 16) as u16) <= NEGOTIATION
 }
 
+/// Tells the connections of a cell apart; never 0.
 #[inline(always)]
-fn begin<A: Address, T: Tables>(client: (A, [u8; 2]), tables: &T) {
+fn tag<A: Address>(client: A, listener: u16) -> u32 {
+    u32::from(checksum::fold_wide(client.wide_sum() + u64::from(listener)))
+}
+
+#[inline(always)]
+fn begin<A: Address, T: Tables>(client: (A, [u8; 2]), listener: u16, tables: &T) {
     let epoch = tables.epoch();
     let known = tables.negotiating(cell(client));
-    let port = u32::from(u16::from_be_bytes(client.1));
-    let alone = !is_negotiating(known, epoch) || known & 0xffff == port;
-    let value = u32::from(stamp(epoch)) << 16 | if alone { port } else { 0 };
+    let tag = tag(client.0, listener);
+    let alone = !is_negotiating(known, epoch) || known & 0xffff == tag;
+    let value = u32::from(stamp(epoch)) << 16 | if alone { tag } else { 0 };
     tables.set_negotiating(cell(client), value);
 }
 
 #[inline(always)]
-fn end<A: Address, T: FamilyTables<A>>(client: (A, [u8; 2]), key: &A::FlowKey, tables: &T) {
+fn end<A: Address, T: FamilyTables<A>>(
+    client: (A, [u8; 2]),
+    listener: u16,
+    key: &A::FlowKey,
+    tables: &T,
+) {
     tables.forget_handshake(key);
     let known = tables.negotiating(cell(client));
-    if known & 0xffff == u32::from(u16::from_be_bytes(client.1)) {
+    if known & 0xffff == tag(client.0, listener) {
         tables.set_negotiating(cell(client), 0);
     }
 }
@@ -137,7 +148,7 @@ fn from_client<A: Address, F: Frame, T: FamilyTables<A>>(
     if packet.is_syn() {
         // Of a node that is answered past us only the client is heard.
         if routed {
-            note_start(client, packet.sequence, 0, &key, tables);
+            note_start(client, task.listener, (packet.sequence, 0), &key, tables);
         }
         return;
     }
@@ -145,7 +156,7 @@ fn from_client<A: Address, F: Frame, T: FamilyTables<A>>(
         if let Some(association) = tables.association(&key)
             && (routed || packet.has(tcp_flag::RST) && packet.sequence == association.client_next)
         {
-            close(client, &key, &association, tables);
+            close(client, task.listener, &key, &association, tables);
         }
         return;
     }
@@ -157,11 +168,11 @@ fn from_client<A: Address, F: Frame, T: FamilyTables<A>>(
     };
     let Some(read) = negotiation::read_client(frame, transport, packet, handshake) else {
         tables.count(Event::NegotiationLost);
-        end(client, &key, tables);
+        end(client, task.listener, &key, tables);
         return;
     };
     if read.expect == Expect::Other as u8 {
-        end(client, &key, tables);
+        end(client, task.listener, &key, tables);
     } else if routed && read.expect == Expect::Associate as u8 {
         open(
             client.0,
@@ -170,7 +181,7 @@ fn from_client<A: Address, F: Frame, T: FamilyTables<A>>(
             association([0; 2], 0, task, tables),
             tables,
         );
-        end(client, &key, tables);
+        end(client, task.listener, &key, tables);
     } else {
         tables.note_handshake(&key, read);
     }
@@ -190,14 +201,15 @@ fn from_node<A: Address, F: Frame, T: FamilyTables<A>>(
     let key = client.0.flow_key(client.1, task.listener);
     if packet.is_syn_ack() {
         let acknowledged = packet.acknowledgement.wrapping_sub(1);
-        note_start(client, acknowledged, packet.sequence, &key, tables);
+        let syns = (acknowledged, packet.sequence);
+        note_start(client, task.listener, syns, &key, tables);
         return Some(());
     }
     if packet.has(tcp_flag::RST | tcp_flag::FIN)
         && let Some(association) = tables.association(&key)
         && association.backend == task.backend
     {
-        close(client, &key, &association, tables);
+        close(client, task.listener, &key, &association, tables);
         return Some(());
     }
     if !packet.has_data() {
@@ -230,18 +242,10 @@ fn from_node<A: Address, F: Frame, T: FamilyTables<A>>(
     }
     let mark = packet.source.pinhole_key(port, PINHOLE_IN_USE);
     tables.open_pinhole(&mark, Pinhole::default());
-    // An unspecified address stays: the client then uses the one that it knows.
-    if bound.is(node) {
-        A::put(frame.header_mut::<A>(at)?, packet.source);
-        fix_checksum(
-            frame,
-            transport,
-            reply.offset,
-            node.removed() + packet.source.added(),
-            task,
-        )?;
-    }
-    Some(())
+    // An unspecified address as well: not every client takes it for the one that it knows.
+    A::put(frame.header_mut::<A>(at)?, packet.source);
+    let delta = bound.removed() + packet.source.added();
+    fix_checksum(frame, transport, reply.offset, delta, task)
 }
 
 /// Brings the checksum up to date with a change `offset` bytes into the segment, unless it is going to be made anew.
@@ -294,8 +298,8 @@ fn association<T: Tables>(port: [u8; 2], client_next: u32, task: &Task, tables: 
 #[inline(always)]
 fn note_start<A: Address, T: FamilyTables<A>>(
     client: (A, [u8; 2]),
-    client_syn: u32,
-    node_syn: u32,
+    listener: u16,
+    (client_syn, node_syn): (u32, u32),
     key: &A::FlowKey,
     tables: &T,
 ) {
@@ -308,7 +312,7 @@ fn note_start<A: Address, T: FamilyTables<A>>(
         reserved: 0,
     };
     tables.note_handshake(key, handshake);
-    begin(client, tables);
+    begin(client, listener, tables);
 }
 
 /// Opens the pinhole of an association, whose reply may come again.
@@ -342,6 +346,7 @@ fn open<A: Address, T: FamilyTables<A>>(
 #[inline(always)]
 fn close<A: Address, T: FamilyTables<A>>(
     client: (A, [u8; 2]),
+    listener: u16,
     key: &A::FlowKey,
     association: &Association,
     tables: &T,
@@ -353,6 +358,6 @@ fn close<A: Address, T: FamilyTables<A>>(
         tables.close_pinhole(&hole);
     }
     tables.forget_association(key);
-    end(client, key, tables);
+    end(client, listener, key, tables);
     tables.count(Event::AssociationClosed);
 }

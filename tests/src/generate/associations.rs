@@ -12,17 +12,29 @@ const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 const FIN_ACK: u8 = 0x11;
 
-/// Sequence number of every client's SYN, and of every node's SYN-ACK.
-const FIRST: u32 = u32::MAX - 4;
+/// Steps of a history after which a dialogue is given up: long before a negotiation takes too long.
+const PATIENCE: u64 = 3000;
 
 /// The port that a node binds for this client's association.
 fn bound_port(conversation: &Conversation) -> u16 {
     conversation.port ^ 0x0101
 }
 
-/// The next frame of a dialogue; begins anew when it is over.
-pub(super) fn next(conversation: &mut Conversation, random: &mut StdRng) -> Frame {
+/// The next frame of a dialogue, at this step of the history; begins anew when it is over.
+pub(super) fn next(conversation: &mut Conversation, now: u64, random: &mut StdRng) -> Frame {
+    if conversation.is_negotiating() && now - conversation.began > PATIENCE {
+        conversation.dialogue = 0;
+    }
     let step = conversation.dialogue;
+    if step == 0 {
+        conversation.began = now;
+        conversation.first = random.random();
+        if random.random_ratio(1, 4) {
+            // The numbers begin anew within the dialogue.
+            conversation.first |= u32::MAX - 7;
+        }
+    }
+    let first = conversation.first;
     conversation.dialogue = (step + 1) % 24;
     let own = match conversation.node_address(conversation.node) {
         std::net::IpAddr::V4(address) => address.octets().to_vec(),
@@ -39,12 +51,12 @@ pub(super) fn next(conversation: &mut Conversation, random: &mut StdRng) -> Fram
     };
     let answer = [&[5, 0, 0, kind][..], &bound, &port].concat();
     let (client, node) = (true, false);
-    let (asked, answered) = (FIRST.wrapping_add(1), FIRST.wrapping_add(1));
+    let (asked, answered) = (first.wrapping_add(1), first.wrapping_add(1));
     match step {
-        0 => segment(conversation, random, client, SYN, (FIRST, 0), &[]),
+        0 => segment(conversation, random, client, SYN, (first, 0), &[]),
         1 => {
-            conversation.node_sequence = FIRST;
-            segment(conversation, random, node, SYN | ACK, (FIRST, asked), &[])
+            conversation.node_sequence = first;
+            segment(conversation, random, node, SYN | ACK, (first, asked), &[])
         }
         2 => segment(conversation, random, client, ACK, (asked, answered), &[]),
         3 => segment(

@@ -24,6 +24,10 @@ pub(super) struct Conversation {
     pub(super) node_sequence: u32,
     /// How far a SOCKS dialogue has come.
     pub(super) dialogue: usize,
+    /// The step of the history at which it began.
+    pub(super) began: u64,
+    /// Sequence number of its SYN and SYN-ACK.
+    pub(super) first: u32,
 }
 
 impl Conversation {
@@ -39,6 +43,11 @@ impl Conversation {
             Mode::Nat => self.redirect.node_port,
             Mode::NatKeepsPort | Mode::Routed => self.vip_port,
         }
+    }
+
+    /// Whether a SOCKS dialogue is under way, which does not take long.
+    pub(super) const fn is_negotiating(&self) -> bool {
+        matches!(self.dialogue, 1..=7)
     }
 
     /// A packet of it went there.
@@ -112,6 +121,8 @@ pub(super) fn all_of(redirect: &'static Redirect) -> Vec<Conversation> {
                     node: 0,
                     node_sequence: 0,
                     dialogue: 0,
+                    began: 0,
+                    first: 0,
                 });
             }
         }

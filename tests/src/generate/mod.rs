@@ -128,16 +128,19 @@ impl Generator {
 
     fn frame(&mut self) -> Vec<u8> {
         let random = &mut self.random;
-        self.current = if random.random_ratio(11, 20) {
-            random.random_range(0..self.plain)
-        } else {
-            let conversations = self.redirects.choose(random).expect("some");
-            random.random_range(conversations.clone())
-        };
+        self.current =
+            if self.conversations[self.current].is_negotiating() && random.random_ratio(7, 8) {
+                self.current
+            } else if random.random_ratio(11, 20) {
+                random.random_range(0..self.plain)
+            } else {
+                let conversations = self.redirects.choose(random).expect("some");
+                random.random_range(conversations.clone())
+            };
         let conversation = &mut self.conversations[self.current];
         let kind = random.random_range(0..24);
         let frame = if conversation.redirect.shared && kind < 18 {
-            associations::next(conversation, random)
+            associations::next(conversation, self.steps, random)
         } else if kind < 21 {
             segments::next(conversation, random)
         } else {

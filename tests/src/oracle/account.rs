@@ -110,7 +110,15 @@ pub fn claim_of_error_to_node(world: &World, input: &[u8], tables: &HostTables) 
     };
     let inner = quoted(input, &Headers::read(input).ok()?)?;
     let client = (inner.destination, inner.destination_port(input));
-    let node = home(world, listener, client, inner.protocol == UDP, tables)?;
+    // What it is about may be the node's part of a handshake.
+    let node = home(
+        world,
+        listener,
+        client,
+        inner.protocol == UDP,
+        false,
+        tables,
+    )?;
     Some(Claim::ErrorToNode(node))
 }
 
@@ -138,16 +146,21 @@ pub fn claim_of_too_big(world: &World, input: &[u8], tables: &HostTables) -> Opt
         return Some(Claim::TooBigForNode(now));
     }
     let client = (headers.source, headers.source_port(input));
-    let node = home(world, listener, client, headers.protocol == UDP, tables)?;
+    // A reset completes no handshake, but goes where one was answered.
+    let established = !headers.is_rst(input);
+    let datagram = headers.protocol == UDP;
+    let node = home(world, listener, client, datagram, established, tables)?;
     Some(Claim::TooBigForNode(node))
 }
 
-/// The node that a connection lives on, the tables being as the product left them.
+/// The node that a connection lives on, the tables being as the product left them. Of handshakes count all, or only
+/// those that are through.
 fn home(
     world: &World,
     listener: u16,
     client: (IpAddr, u16),
     datagram: bool,
+    established: bool,
     tables: &HostTables,
 ) -> Option<u16> {
     let listener = world.listener(listener)?;
@@ -162,7 +175,7 @@ fn home(
     } else {
         slot.was & !SLOT_SPLIT
     };
-    let node = recorded(client, listener.number, tables, true).unwrap_or(unrecorded);
+    let node = recorded(client, listener.number, tables, established).unwrap_or(unrecorded);
     let alive = tables
         .backends
         .get(&node)

@@ -1,7 +1,7 @@
 //! Which bytes of a SOCKS reply are the address that is replaced (RFC 1928, RFC 1929).
 //!
-//! Both directions of a control connection are put together by their sequence numbers and read from the start each
-//! time. Nothing here says what the product should remember; it says what must have happened to one segment.
+//! The client's bytes are put together by their sequence numbers and read from the start each time; of the node's
+//! the reply must lie whole in one segment. It says what must have happened to one segment.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -30,31 +30,19 @@ impl Replaced {
     }
 }
 
-/// One direction of a connection: the sequence number of its first byte, and its bytes by their distance from it.
-#[derive(Clone, Debug, Default)]
-struct Stream {
-    first: Option<u32>,
-    bytes: BTreeMap<u32, u8>,
-}
-
-impl Stream {
-    /// Bytes this far into a connection are of no interest any more.
-    const INTERESTING: u32 = 4096;
-
-    fn put(&mut self, sequence: u32, data: &[u8]) {
-        let Some(first) = self.first else { return };
-        for (index, byte) in (0..).zip(data) {
-            let at = sequence.wrapping_add(index).wrapping_sub(first);
-            if at < Self::INTERESTING {
-                self.bytes.entry(at).or_insert(*byte);
-            }
-        }
-    }
-
-    /// All bytes from the first on until one is missing.
-    fn contiguous(&self) -> Vec<u8> {
-        (0..).map_while(|at| self.bytes.get(&at).copied()).collect()
-    }
+/// A negotiation, from the node's SYN-ACK on.
+#[derive(Clone, Debug)]
+struct Negotiation {
+    /// Sequence number of the client's first byte.
+    asked_from: u32,
+    /// The client's bytes in their order.
+    asked: Vec<u8>,
+    /// Sequence number of the node's first byte.
+    answered_from: u32,
+    /// The method that the node has chosen.
+    method: Option<u8>,
+    /// Once a node has granted the request: that node, and the sequence number of the client's byte after it.
+    granted: Option<(IpAddr, u32)>,
 }
 
 /// Names a control connection: client, and listener.
@@ -63,75 +51,166 @@ type Connection = (End, u16);
 /// All control connections.
 #[derive(Clone, Debug, Default)]
 pub struct Associations {
-    connections: BTreeMap<Connection, (Stream, Stream)>,
+    negotiations: BTreeMap<Connection, Negotiation>,
 }
 
-impl Associations {
-    /// Takes a frame of the conversation of a client with `listener` into account, and gives the bytes of a node's
-    /// segment that are replaced, if there are any.
-    pub fn observe(&mut self, world: &World, input: &[u8], listener: u16) -> Option<Replaced> {
-        let headers = Headers::read(input).ok()?;
-        let kind = world.kind(input);
-        let from_node = matches!(kind, Kind::FromNode(_));
-        let client = if from_node {
-            (headers.destination, headers.destination_port(input))
-        } else if matches!(kind, Kind::ToVip(_)) {
-            (headers.source, headers.source_port(input))
-        } else {
-            return None;
-        };
-        if headers.protocol != super::headers::TCP || headers.piece != Piece::Whole {
+/// A TCP segment.
+struct Segment<'a> {
+    flags: u8,
+    sequence: u32,
+    acknowledgement: u32,
+    /// Offset of the data in the frame.
+    data_at: usize,
+    data: &'a [u8],
+}
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+
+impl Segment<'_> {
+    /// The TCP segment in a frame, or the part of it in a first fragment.
+    fn read<'a>(input: &'a [u8], headers: &Headers) -> Option<Segment<'a>> {
+        if headers.protocol != super::headers::TCP || matches!(headers.piece, Piece::Later(_)) {
             return None;
         }
         let tcp = headers.transport;
-        let sequence = u32::from_be_bytes([
-            input[tcp + 4],
-            input[tcp + 5],
-            input[tcp + 6],
-            input[tcp + 7],
-        ]);
-        let data_at = tcp + usize::from(input[tcp + 12] / 16) * 4;
-        let data = &input[data_at..headers.end];
-        let (asked, answered) = self.connections.entry((client, listener)).or_default();
-        let stream = if from_node {
-            &mut *answered
-        } else {
-            &mut *asked
+        let number = |at: usize| {
+            u32::from_be_bytes([
+                input[tcp + at],
+                input[tcp + at + 1],
+                input[tcp + at + 2],
+                input[tcp + at + 3],
+            ])
         };
-        if headers.flags(input) & 2 != 0 {
-            stream.first = Some(sequence.wrapping_add(1));
-            stream.bytes.clear();
+        let data_at = tcp + usize::from(input[tcp + 12] / 16) * 4;
+        Some(Segment {
+            flags: input[tcp + 13],
+            sequence: number(4),
+            acknowledgement: number(8),
+            data_at,
+            data: &input[data_at..headers.end],
+        })
+    }
+
+    const fn has(&self, flags: u8) -> bool {
+        self.flags & flags != 0
+    }
+}
+
+impl Associations {
+    /// Takes a frame of the conversation of a client with `listener` into account, and gives the
+    /// bytes of a node's segment that are replaced, if there are any.
+    pub fn observe(&mut self, world: &World, input: &[u8], listener: u16) -> Option<Replaced> {
+        let headers = Headers::read(input).ok()?;
+        let segment = Segment::read(input, &headers)?;
+        if matches!(world.kind(input), Kind::ToVip(_)) {
+            let client = (headers.source, headers.source_port(input));
+            self.observe_client((client, listener), &segment);
+            None
+        } else if matches!(world.kind(input), Kind::FromNode(_)) {
+            let client = (headers.destination, headers.destination_port(input));
+            let vip = world.listener(listener)?.address;
+            self.observe_node((client, listener), &segment, (headers.source, vip))
+        } else {
+            None
+        }
+    }
+
+    fn observe_client(&mut self, connection: Connection, segment: &Segment) {
+        let Some(negotiation) = self.negotiations.get_mut(&connection) else {
+            return;
+        };
+        let closes = |(_, next)| segment.has(RST) && segment.sequence == next;
+        if negotiation.granted.is_some_and(closes) {
+            self.negotiations.remove(&connection);
+            return;
+        }
+        let is_syn = segment.flags & (SYN | ACK | RST) == SYN;
+        if is_syn
+            || segment.has(FIN | RST)
+            || segment.data.is_empty()
+            || command(&negotiation.asked).is_some()
+        {
+            return;
+        }
+        let known = u32::try_from(negotiation.asked.len()).expect("it is short");
+        let next = negotiation.asked_from.wrapping_add(known);
+        // Bytes before the next one have been read; where some are missing, the rest tells nothing.
+        let again = next.wrapping_sub(segment.sequence);
+        if again > 1 << 31 {
+            self.negotiations.remove(&connection);
+            return;
+        }
+        let again = usize::try_from(again).expect("64 bits");
+        let data = segment.data.get(again..).unwrap_or_default();
+        negotiation.asked.extend(data);
+    }
+
+    fn observe_node(
+        &mut self,
+        connection: Connection,
+        segment: &Segment,
+        (node, vip): (IpAddr, IpAddr),
+    ) -> Option<Replaced> {
+        if segment.flags & (SYN | ACK | RST) == SYN | ACK {
+            let negotiation = Negotiation {
+                asked_from: segment.acknowledgement,
+                asked: Vec::new(),
+                answered_from: segment.sequence.wrapping_add(1),
+                method: None,
+                granted: None,
+            };
+            self.negotiations.insert(connection, negotiation);
             return None;
         }
-        stream.put(sequence, data);
-        if !from_node || command(&asked.contiguous())? != ASSOCIATE {
+        let negotiation = self.negotiations.get_mut(&connection)?;
+        let closes = |(by, _)| segment.has(FIN | RST) && by == node;
+        if negotiation.granted.is_some_and(closes) {
+            self.negotiations.remove(&connection);
             return None;
         }
-        let answer = answered.contiguous();
-        let (bound_at, length) = bound_address(&answer)?;
-        let vip = bytes_of(world.listener(listener)?.address);
-        // An address in pieces is replaced as long as it can still be the node's own.
-        let bound = &answer[bound_at..answer.len().min(bound_at + length)];
-        let own = bytes_of(headers.source);
-        if length != vip.len() || !own.starts_with(bound) && bound.iter().any(|byte| *byte != 0) {
+        // Where the segment begins in the node's stream.
+        let start = segment.sequence.wrapping_sub(negotiation.answered_from);
+        let start = usize::try_from(start).expect("64 bits");
+        if let Some(method) = 1_usize
+            .checked_sub(start)
+            .and_then(|at| segment.data.get(at))
+        {
+            negotiation.method = Some(*method);
+        }
+        let reply_at: usize = match negotiation.method? {
+            NO_AUTHENTICATION => 2,
+            PASSWORD => 4,
+            _ => return None,
+        };
+        if command(&negotiation.asked) != Some(ASSOCIATE) {
             return None;
         }
-        let start = sequence.wrapping_sub(answered.first?);
-        let bound_at = u32::try_from(bound_at).ok()?;
-        // The part of the address that lies in this segment.
-        let replaced: Vec<(usize, u8)> = (bound_at..)
-            .zip(vip)
-            .filter_map(|(at, byte)| {
-                let index = usize::try_from(at.wrapping_sub(start)).ok()?;
-                (index < data.len()).then_some((data_at + index, byte))
-            })
-            .collect();
+        // A reply in pieces is left alone.
+        let reply = segment.data.get(reply_at.checked_sub(start)?..)?;
+        let bound_at = segment.data_at + reply_at - start + 4;
+        let vip = bytes_of(vip);
+        let kind = if vip.len() == 4 { 1 } else { 4 };
+        if reply.len() < 4 + vip.len() + 2 || reply[..4] != [5, 0, 0, kind] {
+            return None;
+        }
+        let bound = &reply[4..4 + vip.len()];
+        if bound != bytes_of(node) && bound.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        negotiation.granted = Some((node, segment.acknowledgement));
         Some(Replaced {
-            at: replaced.first()?.0,
-            bytes: replaced.into_iter().map(|(_, byte)| byte).collect(),
+            at: bound_at,
+            bytes: vip,
         })
     }
 }
+
+/// Methods (RFC 1928, section 3).
+const NO_AUTHENTICATION: u8 = 0;
+const PASSWORD: u8 = 2;
 
 /// The command UDP ASSOCIATE (RFC 1928, section 4).
 const ASSOCIATE: u8 = 3;
@@ -157,18 +236,4 @@ fn command(asked: &[u8]) -> Option<u8> {
         return None;
     }
     asked.get(at + 1).copied()
-}
-
-/// Where the address in a node's answer begins, and its length: `05 00|02`, perhaps `01 00`, `05 00 00 01|04`.
-fn bound_address(answer: &[u8]) -> Option<(usize, usize)> {
-    let reply = match answer {
-        [5, 0, ..] => 2,
-        [5, 2, 1, 0, ..] => 4,
-        _ => return None,
-    };
-    match answer.get(reply..reply + 4)? {
-        [5, 0, 0, 1] => Some((reply + 4, 4)),
-        [5, 0, 0, 4] => Some((reply + 4, 16)),
-        _ => None,
-    }
 }

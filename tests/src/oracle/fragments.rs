@@ -18,9 +18,11 @@ pub(super) enum Went {
     },
     /// To the client, from this listener.
     ToClient { listener: u16 },
+    /// To the kernel, as it was.
+    Nowhere,
 }
 
-/// All first fragments that were sent.
+/// All first fragments that were sent or passed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fragments {
     seen: HashMap<Datagram, Went>,

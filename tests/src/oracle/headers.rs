@@ -165,11 +165,11 @@ impl Headers {
             } else {
                 8 + 8 * usize::from(frame[at + 1])
             };
-            if at + length > end {
-                return Err(Unfit::Malformed);
-            }
             if protocol == 43 && frame[at + 3] != 0 {
                 return Err(Unfit::SourceRoute);
+            }
+            if at + length > end {
+                return Err(Unfit::Malformed);
             }
             if protocol == 44 {
                 let identification =
@@ -222,6 +222,7 @@ impl Headers {
                 }
                 Ok(())
             }
+            (Piece::Whole, _) if self.is_icmp() && segment < 8 => Err(Unfit::Malformed),
             (Piece::Whole | Piece::First(_), _) if self.is_icmp() => Ok(()),
             (Piece::Whole | Piece::First(_), _) => Err(Unfit::Protocol),
         }
@@ -256,6 +257,12 @@ impl Headers {
         const RST: u8 = 4;
         const ACK: u8 = 16;
         self.flags(frame) & (SYN | RST | ACK) == SYN
+    }
+
+    /// Whether it breaks a connection off.
+    pub(super) fn is_rst(&self, frame: &[u8]) -> bool {
+        const RST: u8 = 4;
+        self.flags(frame) & RST != 0
     }
 
     /// Where its addresses are, for a pseudo-header.

@@ -1,6 +1,10 @@
 //! The verdict on a verdict.
 
-use redirector_common::{Outcome, host::HostTables, verdict::Verdict};
+use redirector_common::{
+    Outcome,
+    host::HostTables,
+    verdict::{Action, Verdict},
+};
 
 use super::{
     Claim, Kind, Mode, SlotNodes, Unfit, World,
@@ -8,7 +12,7 @@ use super::{
     claim,
     fields::field,
     fragments::{Fragments, Went},
-    headers::Headers,
+    headers::{Headers, TCP, UDP},
     slots_of, too_big,
 };
 
@@ -58,6 +62,7 @@ impl Judge {
     ) -> Result<Option<Claim>, String> {
         self.check_verdict(input, outcome.verdict)?;
         let Some(claim) = claim(&self.world, outcome.verdict, input, tables) else {
+            self.note_passed(input, outcome.verdict);
             return if input == output {
                 Ok(None)
             } else {
@@ -114,6 +119,22 @@ impl Judge {
             return Err(format!("left by interface {ifindex}, not {}", expected.1));
         }
         Ok(())
+    }
+
+    /// Remembers a first fragment that was passed: of TCP or UDP what follows it is passed as well.
+    fn note_passed(&mut self, input: &[u8], verdict: Verdict) {
+        if let Ok(headers) = Headers::read(input)
+            && matches!(headers.protocol, TCP | UDP)
+            && verdict.action() == Action::Pass
+            && self.is_ours(&headers)
+        {
+            self.fragments.note(&headers, Went::Nowhere);
+        }
+    }
+
+    /// Whether a packet goes to a VIP or comes from a node.
+    fn is_ours(&self, headers: &Headers) -> bool {
+        self.world.is_vip(headers.destination) || self.world.is_node(headers.source)
     }
 
     /// The bytes of a SOCKS reply that leave with another value.
@@ -192,11 +213,17 @@ fn possible(judge: &Judge, input: &[u8], kind: Kind) -> &'static [&'static str] 
         Kind::Unfit(Unfit::SourceRoute) => &["pass-source-route"],
         Kind::Unfit(Unfit::ExtensionHeaders) => &["pass-extension-headers"],
         Kind::Unfit(Unfit::Protocol) => &["pass-protocol"],
+        // What does not go on in any case may be found out first.
         Kind::Expired => &[
             "pass-ttl",
             "pass-to-relay",
-            "drop-no-return-hop",
+            "pass-not-ours",
+            "pass-direct",
             "pass-icmp",
+            "drop-no-return-hop",
+            "drop-no-table",
+            "drop-no-backend",
+            "drop-no-next-hop",
         ],
         Kind::ToVip(_) => &[
             "forward-settled",
@@ -231,7 +258,7 @@ fn possible(judge: &Judge, input: &[u8], kind: Kind) -> &'static [&'static str] 
         ],
         Kind::ToNode { direct: true } => &["pass-direct"],
         Kind::ToNode { direct: false } => match Headers::read(input) {
-            Ok(headers) if headers.protocol == super::headers::TCP => &["drop-direct-tcp"],
+            Ok(headers) if headers.protocol == TCP => &["drop-direct-tcp"],
             Ok(_) | Err(_) => &["pass-not-ours"],
         },
         Kind::ErrorAboutAnswer(_) => &[
@@ -266,7 +293,8 @@ impl Judge {
         let Ok(headers) = Headers::read(input) else {
             return &[];
         };
-        let ours = self.world.is_vip(headers.destination) || self.world.is_node(headers.source);
+        // First fragments of other protocols are not looked at, so nothing can be said of what follows them.
+        let ours = matches!(headers.protocol, TCP | UDP) && self.is_ours(&headers);
         match (self.fragments.first_of(&headers), ours) {
             (Some(Went::ToNode { .. }), _) => &[
                 "forward-fragment",
@@ -284,6 +312,7 @@ impl Judge {
                 "pass-ttl",
                 "drop-too-big",
             ],
+            (Some(Went::Nowhere), _) => &["pass-fragment"],
             (None, true) => &["drop-fragment"],
             (None, false) => &["pass-fragment"],
         }

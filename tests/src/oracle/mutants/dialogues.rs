@@ -15,7 +15,9 @@ const NODE: &str = "10.0.1.40";
 /// Where data begin in the frames of [`said`].
 const DATA: usize = 54;
 
+const FIN: u8 = 1;
 const SYN: u8 = 2;
+const RST: u8 = 4;
 const ACK: u8 = 16;
 
 /// A segment of the client's or of the node's, the sequence number counted from its SYN.
@@ -33,10 +35,16 @@ fn said(of_client: bool, flags: u8, sequence: u32, payload: &[u8]) -> Frame {
             destination,
             flags,
             sequence: first.wrapping_add(sequence),
+            acknowledgement: first.wrapping_add(if of_client { 1 } else { acknowledged(sequence) }),
             payload: payload.to_vec(),
             ..Tcp::default()
         }),
     )
+}
+
+/// What the node has received when it says its byte of this number: a SYN, or all of the dialogue.
+const fn acknowledged(sequence: u32) -> u32 {
+    if sequence == 0 { 1 } else { 14 }
 }
 
 /// What is replaced in each frame of a dialogue.
@@ -103,18 +111,50 @@ fn a_retransmission_is_treated_like_the_first() {
 }
 
 #[test]
-fn an_answer_byte_by_byte_has_each_byte_of_the_address_replaced() {
-    let mut frames = dialogue(3, &[]);
-    for (at, byte) in (3..).zip(OWN) {
-        frames.push(said(false, ACK, at, &[byte]));
+fn an_answer_that_lies_in_two_segments_is_left_alone() {
+    for cut in 1..OWN.len() {
+        let mut frames = dialogue(3, &OWN[..cut]);
+        let at = 3 + u32::try_from(cut).expect("it is short");
+        frames.push(said(false, ACK, at, &OWN[cut..]));
+        let all = replaced(&frames);
+        assert!(all.iter().all(Option::is_none), "cut at {cut}");
     }
-    let all = replaced(&frames);
-    let bytes: Vec<Option<u8>> = all[6..]
-        .iter()
-        .map(|replaced| replaced.as_ref().map(|replaced| replaced.bytes[0]))
-        .collect();
-    let vip = [Some(10), Some(0), Some(0), Some(6)];
-    assert_eq!(bytes, [&[None; 4][..], &vip, &[None; 2]].concat());
+}
+
+#[test]
+fn a_client_that_speaks_byte_by_byte_is_understood() {
+    let asked = [&[5, 1, 0][..], &[5, 3, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
+    let mut frames = vec![said(false, SYN | ACK, 0, &[])];
+    for (at, byte) in (1..).zip(asked) {
+        frames.push(said(true, ACK, at, &[byte]));
+    }
+    frames.push(said(false, ACK, 1, &[&[5, 0], &OWN[..]].concat()));
+    let last = replaced(&frames).pop().expect("there are frames");
+    assert_eq!(last, Some(the_vip(DATA + 6)));
+}
+
+#[test]
+fn a_client_of_whom_a_byte_is_missing_is_not_followed() {
+    let mut frames = dialogue(3, &OWN);
+    frames.remove(2);
+    assert!(replaced(&frames).iter().all(Option::is_none));
+}
+
+#[test]
+fn nothing_is_replaced_when_the_association_is_closed() {
+    for (of_client, flags, sequence, closes) in [
+        (false, FIN | ACK, 13, true),
+        (false, RST, 13, true),
+        (true, RST, 14, true),
+        (true, RST, 15, false),
+        (true, FIN | ACK, 14, false),
+    ] {
+        let mut frames = dialogue(3, &OWN);
+        frames.push(said(of_client, flags, sequence, &[]));
+        frames.push(said(false, ACK, 3, &OWN));
+        let last = replaced(&frames).pop().expect("there are frames");
+        assert_eq!(last.is_none(), closes, "{of_client} {flags} {sequence}");
+    }
 }
 
 #[test]

@@ -4,7 +4,6 @@
 //! | file | holds |
 //! |---|---|
 //! | `histories.rs` | the real program through a random history, with what it sends spoilt |
-//! | `gaps.rs` | what is not judged in histories |
 //! | `by_hand.rs` | pairs of frames written down by hand |
 //! | `wrong.rs` | one mistake in each kind of them |
 //! | `answers.rs` | the same for answers to packets that are too big |
@@ -15,6 +14,5 @@ mod accounts;
 mod answers;
 mod by_hand;
 mod dialogues;
-mod gaps;
 mod histories;
 mod wrong;
