@@ -41,6 +41,18 @@ fn jump(context: &XdpContext, stage: Stage) -> u32 {
     done(context, Verdict::DropNoStage.into())
 }
 
+/// Like [`go`], for a decision that an earlier program has left.
+#[inline(always)]
+pub(crate) fn finish(context: &XdpContext, step: Step) -> u32 {
+    match step {
+        Step::Done(outcome) => {
+            maps::count_told_verdict(outcome.verdict);
+            emit(context, outcome)
+        }
+        Step::Go(_) => go(context, step),
+    }
+}
+
 #[inline(always)]
 fn done(context: &XdpContext, outcome: Outcome) -> u32 {
     maps::count_verdict(outcome.verdict);

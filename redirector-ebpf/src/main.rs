@@ -128,7 +128,7 @@ fn icmp6(context: XdpContext) -> u32 {
 fn negotiate4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let step = associate::negotiate::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, step)
+    emit::finish(&context, step)
 }
 
 /// `Stage::Negotiate6`.
@@ -137,7 +137,7 @@ fn negotiate4(context: XdpContext) -> u32 {
 fn negotiate6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let step = associate::negotiate::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, step)
+    emit::finish(&context, step)
 }
 
 /// `Stage::Complete`.
@@ -146,7 +146,7 @@ fn negotiate6(context: XdpContext) -> u32 {
 fn complete(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let outcome = partial::complete(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, Step::Done(outcome))
+    emit::finish(&context, Step::Done(outcome))
 }
 
 /// `Stage::TooBig4`.
@@ -155,7 +155,7 @@ fn complete(context: XdpContext) -> u32 {
 fn too_big4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let outcome = too_big::answer::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, Step::Done(outcome))
+    emit::finish(&context, Step::Done(outcome))
 }
 
 /// `Stage::TooBig6`.
@@ -164,7 +164,7 @@ fn too_big4(context: XdpContext) -> u32 {
 fn too_big6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let outcome = too_big::answer::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, Step::Done(outcome))
+    emit::finish(&context, Step::Done(outcome))
 }
 
 /// Required of any program without `std`; the verifier proves that it is never reached.

@@ -112,40 +112,47 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
         Some(unsafe { &mut *((self.start + offset) as *mut T) })
     }
 
+    /// Where each part begins is worked out from the length, not from how often a loop went round: so what the verifier
+    /// knows behind a loop is the same however it was left, and it follows that only once.
     #[inline(always)]
     fn sum(&self, offset: usize, length: usize) -> Option<u32> {
-        let end = offset + length;
-        let mut at = offset;
+        if length > LARGEST_SUM {
+            return None;
+        }
         let mut sum = 0;
-        for _ in 0..MOST_CHUNKS {
-            if at + CHUNK > end {
+        let chunks = length / CHUNK;
+        for index in 0..LARGEST_SUM / CHUNK {
+            if index >= chunks {
                 break;
             }
-            sum = self.add::<CHUNK>(at, sum)?;
-            at += CHUNK;
+            sum = self.add::<CHUNK>(offset + index * CHUNK, sum)?;
         }
-        for _ in 0..CHUNK / SMALL_CHUNK {
-            if at + SMALL_CHUNK > end {
+        let start = offset + chunks * CHUNK;
+        let chunks = length % CHUNK / SMALL_CHUNK;
+        for index in 0..CHUNK / SMALL_CHUNK {
+            if index >= chunks {
                 break;
             }
-            sum = self.add::<SMALL_CHUNK>(at, sum)?;
-            at += SMALL_CHUNK;
+            sum = self.add::<SMALL_CHUNK>(start + index * SMALL_CHUNK, sum)?;
         }
-        for _ in 0..SMALL_CHUNK / 4 {
-            if at + 4 > end {
+        let start = start + chunks * SMALL_CHUNK;
+        let chunks = length % SMALL_CHUNK / 4;
+        for index in 0..SMALL_CHUNK / 4 {
+            if index >= chunks {
                 break;
             }
-            sum = self.add::<4>(at, sum)?;
-            at += 4;
+            sum = self.add::<4>(start + index * 4, sum)?;
         }
+        let start = start + chunks * 4;
         let mut sum = u32::from(checksum::fold(sum));
-        if at + 2 <= end {
-            sum += u32::from(u16::from_ne_bytes(*self.header(at)?));
-            at += 2;
+        let mut last = 0;
+        if length % 4 >= 2 {
+            sum += u32::from(u16::from_ne_bytes(*self.header(start)?));
+            last = 2;
         }
-        if at < end {
-            let [last] = *self.header::<[u8; 1]>(at)?;
-            sum += u32::from(u16::from_ne_bytes([last, 0]));
+        if length % 2 != 0 {
+            let [byte] = *self.header::<[u8; 1]>(start + last)?;
+            sum += u32::from(u16::from_ne_bytes([byte, 0]));
         }
         Some(sum)
     }
@@ -169,5 +176,5 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
 const CHUNK: usize = 512;
 /// What is left is added up in these.
 const SMALL_CHUNK: usize = 64;
-/// Sums are made of at most 16 KiB, far more than a driver gives a program in one piece.
-const MOST_CHUNKS: usize = 32;
+/// Sums are made of at most so many bytes, far more than a driver gives a program in one piece.
+const LARGEST_SUM: usize = 16_384 - 1;

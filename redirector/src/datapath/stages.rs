@@ -59,7 +59,10 @@ impl Stages {
 
     /// Removes the pins of all others.
     pub(super) fn settle(&self) {
-        let Some((pin, directory)) = self.pin.as_deref().and_then(|pin| Some((pin, pin.parent()?)))
+        let Some((pin, directory)) = self
+            .pin
+            .as_deref()
+            .and_then(|pin| Some((pin, pin.parent()?)))
         else {
             return;
         };
@@ -68,9 +71,7 @@ impl Stages {
             .flatten()
             .flatten()
             .map(|entry| entry.path());
-        let others: Vec<PathBuf> = others
-            .filter(|path| is_pin(path) && path != pin)
-            .collect();
+        let others: Vec<PathBuf> = others.filter(|path| is_pin(path) && path != pin).collect();
         if others.is_empty() {
             return;
         }

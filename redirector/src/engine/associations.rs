@@ -90,11 +90,11 @@ impl Associations {
                 association.backend == pinhole.backend
                     && u16::from_be_bytes(association.port) == name.port
             });
-            if belongs || self.first_seen(*name, &mut orphans) {
+            if belongs {
                 if let Some(vip) = (around.vip)(pinhole.listener) {
                     used.insert((vip, name.port));
                 }
-            } else {
+            } else if !self.first_seen(*name, &mut orphans) {
                 closed.pinholes.push((*name, *pinhole));
             }
         }
@@ -148,7 +148,7 @@ mod tests {
             backend: 2,
             listener: 1,
             control: 40_000_u16.to_be_bytes(),
-            reserved: 0,
+            reserved: [0; 3],
             seen: 150,
         };
         (name, pinhole)
