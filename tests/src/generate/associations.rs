@@ -2,7 +2,10 @@
 
 use rand::{Rng as _, rngs::StdRng};
 
-use super::{conversation::Conversation, segments::header};
+use super::{
+    conversation::Conversation,
+    segments::{End, header, payload_length},
+};
 use crate::{
     fixture,
     packets::{Body, Frame, Tcp, Udp},
@@ -10,14 +13,30 @@ use crate::{
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
+const RST: u8 = 0x04;
 const FIN_ACK: u8 = 0x11;
 
 /// Steps of a history after which a dialogue is given up: long before a negotiation takes too long.
 const PATIENCE: u64 = 3000;
 
-/// The port that a node binds for this client's association.
-fn bound_port(conversation: &Conversation) -> u16 {
-    conversation.port ^ 0x0101
+/// The client's port that datagrams come from.
+const DATAGRAM_PORT: u16 = 6000;
+
+/// The port that a node binds for this client's association: now and then the same for two of them.
+const fn bound_port(conversation: &Conversation) -> u16 {
+    (conversation.port ^ 0x0101) & !1
+}
+
+/// The ends of a datagram of the association, as the client knows it and as the node does: client's, VIP's; client's,
+/// node's.
+pub(super) fn ends_of_datagram(conversation: &Conversation) -> ([End; 2], [End; 2]) {
+    let bound = bound_port(conversation);
+    let client = (conversation.client, DATAGRAM_PORT);
+    let node = conversation.node_address(conversation.node);
+    (
+        [client, (conversation.redirect.vip, bound)],
+        [client, (node, bound)],
+    )
 }
 
 /// The next frame of a dialogue, at this step of the history; begins anew when it is over.
@@ -84,11 +103,37 @@ pub(super) fn next(conversation: &mut Conversation, now: u64, random: &mut StdRn
             let numbers = (answered.wrapping_add(2), asked.wrapping_add(13));
             segment(conversation, random, node, ACK, numbers, &answer)
         }
-        23 => {
-            let numbers = (answered.wrapping_add(12), asked.wrapping_add(13));
-            segment(conversation, random, node, FIN_ACK, numbers, &[])
-        }
+        23 => closing(conversation, random, asked.wrapping_add(13), answered),
         _ => datagram(conversation, random),
+    }
+}
+
+/// The end of the control connection: the node's FIN, or the client's reset, which has to have the next number of his
+/// unless nodes are answered past us.
+fn closing(
+    conversation: &Conversation,
+    random: &mut StdRng,
+    client_next: u32,
+    answered: u32,
+) -> Frame {
+    let node_next = answered.wrapping_add(12);
+    match random.random_range(0..4) {
+        0 => {
+            let numbers = (client_next.wrapping_add(1), node_next);
+            segment(conversation, random, true, RST, numbers, &[])
+        }
+        1 => segment(
+            conversation,
+            random,
+            true,
+            RST,
+            (client_next, node_next),
+            &[],
+        ),
+        _ => {
+            let numbers = (node_next, client_next);
+            segment(conversation, random, false, FIN_ACK, numbers, &[])
+        }
     }
 }
 
@@ -128,13 +173,10 @@ fn segment(
 
 /// A datagram of the association: the client's, a stranger's to the same port, or the node's.
 fn datagram(conversation: &Conversation, random: &mut StdRng) -> Frame {
-    let bound = bound_port(conversation);
+    let ([client, vip], [_, node]) = ends_of_datagram(conversation);
     let stranger = fixture::clients_of(random.random_range(0..8))
         .next()
         .expect("every kind has clients");
-    let vip = (conversation.redirect.vip, bound);
-    let node = (conversation.node_address(conversation.node), bound);
-    let client = (conversation.client, 6000);
     let (from, to) = match random.random_range(0..5) {
         0 | 1 => (client, vip),
         2 if conversation.client.is_ipv4() => ((stranger.into(), 6001), vip),
@@ -145,6 +187,7 @@ fn datagram(conversation: &Conversation, random: &mut StdRng) -> Frame {
         body: Body::Udp(Udp {
             source: from.1,
             destination: to.1,
+            payload: vec![0xda; payload_length(random)],
             ..Udp::default()
         }),
         ..Frame::default()

@@ -2,7 +2,7 @@
 
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 
-use super::{conversation::Conversation, segments::header};
+use super::{associations, conversation::Conversation, segments::header};
 use crate::packets::{Body, Frame, Icmp, Ip, Sum, Tcp, Udp};
 
 /// The message.
@@ -19,6 +19,12 @@ pub(super) fn next(conversation: &Conversation, random: &mut StdRng) -> Frame {
     } else {
         [0x20, 1, 0x0d, 0xb8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7].into()
     };
+    let associated = conversation.redirect.shared && random.random();
+    let ([client, vip], [_, node]) = if associated {
+        associations::ends_of_datagram(conversation)
+    } else {
+        ([client, vip], [client, node])
+    };
     // About an answer that reached the client as the VIP's, or about a packet that reached a node.
     let (from, to) = if random.random() {
         (vip, client)
@@ -27,7 +33,7 @@ pub(super) fn next(conversation: &Conversation, random: &mut StdRng) -> Frame {
     };
     let mut payload = vec![0; random.random_range(0..90)];
     random.fill(&mut payload[..]);
-    let body = if conversation.protocol == 17 {
+    let body = if conversation.protocol == 17 || associated {
         Body::Udp(Udp {
             source: from.1,
             destination: to.1,

@@ -17,7 +17,7 @@ const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
 
 /// One of an endpoint's two halves.
-type End = (IpAddr, u16);
+pub(super) type End = (IpAddr, u16);
 
 /// The packet.
 pub(super) fn next(conversation: &mut Conversation, random: &mut StdRng) -> Frame {
@@ -158,10 +158,10 @@ fn of_node(conversation: &mut Conversation, random: &mut StdRng) -> (u8, u32, u3
     (flags, sequence, random.random())
 }
 
-fn payload_length(random: &mut StdRng) -> usize {
+pub(super) fn payload_length(random: &mut StdRng) -> usize {
     match random.random_range(0..10) {
         0..4 => 0,
         4..9 => random.random_range(1..64),
-        _ => random.random_range(64..1400),
+        _ => random.random_range(64..1500),
     }
 }

@@ -61,14 +61,20 @@ pub fn claim(world: &World, verdict: Verdict, input: &[u8], tables: &HostTables)
 /// The claim of a client's datagram that was sent through his pinhole.
 fn claim_of_client_datagram(world: &World, input: &[u8], tables: &HostTables) -> Option<Claim> {
     let headers = Headers::read(input).ok()?;
-    // Where nodes hold the VIP themselves nobody has seen which port they have bound.
-    let port = if world.is_routed(headers.destination) {
-        0
-    } else {
-        headers.destination_port(input)
-    };
-    let pinhole = pinhole(headers.source, port, tables)?;
+    let to = (headers.destination, headers.destination_port(input));
+    let pinhole = pinhole_to(world, headers.source, to, tables)?;
     Some(Claim::Associated(pinhole.backend))
+}
+
+/// The pinhole of a client to this port of a VIP.
+fn pinhole_to(
+    world: &World,
+    client: IpAddr,
+    (vip, port): (IpAddr, u16),
+    tables: &HostTables,
+) -> Option<Pinhole> {
+    // Where nodes hold the VIP themselves nobody has seen which port they have bound.
+    pinhole(client, if world.is_routed(vip) { 0 } else { port }, tables)
 }
 
 /// The claim of a node's datagram that was sent through the pinhole of a client.
@@ -105,10 +111,13 @@ fn pinhole(client: IpAddr, port: u16, tables: &HostTables) -> Option<Pinhole> {
 /// The claim of an ICMP error about an answer that was sent to a node: to the one that a packet of the connection
 /// would go to that neither begins nor ends it.
 pub fn claim_of_error_to_node(world: &World, input: &[u8], tables: &HostTables) -> Option<Claim> {
-    let Kind::ErrorAboutAnswer(listener) = world.kind(input) else {
-        return None;
-    };
     let inner = quoted(input, &Headers::read(input).ok()?)?;
+    let Kind::ErrorAboutAnswer(listener) = world.kind(input) else {
+        // About a datagram of an association.
+        let (vip, port) = (inner.source, inner.source_port(input));
+        let pinhole = pinhole_to(world, inner.destination, (vip, port), tables)?;
+        return Some(Claim::ErrorToNode(pinhole.backend));
+    };
     let client = (inner.destination, inner.destination_port(input));
     // What it is about may be the node's part of a handshake.
     let node = home(
@@ -126,7 +135,11 @@ pub fn claim_of_error_to_node(world: &World, input: &[u8], tables: &HostTables) 
 pub fn claim_of_error_to_client(world: &World, input: &[u8], tables: &HostTables) -> Option<Claim> {
     let inner = quoted(input, &Headers::read(input).ok()?)?;
     let port = inner.destination_port(input);
-    let socket = world.socket_at(inner.destination, port, inner.protocol)?;
+    let Some(socket) = world.socket_at(inner.destination, port, inner.protocol) else {
+        // About a datagram of an association.
+        let pinhole = pinhole(inner.source, port, tables)?;
+        return Some(Claim::ErrorToClientOf(pinhole.listener));
+    };
     let client = (inner.source, inner.source_port(input));
     let listener = socket
         .listener
@@ -138,7 +151,12 @@ pub fn claim_of_error_to_client(world: &World, input: &[u8], tables: &HostTables
 pub fn claim_of_too_big(world: &World, input: &[u8], tables: &HostTables) -> Option<Claim> {
     let headers = Headers::read(input).ok()?;
     let Kind::ToVip(listener) = world.kind(input) else {
-        return Some(Claim::TooBigForClient);
+        let of_client = claim_of_client_datagram(world, input, tables);
+        let Some(Claim::Associated(node)) = of_client.filter(|_| world.is_vip(headers.destination))
+        else {
+            return Some(Claim::TooBigForClient);
+        };
+        return Some(Claim::TooBigForNode(node));
     };
     if headers.is_syn(input) {
         let listener = world.listener(listener)?;

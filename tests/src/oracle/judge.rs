@@ -183,7 +183,7 @@ impl Judge {
             | (_, Claim::AssociatedClientOf(listener)) => Some(Went::ToClient { listener }),
             (_, Claim::Associated(node)) => Some(Went::ToNode {
                 node,
-                routed: false,
+                routed: self.world.is_routed(headers.destination),
             }),
             _ => None,
         }
@@ -275,12 +275,27 @@ fn possible(judge: &Judge, input: &[u8], kind: Kind) -> &'static [&'static str] 
             "drop-no-return-hop",
         ],
         // Errors about associations, which only the product knows of, are among them.
-        Kind::OtherIcmp => &["pass-icmp", "forward-icmp", "reply-icmp", "pass-ttl"],
+        Kind::OtherIcmp => &[
+            "pass-icmp",
+            "forward-icmp",
+            "reply-icmp",
+            "pass-ttl",
+            "pass-to-relay",
+            "drop-no-backend",
+            "drop-no-next-hop",
+            "drop-no-return-hop",
+        ],
         Kind::Foreign => &[
             "pass-not-ours",
             "forward-associated",
             "reply-associated",
+            "answer-too-big",
+            "drop-too-big",
             "drop-stranger",
+            "drop-no-backend",
+            "drop-no-next-hop",
+            "drop-no-return-hop",
+            "pass-to-relay",
             "pass-ttl",
         ],
         Kind::LaterFragment => judge.possible_for_later(input),

@@ -115,6 +115,9 @@ impl World {
                 if !self.is_vip(headers.destination) {
                     return Err("sent to a node, but it was for no VIP".to_owned());
                 }
+                if self.is_routed(headers.destination) {
+                    return as_it_was(input, &headers, &node.way);
+                }
                 let end = NewEnd {
                     side: Side::Destination,
                     address: node.address,
@@ -146,10 +149,7 @@ impl World {
         node: &Node,
     ) -> Result<Sent, String> {
         let port = match listener.mode {
-            Mode::Routed => {
-                check_length(headers, &node.way)?;
-                return Ok((relinked(input, &node.way), node.way.ifindex));
-            }
+            Mode::Routed => return as_it_was(input, headers, &node.way),
             Mode::NatKeepsPort => None,
             Mode::Nat => Some(node.port),
         };
@@ -181,8 +181,7 @@ impl World {
         let headers = later(input)?;
         let node = self.node(node).ok_or("no such node")?;
         if routed {
-            check_length(&headers, &node.way)?;
-            return Ok((relinked(input, &node.way), node.way.ifindex));
+            return as_it_was(input, &headers, &node.way);
         }
         let end = NewEnd {
             side: Side::Destination,
@@ -224,12 +223,13 @@ impl World {
         let inner = quoted(input, headers).ok_or("it quotes no packet of ours")?;
         let port = inner.source_port(input);
         let listener = self.listener_at(inner.source, port, inner.protocol);
-        let mode = listener.map_or(Mode::NatKeepsPort, |listener| listener.mode);
+        let mode = match listener {
+            Some(listener) => listener.mode,
+            None if self.is_routed(inner.source) => Mode::Routed,
+            None => Mode::NatKeepsPort,
+        };
         let port = match mode {
-            Mode::Routed => {
-                check_length(headers, &node.way)?;
-                return Ok((relinked(input, &node.way), node.way.ifindex));
-            }
+            Mode::Routed => return as_it_was(input, headers, &node.way),
             Mode::NatKeepsPort => None,
             Mode::Nat => Some(node.port),
         };
@@ -282,6 +282,12 @@ fn later(input: &[u8]) -> Result<Headers, String> {
         Ok(headers) if matches!(headers.piece, Piece::Later(_)) => Ok(headers),
         other => Err(format!("sent as a later fragment, but it is {other:?}")),
     }
+}
+
+/// What goes to a node that holds the VIP itself.
+fn as_it_was(input: &[u8], headers: &Headers, way: &Neighbour) -> Result<Sent, String> {
+    check_length(headers, way)?;
+    Ok((relinked(input, way), way.ifindex))
 }
 
 fn check_length(headers: &Headers, way: &Neighbour) -> Result<(), String> {

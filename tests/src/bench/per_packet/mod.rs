@@ -226,6 +226,7 @@ pub fn measure(
                 world = Some(case.world);
                 let tables = tables(case.world, bench.node_ifindex, bench.client_ifindex);
                 fixture::fill(&mut bench.maps, &tables)?;
+                tables::record(&mut bench.maps, &tables)?;
             }
             let frame = &case.frame;
             let mut headers = [0; HEADERS];

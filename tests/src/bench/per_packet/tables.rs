@@ -1,5 +1,6 @@
 //! The tables that the cases run on.
 
+use redirector::datapath::{Maps, MapsError};
 use redirector_common::{
     abi::{
         FLOW_FIN_NODE, Flow, FlowKey4, NextHop, Pinhole, PinholeKey4, SLOT_SPLIT, SLOTS, Slot,
@@ -80,4 +81,15 @@ fn slot_table(world: World, first_node: u16) -> Box<SlotTable> {
         table.split_slots += u32::from(world == World::Split);
     }
     table
+}
+
+/// Writes what is recorded in the tables into the kernel's maps.
+pub(super) fn record(maps: &mut Maps, tables: &HostTables) -> Result<(), MapsError> {
+    for (key, flow) in tables.ipv4.flows.borrow().iter() {
+        maps.set_flow((*key).into(), flow)?;
+    }
+    for (key, pinhole) in tables.ipv4.pinholes.borrow().iter() {
+        maps.set_pinhole((*key).into(), pinhole)?;
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use crate::{
     packets::{Body, Frame, Icmp, Ip, Tcp},
 };
 
-/// A segment that does not fit the way to the second node, whose MTU is 600.
+/// A segment that does not fit the way to the second node, whose MTU is 600, or 1,280 in IPv6.
 fn too_big(v6: bool) -> Frame {
     let ip = if v6 {
         ip(CLIENT6, VIP6, 64)
@@ -16,7 +16,7 @@ fn too_big(v6: bool) -> Frame {
     frame(
         ip,
         Body::Tcp(Tcp {
-            payload: vec![0x5a; 800],
+            payload: vec![0x5a; if v6 { 1300 } else { 800 }],
             ..Tcp::default()
         }),
     )
@@ -50,7 +50,7 @@ fn needed(v6: bool) -> Icmp {
     Icmp {
         kind,
         code,
-        rest: [0, 0, 2, 0x58],
+        rest: [0, 0, if v6 { 5 } else { 2 }, if v6 { 0 } else { 0x58 }],
         ..Icmp::default()
     }
 }
@@ -67,7 +67,7 @@ fn judged(about: &Frame, answer: &[u8]) -> Result<(), String> {
 
 #[test]
 fn a_right_answer_is_found_right_whatever_it_quotes() {
-    for (v6, shortest, longest) in [(false, 28, 548), (true, 48, 860)] {
+    for (v6, shortest, longest) in [(false, 28, 548), (true, 48, 1232)] {
         let about = too_big(v6);
         for quoted in [shortest, shortest + 1, longest] {
             let answer = answer(&about, quoted, &needed(v6));
@@ -91,7 +91,7 @@ fn an_answer_keeps_the_tags_of_what_it_is_about() {
 
 #[test]
 fn a_quotation_that_is_too_short_or_too_long_is_caught() {
-    for (v6, quoted) in [(false, 27), (false, 549), (true, 47)] {
+    for (v6, quoted) in [(false, 27), (false, 549), (true, 47), (true, 1233)] {
         let about = too_big(v6);
         let answer = answer(&about, quoted, &needed(v6));
         let complaint = judged(&about, &answer).expect_err("it is wrong");

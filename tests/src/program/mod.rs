@@ -1,0 +1,255 @@
+//! The real program, one frame at a time, through `BPF_PROG_TEST_RUN`.
+//!
+//! It runs in a network namespace of its own, so that the kernel's routes, neighbours and interfaces are
+//! exactly those that [`crate::fixture`] describes.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | loading it, running it on a frame |
+//! | `records.rs` | what it records |
+//! | `network.rs` | the namespace |
+
+mod network;
+mod records;
+
+use std::{collections::BTreeSet, env, path::PathBuf};
+
+use anyhow::{Context as _, ensure};
+use aya::{
+    maps::{Array, Map, MapData, MapInfo, ProgramArray},
+    programs::{TestRun as _, TestRunOptions},
+};
+use redirector::datapath::{Datapath, Maps, Object, load};
+use redirector_common::{
+    Stage,
+    abi::{Backend, Listener, map},
+    host::HostTables,
+    verdict::Action,
+};
+
+pub use self::records::Records;
+use self::{
+    network::make_network,
+    records::{RawMap, RecordMaps},
+};
+use crate::fixture::{self, CLIENT_IFINDEX, NODE_IFINDEX};
+
+/// The kernel's numbers of the answers that an XDP program can give (`enum xdp_action`).
+pub mod xdp {
+    /// Discard the frame.
+    pub const DROP: u32 = 1;
+    /// Hand it to the network stack.
+    pub const PASS: u32 = 2;
+    /// Send it by the interface that it came in by.
+    pub const TX: u32 = 3;
+    /// Send it by another.
+    pub const REDIRECT: u32 = 4;
+}
+
+/// What the XDP answer must be for a frame that came in by `ingress` and is to leave by `egress`, where
+/// the interfaces of the fixture are the ones that may be sent by.
+pub fn expected_action(action: Action, ingress: u32, egress: u32) -> u32 {
+    match action {
+        Action::Transmit if egress == ingress => xdp::TX,
+        Action::Transmit if [NODE_IFINDEX, CLIENT_IFINDEX].contains(&egress) => xdp::REDIRECT,
+        Action::Transmit | Action::Drop => xdp::DROP,
+        Action::Pass => xdp::PASS,
+    }
+}
+
+/// The program's answer to one frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// One of [`xdp`].
+    pub action: u32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+/// The shortest frame that the kernel runs a program for, bytes: an Ethernet header.
+pub const SHORTEST_FRAME: usize = 14;
+
+/// Backends beyond this one are never set by a test.
+const LAST_BACKEND: u16 = 63;
+/// Listeners beyond this one, likewise.
+const LAST_LISTENER: u16 = 31;
+
+/// The most that an answer of the program's own can be longer than what it is about: its headers.
+const ANSWER_HEADERS: usize = 48;
+
+/// The loaded program.
+pub struct Program {
+    datapath: Datapath,
+    maps: Maps,
+    ipv4: RecordMaps<8, 16>,
+    ipv6: RecordMaps<24, 40>,
+    ways_back: (RawMap<4, 24>, RawMap<16, 24>),
+    negotiating: Array<MapData, [u32; 1 << 16]>,
+}
+
+impl Program {
+    /// Loads the object that `REDIRECTOR_BPF_OBJECT` names, with room for `flows` recorded flows of each family, in a
+    /// new network namespace with the interfaces of the fixture. The calling thread stays in it.
+    ///
+    /// # Errors
+    ///
+    /// No object, or no privileges; the text says what to do.
+    pub fn load(flows: u32) -> anyhow::Result<Self> {
+        let path = env::var_os("REDIRECTOR_BPF_OBJECT")
+            .map(PathBuf::from)
+            .context(
+                "kernel tests need the BPF object: run `cargo xtask build`, then set \
+             REDIRECTOR_BPF_OBJECT to the absolute path of target/bpf/redirector.o",
+            )?;
+        ensure!(
+            path.is_absolute(),
+            "REDIRECTOR_BPF_OBJECT is {}, but tests run in their package's directory: give an \
+             absolute path",
+            path.display()
+        );
+        make_network()?;
+        let mut datapath = load(&Object::find(Some(&path))?, flows, None)?;
+        let mut maps = datapath.take_maps()?;
+        for ifindex in [NODE_IFINDEX, CLIENT_IFINDEX] {
+            maps.add_tx_port(ifindex)?;
+        }
+        let ids = map_ids(&mut datapath)?;
+        Ok(Self {
+            datapath,
+            maps,
+            ipv4: RecordMaps::ipv4(&ids)?,
+            ipv6: RecordMaps::ipv6(&ids)?,
+            ways_back: (
+                RawMap::find(&ids, map::WAYS_BACK4)?,
+                RawMap::find(&ids, map::WAYS_BACK6)?,
+            ),
+            negotiating: find_negotiating(&ids)?,
+        })
+    }
+
+    /// Makes the kernel's maps equal to `tables`: what is not there is forgotten, too, but for slot tables.
+    ///
+    /// # Errors
+    ///
+    /// A map could not be written.
+    pub fn set_tables(&mut self, tables: &HostTables) -> anyhow::Result<()> {
+        for id in 1..=LAST_BACKEND {
+            if !tables.backends.contains_key(&id) {
+                self.maps.set_backend(id, &Backend::default())?;
+            }
+        }
+        for number in 1..=LAST_LISTENER {
+            if !tables.listeners.contains_key(&number) {
+                self.maps.set_listener(number, &Listener::default())?;
+            }
+        }
+        for place in self.maps.endpoints()?.into_keys() {
+            self.maps.remove_endpoint(place)?;
+        }
+        fixture::fill(&mut self.maps, tables)?;
+        let generic = if tables.generic {
+            BTreeSet::from([NODE_IFINDEX, CLIENT_IFINDEX])
+        } else {
+            BTreeSet::new()
+        };
+        self.maps.set_generic(&generic)?;
+        self.ipv4.write(&Records::from(&tables.ipv4))?;
+        self.ipv6.write(&Records::from(&tables.ipv6))?;
+        self.ways_back.0.clear()?;
+        self.ways_back.1.clear()?;
+        let mut cells = [0; 1 << 16];
+        for (cell, value) in tables.negotiating.borrow().iter() {
+            cells[usize::from(*cell)] = *value;
+        }
+        self.negotiating.set(0, cells, 0)?;
+        Ok(())
+    }
+
+    /// Takes a stage away, as no agent does.
+    ///
+    /// # Errors
+    ///
+    /// The map could not be written.
+    pub fn forget_stage(&mut self, stage: Stage) -> anyhow::Result<()> {
+        for id in map_ids(&mut self.datapath)? {
+            if MapInfo::from_id(id)?.name_as_str() == Some(map::STAGES) {
+                let map = Map::ProgramArray(MapData::from_id(id)?);
+                let mut stages: ProgramArray<MapData> = map.try_into()?;
+                return Ok(stages.clear_index(&stage.index())?);
+            }
+        }
+        anyhow::bail!("no program uses a map named {}", map::STAGES)
+    }
+
+    /// The typed maps.
+    pub fn maps(&mut self) -> &mut Maps {
+        &mut self.maps
+    }
+
+    /// All that is recorded of IPv4.
+    ///
+    /// # Errors
+    ///
+    /// A map could not be read.
+    pub fn records4(&self) -> anyhow::Result<Records<[u8; 4]>> {
+        self.ipv4.read()
+    }
+
+    /// All that is recorded of IPv6.
+    ///
+    /// # Errors
+    ///
+    /// A map could not be read.
+    pub fn records6(&self) -> anyhow::Result<Records<[u8; 16]>> {
+        self.ipv6.read()
+    }
+
+    /// Runs the program on a frame that came in by interface `ingress`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused; a frame below [`SHORTEST_FRAME`] it always does.
+    pub fn run(&mut self, frame: &[u8], ingress: u32) -> anyhow::Result<Answer> {
+        let length = u32::try_from(frame.len())?;
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let context = [0, length, 0, ingress, 0, 0];
+        let mut out = vec![0; frame.len() + ANSWER_HEADERS];
+        let result = self
+            .datapath
+            .program()?
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ctx_in: Some(bytemuck::cast_slice(&context)),
+                ..TestRunOptions::new()
+            })
+            .with_context(|| {
+                format!("cannot run the program on {length} bytes from interface {ingress}")
+            })?;
+        out.truncate(usize::try_from(result.data_size_out)?);
+        Ok(Answer {
+            action: result.return_value,
+            frame: out,
+        })
+    }
+}
+
+/// The maps of all programs.
+fn map_ids(datapath: &mut Datapath) -> anyhow::Result<Vec<u32>> {
+    let mut ids = datapath.program()?.info()?.map_ids()?;
+    for stage in Stage::ALL {
+        let of_stage = datapath.program_named(stage.program())?.info()?.map_ids()?;
+        ids = ids.zip(of_stage).map(|(ids, more)| [ids, more].concat());
+    }
+    ids.context("this kernel does not tell which maps a program uses")
+}
+
+fn find_negotiating(ids: &[u32]) -> anyhow::Result<Array<MapData, [u32; 1 << 16]>> {
+    for id in ids {
+        if MapInfo::from_id(*id)?.name_as_str() == Some(map::NEGOTIATING) {
+            let map = Map::Array(MapData::from_id(*id)?);
+            return Ok(map.try_into()?);
+        }
+    }
+    anyhow::bail!("no program uses a map named {}", map::NEGOTIATING)
+}
