@@ -58,6 +58,9 @@ pub const FRAGMENTED: u32 = 8192;
 /// Connections to shared listeners whose SOCKS negotiation is followed.
 pub const HANDSHAKES: u32 = 65_536;
 
+/// Cells of [`Negotiating`], a power of two: few enough to stay in a processor's nearest cache.
+pub const NEGOTIATING_CELLS: usize = 4096;
+
 /// UDP associations by way of VIPs, in each family.
 pub const MAX_ASSOCIATIONS: u32 = 65_536;
 
@@ -483,7 +486,7 @@ pub struct Pinhole {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Negotiating {
     /// The cells.
-    pub cells: [u32; 1 << 16],
+    pub cells: [u32; NEGOTIATING_CELLS],
 }
 
 /// An entry of the trie of return routes: one of the codes below, an index of a next hop, or that of a
@@ -574,6 +577,7 @@ const _: () = {
     assert!(size_of::<PinholeKey4>() == 8);
     assert!(size_of::<PinholeKey6>() == 24);
     assert!(size_of::<Pinhole>() == 16);
+    assert!(NEGOTIATING_CELLS.is_power_of_two());
     assert!(MAX_BACKENDS <= SLOT_SPLIT as u32);
     assert!(MAX_BACKENDS <= FLOW_REVERSE as u32);
     assert!(MAX_LISTENERS <= FLOW_REVERSE as u32);

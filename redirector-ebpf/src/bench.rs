@@ -29,13 +29,13 @@ static TEMPLATE: Array<Template, 1> = Array::new();
 static TARGET: ProgramArray<1> = ProgramArray::new();
 
 /// The least that a program which answers with `XDP_TX` can do.
-#[xdp]
+#[xdp(frags)]
 fn floor(_context: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
 /// Restores the headers, then runs the program in `TARGET`.
-#[xdp]
+#[xdp(frags)]
 fn restore(context: XdpContext) -> u32 {
     let Some(template) = TEMPLATE.get_ptr_mut(0) else {
         return xdp_action::XDP_ABORTED;

@@ -29,7 +29,7 @@ use redirector_common::{
 use crate::{maps::KernelTables, packet::PacketFrame};
 
 /// Decides on every frame that a NIC of the relay receives, or hands it to a later stage.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn redirector(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<false>::new(&context);
@@ -38,7 +38,7 @@ fn redirector(context: XdpContext) -> u32 {
 }
 
 /// `Stage::Ipv4`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn ipv4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
@@ -47,7 +47,7 @@ fn ipv4(context: XdpContext) -> u32 {
 }
 
 /// `Stage::Ipv6`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn ipv6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
@@ -56,7 +56,7 @@ fn ipv6(context: XdpContext) -> u32 {
 }
 
 /// `Stage::Tcp4`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn tcp4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
@@ -66,7 +66,7 @@ fn tcp4(context: XdpContext) -> u32 {
 }
 
 /// `Stage::Tcp6`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn tcp6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
@@ -76,7 +76,7 @@ fn tcp6(context: XdpContext) -> u32 {
 }
 
 /// `Stage::Udp4`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn udp4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
@@ -86,7 +86,7 @@ fn udp4(context: XdpContext) -> u32 {
 }
 
 /// `Stage::Udp6`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn udp6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
@@ -96,7 +96,7 @@ fn udp6(context: XdpContext) -> u32 {
 }
 
 /// `Stage::Plain6`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn plain6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<false>::new(&context);
@@ -105,7 +105,7 @@ fn plain6(context: XdpContext) -> u32 {
 }
 
 /// `Stage::Icmp4`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn icmp4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
@@ -114,7 +114,7 @@ fn icmp4(context: XdpContext) -> u32 {
 }
 
 /// `Stage::Icmp6`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn icmp6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
@@ -123,7 +123,7 @@ fn icmp6(context: XdpContext) -> u32 {
 }
 
 /// `Stage::Negotiate4`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn negotiate4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
@@ -132,7 +132,7 @@ fn negotiate4(context: XdpContext) -> u32 {
 }
 
 /// `Stage::Negotiate6`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn negotiate6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
@@ -141,7 +141,7 @@ fn negotiate6(context: XdpContext) -> u32 {
 }
 
 /// `Stage::Complete`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn complete(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
@@ -150,7 +150,7 @@ fn complete(context: XdpContext) -> u32 {
 }
 
 /// `Stage::TooBig4`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn too_big4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
@@ -159,7 +159,7 @@ fn too_big4(context: XdpContext) -> u32 {
 }
 
 /// `Stage::TooBig6`.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 fn too_big6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);

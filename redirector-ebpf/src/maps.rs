@@ -18,9 +18,9 @@ use redirector_common::{
         Embryo, Endpoint, EndpointKey4, EndpointKey6, FRAGMENTED, Flow, FlowKey4, FlowKey6,
         FragmentKey4, FragmentKey6, FragmentOwner, Globals, HANDSHAKES, Handshake, Listener,
         MAX_ASSOCIATIONS, MAX_BACKENDS, MAX_ENDPOINTS, MAX_HOPS, MAX_LISTENERS, MAX_NEIGHBOURS,
-        MAX_PINHOLES, MAX_REDIRECTS, MAX_TRIE_NODES, Negotiating, NextHop, Pinhole, PinholeKey4,
-        PinholeKey6, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP,
-        TRIE_LOCAL, TRIE_NEIGHBOUR, TrieEntry, TrieNode, TrieRoot, WAYS_BACK,
+        MAX_PINHOLES, MAX_REDIRECTS, MAX_TRIE_NODES, NEGOTIATING_CELLS, Negotiating, NextHop,
+        Pinhole, PinholeKey4, PinholeKey6, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD,
+        TRIE_FIRST_HOP, TRIE_LOCAL, TRIE_NEIGHBOUR, TrieEntry, TrieNode, TrieRoot, WAYS_BACK,
     },
     address::Address,
     parse::{IpPacket, Packet},
@@ -442,16 +442,16 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn negotiating(&self, cell: u16) -> u32 {
-        NEGOTIATING
-            .get(0)
-            .map_or(0, |negotiating| negotiating.cells[usize::from(cell)])
+        NEGOTIATING.get(0).map_or(0, |negotiating| {
+            negotiating.cells[usize::from(cell) % NEGOTIATING_CELLS]
+        })
     }
 
     #[inline(always)]
     fn set_negotiating(&self, cell: u16, value: u32) {
         if let Some(negotiating) = NEGOTIATING.get_ptr_mut(0) {
             // SAFETY: two CPUs may write at once; a cell is written whole, and either value will do.
-            unsafe { (*negotiating).cells[usize::from(cell)] = value };
+            unsafe { (*negotiating).cells[usize::from(cell) % NEGOTIATING_CELLS] = value };
         }
     }
 

@@ -5,12 +5,20 @@
 #![expect(unsafe_code, reason = "packets are behind raw pointers")]
 
 use aya_ebpf::{
-    EbpfContext as _,
-    helpers::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    EbpfContext as _, Global,
+    helpers::{
+        bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
+        bpf_xdp_load_bytes,
+    },
     programs::XdpContext,
 };
 use bytemuck::Pod;
 use redirector_common::{Frame, checksum};
+
+/// Whether frames may be spread over several buffers (Linux 5.18), of which only the first lies between `data` and
+/// `data_end`. Set when the program is loaded; where it is 0 the verifier does not look at what an older kernel lacks.
+#[unsafe(no_mangle)]
+static FRAGS: Global<u32> = Global::new(0);
 
 /// The linear part of the frame that an XDP program was called for.
 ///
@@ -51,6 +59,44 @@ impl<'a, const WALKED: bool> PacketFrame<'a, WALKED> {
         end > limit
     }
 
+    /// The sum of what lies in several buffers, copied piece by piece.
+    #[inline(always)]
+    fn sum_of_parts(&self, offset: usize, length: usize) -> Option<u32> {
+        let mut sum = 0;
+        for index in 0..=LARGEST_SUM / PIECE {
+            let at = index * PIECE;
+            if at >= length {
+                break;
+            }
+            let left = (length - at).min(PIECE) as u32;
+            let mut piece = [0_u64; PIECE / 8];
+            // SAFETY: the helper gets its own context, and writes at most as many bytes as the piece has.
+            let copied = unsafe {
+                bpf_xdp_load_bytes(
+                    self.context.as_ptr().cast(),
+                    (offset + at) as u32,
+                    piece.as_mut_ptr().cast(),
+                    left,
+                )
+            };
+            if copied != 0 {
+                return None;
+            }
+            // SAFETY: the helper reads the piece.
+            let added = unsafe {
+                bpf_csum_diff(
+                    core::ptr::null_mut(),
+                    0,
+                    piece.as_mut_ptr().cast(),
+                    PIECE as u32,
+                    sum,
+                )
+            };
+            sum = u32::try_from(added).ok()?;
+        }
+        Some(u32::from(checksum::fold(sum)))
+    }
+
     /// Adds `N` bytes at `offset`, a multiple of 4, to a sum.
     #[inline(always)]
     fn add<const N: usize>(&self, offset: usize, sum: u32) -> Option<u32> {
@@ -82,7 +128,13 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
 
     #[inline(always)]
     fn full_length(&self) -> usize {
-        self.length()
+        if WALKED && FRAGS.load() != 0 {
+            // SAFETY: the helper gets its own context.
+            let length = unsafe { bpf_xdp_get_buff_len(self.context.as_ptr().cast()) };
+            core::hint::black_box(length as usize)
+        } else {
+            self.length()
+        }
     }
 
     #[inline(always)]
@@ -118,6 +170,9 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
     fn sum(&self, offset: usize, length: usize) -> Option<u32> {
         if length > LARGEST_SUM {
             return None;
+        }
+        if FRAGS.load() != 0 && offset + length > self.length() {
+            return self.sum_of_parts(offset, length);
         }
         let mut sum = 0;
         let chunks = length / CHUNK;
@@ -160,7 +215,7 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
     #[inline(always)]
     fn make_room(&mut self, head: usize, length: usize) -> bool {
         let kept = length - head;
-        let cut = self.length() - kept;
+        let cut = self.full_length() - kept;
         // SAFETY: the helpers get their own context; all that was known of the packet is read anew below.
         let made = unsafe {
             bpf_xdp_adjust_tail(self.context.as_ptr().cast(), -(cut as i32)) == 0
@@ -176,5 +231,7 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
 const CHUNK: usize = 512;
 /// What is left is added up in these.
 const SMALL_CHUNK: usize = 64;
+/// What lies in several buffers is copied in these, as far as the stack allows.
+const PIECE: usize = 256;
 /// Sums are made of at most so many bytes, far more than a driver gives a program in one piece.
-const LARGEST_SUM: usize = 16_384 - 1;
+const LARGEST_SUM: usize = 10_240 - 1;

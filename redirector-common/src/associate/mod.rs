@@ -18,7 +18,7 @@ pub use negotiation::Expect;
 
 use crate::{
     Frame,
-    abi::{Association, ENDPOINT_SHARED, Handshake, PINHOLE_IN_USE, Pinhole},
+    abi::{Association, ENDPOINT_SHARED, Handshake, NEGOTIATING_CELLS, PINHOLE_IN_USE, Pinhole},
     address::Address,
     checksum,
     parse::{self, OFFSETS, Packet},
@@ -31,7 +31,7 @@ use crate::{
 
 /// How long a connection may take from its SYN-ACK to its last word of negotiation, seconds. Dante gives it 30
 /// (`timeout.negotiate`).
-const NEGOTIATION: u16 = 300;
+const NEGOTIATION: u16 = 64;
 
 /// Whether a TCP segment of a `client` to or from an endpoint with these flags may be part of a negotiation, or end an
 /// association. Asked of every packet, so it costs one array load at the most.
@@ -50,7 +50,7 @@ pub fn concerns<A: Address, T: Tables>(
 
 #[inline(always)]
 fn cell<A: Address>(client: (A, [u8; 2])) -> u16 {
-    client.0.low() ^ u16::from_be_bytes(client.1)
+    (client.0.low() ^ u16::from_be_bytes(client.1)) % NEGOTIATING_CELLS as u16
 }
 
 /// The clock as it is in a cell; it never gives 0 for long.

@@ -5,6 +5,9 @@ use thiserror::Error;
 /// The oldest kernel: pinned XDP links came with 5.9, and 5.10 is the first long-term release after it.
 const OLDEST: (u32, u32) = (5, 10);
 
+/// The oldest kernel whose XDP programs may be given a frame in several buffers, as jumbo frames are.
+const FRAGS: (u32, u32) = (5, 18);
+
 /// Where the kernel tells its release.
 const RELEASE: &str = "/proc/sys/kernel/osrelease";
 
@@ -23,18 +26,25 @@ pub enum KernelError {
     Unknown(String),
 }
 
+/// What the running kernel can do beyond what is required.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Abilities {
+    /// Frames in several buffers.
+    pub(super) frags: bool,
+}
+
 /// Checks the running kernel.
 ///
 /// # Errors
 ///
 /// See [`KernelError`].
-pub(super) fn check() -> Result<(), KernelError> {
+pub(super) fn check() -> Result<Abilities, KernelError> {
     let release = std::fs::read_to_string(RELEASE)
         .map_err(|error| KernelError::Unknown(error.to_string()))?;
-    is_new_enough(release.trim())
+    abilities(release.trim())
 }
 
-fn is_new_enough(release: &str) -> Result<(), KernelError> {
+fn abilities(release: &str) -> Result<Abilities, KernelError> {
     let unknown = || KernelError::Unknown(format!("it says {release:?}"));
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
@@ -45,7 +55,9 @@ fn is_new_enough(release: &str) -> Result<(), KernelError> {
     if (major, minor) < OLDEST {
         Err(KernelError::TooOld(release.to_owned()))
     } else {
-        Ok(())
+        Ok(Abilities {
+            frags: (major, minor) >= FRAGS,
+        })
     }
 }
 
@@ -63,14 +75,25 @@ mod tests {
             "6.18.44-fc",
             "10.0",
         ] {
-            assert_eq!(is_new_enough(release), Ok(()), "{release}");
+            assert!(abilities(release).is_ok(), "{release}");
+        }
+    }
+
+    #[test]
+    fn frames_in_several_buffers_came_with_5_18() {
+        for (release, frags) in [
+            ("5.17.15", false),
+            ("5.18.0", true),
+            ("6.1.0-9-amd64", true),
+        ] {
+            assert_eq!(abilities(release), Ok(Abilities { frags }), "{release}");
         }
     }
 
     #[test]
     fn older_ones_are_named_with_what_to_do() {
         for release in ["5.9.16", "4.19.0-27-amd64", "5.4.0-150-generic", "3.10.0"] {
-            let error = is_new_enough(release).unwrap_err();
+            let error = abilities(release).unwrap_err();
             assert_eq!(error, KernelError::TooOld(release.to_owned()));
             assert!(error.to_string().contains("Linux 5.10 or later"), "{error}");
         }
@@ -80,7 +103,7 @@ mod tests {
     fn a_release_without_numbers_is_not_taken_for_a_new_one() {
         for release in ["", "linux", "6", "-6.1"] {
             assert!(
-                matches!(is_new_enough(release), Err(KernelError::Unknown(_))),
+                matches!(abilities(release), Err(KernelError::Unknown(_))),
                 "{release:?}"
             );
         }

@@ -124,8 +124,10 @@ pub fn load(
     flows: u32,
     pin_directory: Option<&Path>,
 ) -> Result<Datapath, LoadError> {
-    kernel::check()?;
+    let abilities = kernel::check()?;
+    let frags = u32::from(abilities.frags);
     let mut loader = EbpfLoader::new();
+    loader.override_global("FRAGS", &frags, true);
     loader.map_max_entries(map::FLOWS4, flows);
     loader.map_max_entries(map::FLOWS6, flows);
     let mut adopted = false;
@@ -146,7 +148,7 @@ pub fn load(
         }
     }
     let datapath = loader
-        .load(object.bytes())
+        .load(&object.for_kernel(abilities))
         .map_err(classify)
         .and_then(|mut ebpf| {
             program(&mut ebpf, PROGRAM)?.load().map_err(classify)?;

@@ -7,6 +7,8 @@ use std::{
 
 use thiserror::Error;
 
+use super::kernel::Abilities;
+
 include!(concat!(env!("OUT_DIR"), "/bpf_object.rs"));
 
 /// The bytes of the BPF object.
@@ -34,6 +36,23 @@ pub enum ObjectError {
     Missing,
 }
 
+/// Cuts the section name short, wherever it stands in the table of names.
+fn without_frags(object: &[u8]) -> Vec<u8> {
+    const NAME: &[u8] = b"xdp.frags\0";
+    const KEPT: usize = 3;
+    let mut object = object.to_vec();
+    let places: Vec<usize> = object
+        .windows(NAME.len())
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == NAME)
+        .map(|(at, _)| at)
+        .collect();
+    for at in places {
+        object[at + KEPT..at + NAME.len()].fill(0);
+    }
+    object
+}
+
 impl Object {
     /// Reads `path` if one is given, else takes the built-in copy.
     ///
@@ -55,7 +74,26 @@ impl Object {
         }
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+    /// The bytes for this kernel. The programs' section says that they take frames in several buffers, for which an older
+    /// kernel would refuse them; for such a one it is given the name that does not say so.
+    pub(super) fn for_kernel(&self, abilities: Abilities) -> Cow<'_, [u8]> {
+        if abilities.frags {
+            Cow::Borrowed(&self.0)
+        } else {
+            Cow::Owned(without_frags(&self.0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_kernel_is_not_told_of_frames_in_several_buffers() {
+        let object = Object(Cow::Borrowed(b"\0.relxdp.frags\0maps\0xdp.fragments\0"));
+        let of = |frags| object.for_kernel(Abilities { frags });
+        assert_eq!(*of(true), *object.0);
+        assert_eq!(*of(false), *b"\0.relxdp\0\0\0\0\0\0\0maps\0xdp.fragments\0");
     }
 }
