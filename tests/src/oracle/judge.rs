@@ -121,6 +121,11 @@ impl Judge {
         Ok(())
     }
 
+    /// Takes a frame into account that was not sent.
+    pub fn see_kept(&mut self, input: &[u8], verdict: Verdict) {
+        self.note_passed(input, verdict);
+    }
+
     /// Remembers a first fragment that was passed: of TCP or UDP what follows it is passed as well.
     fn note_passed(&mut self, input: &[u8], verdict: Verdict) {
         if let Ok(headers) = Headers::read(input)
