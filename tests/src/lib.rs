@@ -6,6 +6,7 @@
 //! | `oracle`, `packets` | what a packet must look like, by code that the product does not use |
 //! | `on_host` | the packet path on the host |
 //! | `program` | the real program through `BPF_PROG_TEST_RUN` |
+//! | `stories` | frames and what must become of them, for host and kernel |
 //! | `lab` | network namespaces with real Dante nodes |
 //! | `bench` | measurements |
 
@@ -17,3 +18,4 @@ pub mod on_host;
 pub mod oracle;
 pub mod packets;
 pub mod program;
+pub mod stories;

@@ -62,7 +62,7 @@ impl Judge {
     ) -> Result<Option<Claim>, String> {
         self.check_verdict(input, outcome.verdict)?;
         let Some(claim) = claim(&self.world, outcome.verdict, input, tables) else {
-            self.note_passed(input, outcome.verdict);
+            self.see_kept(input, outcome.verdict);
             return if input == output {
                 Ok(None)
             } else {
@@ -121,13 +121,8 @@ impl Judge {
         Ok(())
     }
 
-    /// Takes a frame into account that was not sent.
+    /// Remembers a first fragment that was not sent but passed: of TCP or UDP what follows it is passed as well.
     pub fn see_kept(&mut self, input: &[u8], verdict: Verdict) {
-        self.note_passed(input, verdict);
-    }
-
-    /// Remembers a first fragment that was passed: of TCP or UDP what follows it is passed as well.
-    fn note_passed(&mut self, input: &[u8], verdict: Verdict) {
         if let Ok(headers) = Headers::read(input)
             && matches!(headers.protocol, TCP | UDP)
             && verdict.action() == Action::Pass

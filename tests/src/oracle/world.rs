@@ -168,7 +168,7 @@ impl World {
 }
 
 /// The bytes of an address.
-pub(super) fn bytes_of(address: IpAddr) -> Vec<u8> {
+pub fn bytes_of(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
