@@ -100,7 +100,8 @@ fn to_client(number: u16) -> Story {
             answered.by_nodes(),
             back(long(wide.answer(1, ACK), limit + 1)),
         ],
-    )    .given(|tables| {
+    )
+    .given(|tables| {
         // So that nothing is learned from an answer.
         for table in tables.slot_tables.values_mut() {
             table.split_slots = 0;
