@@ -1,6 +1,9 @@
 //! What looks like a request or a reply, and is none; and requests and replies that look otherwise.
 
-use redirector_common::verdict::{Event, Verdict};
+use redirector_common::{
+    abi::Slot,
+    verdict::{Event, Verdict},
+};
 
 use super::{
     dialogue::{ASSOCIATE, BIND, BOUND, CONNECT, Dialogue, reply},
@@ -13,26 +16,24 @@ use super::{
 };
 
 pub(super) fn stories() -> Vec<Story> {
-    [SHARED4, SHARED6]
-        .into_iter()
-        .flat_map(|number| {
-            let talk = Talk::of(number, ON_FIRST);
-            [
-                unspecified(talk),
-                byte_by_byte(talk),
-                at_once(talk),
-                password(talk),
-                again(talk),
-                other_commands(talk, CONNECT),
-                other_commands(talk, BIND),
-                other_replies(talk),
-                other_methods(talk),
-                reply_in_two(talk),
-                missing_byte(talk),
-                other_language(talk),
-            ]
-        })
-        .collect()
+    let each = [SHARED4, SHARED6].into_iter().flat_map(|number| {
+        let talk = Talk::of(number, ON_FIRST);
+        [
+            unspecified(talk),
+            byte_by_byte(talk),
+            at_once(talk),
+            password(talk),
+            again(talk),
+            other_commands(talk, CONNECT),
+            other_commands(talk, BIND),
+            other_replies(talk),
+            other_methods(talk),
+            reply_in_two(talk),
+            missing_byte(talk),
+            other_language(talk),
+        ]
+    });
+    each.chain([two_alike()]).collect()
 }
 
 fn named(what: &str, talk: Talk, scenes: Vec<Scene>) -> Story {
@@ -238,4 +239,29 @@ fn other_language(talk: Talk) -> Story {
     scenes.push(dialogue.client(ACK, b"GET / HTTP/1.0\r\n\r\n"));
     scenes.extend(afterwards(&dialogue, false));
     named("another language is not followed", talk, scenes)
+}
+
+/// Two clients that share the last 16 bits of their addresses, and the port.
+fn two_alike() -> Story {
+    let talk = Talk::of(SHARED4, ON_FIRST);
+    let mut first = Dialogue::of(talk.by([198, 51, 100, 7]));
+    let mut second = Dialogue::of(talk.by([192, 0, 100, 7]));
+    let mut scenes = [first.begin(), second.begin(), first.greet(), second.greet()].concat();
+    let request = first.request(CONNECT);
+    scenes.push(first.client(ACK, &request));
+    let request = second.request(ASSOCIATE);
+    scenes.push(second.client(ACK, &request));
+    let own = second.own();
+    let granted = second.node(ACK, &reply(&own));
+    scenes.push(granted.counting(Event::AssociationOpened));
+    scenes.extend(afterwards(&second, true));
+    story(
+        "a negotiation that ends does not end one that looks alike",
+        scenes,
+    )
+    .given(|tables| {
+        let table = tables.slot_tables.get_mut(&SHARED4).expect("it has one");
+        table.slots.fill(Slot::settled_on(33));
+        table.split_slots = 0;
+    })
 }
