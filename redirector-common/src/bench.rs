@@ -2,23 +2,25 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::wire::TcpHeaders;
-
 /// The headers that the measuring program writes before each run of the program under test.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Template {
-    /// The headers.
-    pub headers: TcpHeaders,
-    /// [`CLIENT_IS_SOURCE`], [`CLIENT_IS_DESTINATION`] or 0.
-    pub client_is: u16,
+    /// The frame's first bytes.
+    pub headers: [u8; HEADERS],
+    /// Offset of the last four bytes of the client's address.
+    pub client_at: u16,
+    /// [`SHORT`] or [`HEADERS`]: how many bytes are written anew.
+    pub length: u16,
     /// Bits of the client's address that change from packet to packet.
     pub client_mask: u32,
     /// Packets so far.
     pub counter: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
-/// [`Template::client_is`]: the source address is a client's.
-pub const CLIENT_IS_SOURCE: u16 = 1;
-/// [`Template::client_is`]: the destination address is a client's.
-pub const CLIENT_IS_DESTINATION: u16 = 2;
+/// Bytes of headers: as many as TCP in IPv6 has, in whole words.
+pub const HEADERS: usize = 80;
+/// As many as TCP in IPv4 has, in whole words.
+pub const SHORT: usize = 56;

@@ -1,8 +1,9 @@
-//! The tasks of this workspace: `cargo xtask build | run | test | bench | tidy`.
+//! The tasks of this workspace: `cargo xtask build | run | test | bench | fuzz | tidy`.
 #![forbid(unsafe_code)]
 
 mod build;
 mod command;
+mod fuzz;
 mod run;
 mod setup;
 mod test;
@@ -62,6 +63,12 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
+    /// Feed the packet path what a fuzzer thinks of; what it finds becomes a test
+    Fuzz {
+        /// How long
+        #[arg(long, default_value_t = 600)]
+        seconds: u32,
+    },
     /// Check format, lints and the rules of the house
     Tidy,
 }
@@ -103,6 +110,7 @@ fn carry_out(task: Task) -> Result<bool> {
             quick,
             arguments,
         } => run::bench(json.as_deref(), quick, &arguments)?,
+        Task::Fuzz { seconds } => fuzz::run(seconds)?,
         Task::Tidy => return Ok(tidy::run()),
     }
     Ok(true)

@@ -6,6 +6,10 @@ use std::{
     process::Command,
 };
 
+use anyhow::{Context, Result};
+
+use crate::command;
+
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -31,6 +35,15 @@ pub(crate) fn agent() -> PathBuf {
 /// A binary of a release build.
 pub(crate) fn release_binary(name: &str) -> PathBuf {
     target().join("release").join(name)
+}
+
+/// The machine that host builds are for, as the compiler names it.
+pub(crate) fn host_triple() -> Result<String> {
+    let version = command::output(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host
+        .context("`rustc -vV` does not say which machine it is for")?
+        .to_owned())
 }
 
 /// The cargo that runs this task, at the root of the workspace, for host builds.

@@ -57,11 +57,18 @@ fn main() -> anyhow::Result<()> {
         );
     }
     println!(
-        "64k clients against one, whole packet: forward {:.2}x, reply {:.2}x",
-        report.forward_many_over_one, report.reply_many_over_one
+        "{:40} {:>8} {:>14}",
+        "whole packets, one way against another", "ratio", "difference"
     );
-    if let Some(instructions) = report.verified_instructions {
-        println!("verifier: {instructions} instructions of 1,000,000");
+    for comparison in &report.comparisons {
+        println!(
+            "{:40} {:>7.2}x {:>11.1} ns",
+            comparison.name, comparison.ratio, comparison.difference_ns
+        );
+    }
+    println!("instructions verified, of 1,000,000");
+    for (program, instructions) in &report.verified_instructions {
+        println!("{program:12} {instructions:>8}");
     }
     if let Some(path) = options.json {
         std::fs::write(&path, serde_json::to_string_pretty(&report)?)?;

@@ -19,6 +19,8 @@ pub(crate) use plan::{Need, Toolchain};
 use facts::Facts;
 use plan::{Progress, Step};
 
+use crate::command;
+
 /// What builds the eBPF program.
 #[derive(Clone, Debug)]
 pub(crate) struct Tools {
@@ -36,6 +38,28 @@ pub(crate) fn ready(need: Need) -> Result<Tools> {
     let toolchain = ready_toolchain(need)?;
     let linker = linker::ready(&toolchain)?;
     Ok(Tools { toolchain, linker })
+}
+
+/// A program that one task needs, and the package that has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Program {
+    /// libFuzzer is written in C++.
+    CPlusPlus,
+}
+
+/// Makes sure that a program is there.
+///
+/// # Errors
+/// If it is missing and could not be installed; the text has the command that installs it.
+pub(crate) fn program(program: Program) -> Result<()> {
+    let (name, package) = match program {
+        Program::CPlusPlus => ("c++", "g++"),
+    };
+    if command::is_installed(name) {
+        return Ok(());
+    }
+    let step = Step::InstallPackages(vec![package]);
+    install::carry_out(&step, &format!("there is no {name}"))
 }
 
 fn ready_toolchain(need: Need) -> Result<Toolchain> {

@@ -106,6 +106,18 @@ impl Maps {
         Ok(all)
     }
 
+    /// Opens a pinhole or makes a mark, in place of any other with this name.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn set_pinhole(&mut self, name: PinholeName, pinhole: &Pinhole) -> Result<(), MapsError> {
+        match name.address {
+            IpAddr::V4(v4) => self.ipv4.pinholes.set(&name.key(v4.octets()), pinhole),
+            IpAddr::V6(v6) => self.ipv6.pinholes.set(&name.key(v6.octets()), pinhole),
+        }
+    }
+
     /// Removes a pinhole or a mark if it is still as it was read.
     ///
     /// # Errors

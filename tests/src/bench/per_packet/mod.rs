@@ -5,6 +5,9 @@
 //! control that is subtracted. After each run the verdict counters prove that every single packet took
 //! the way it was meant to take.
 
+mod cases;
+mod tables;
+
 use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, ensure};
@@ -16,41 +19,16 @@ use aya::{
 use nix::sched::{CloneFlags, unshare};
 use redirector::datapath::{Datapath, Maps, Object, load};
 use redirector_common::{
-    abi::{FLOW_FIN_NODE, Flow, FlowKey4, NextHop, SLOT_SPLIT, SLOTS, Slot, SlotTable},
-    bench::{CLIENT_IS_DESTINATION, CLIENT_IS_SOURCE, Template},
-    hash,
-    host::HostTables,
-    verdict::Verdict,
-    wire::TcpHeaders,
+    Stage,
+    bench::{HEADERS, Template},
 };
 use serde::Serialize;
 
-use crate::{
-    fixture::{self, KEY, NODE_PORT, NODES, VIP},
-    packets::TcpPacket,
+pub use self::cases::{
+    DATA, FORWARD, FORWARD_MANY, FORWARD_MILLION, FORWARD6, REPLY, REPLY_DATA, REPLY_MANY, REPLY6,
 };
-
-/// Clients of the measurements are 100.64.0.0 and what the mask adds.
-const CLIENT: [u8; 4] = [100, 64, 0, 0];
-/// 65,536 client addresses.
-const MANY_CLIENTS: u32 = 0xffff;
-
-/// One way of a packet through the program.
-struct Case {
-    name: &'static str,
-    packet: TcpPacket,
-    client_is: u16,
-    client_mask: u32,
-    verdict: Verdict,
-    world: World,
-}
-
-/// Which tables a case runs on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum World {
-    Settled,
-    Split,
-}
+use self::tables::tables;
+use crate::fixture;
 
 /// A measured case.
 #[derive(Clone, Debug, Serialize)]
@@ -65,6 +43,32 @@ pub struct Figure {
     pub spread: (f64, f64),
 }
 
+/// Two cases, each round by itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// What is compared.
+    pub name: &'static str,
+    /// Median of the ratios of whole packets, floor included.
+    pub ratio: f64,
+    /// Median of the differences, nanoseconds per packet.
+    pub difference_ns: f64,
+}
+
+/// The pairs that are compared: what of, the case in question and the one that it is held against.
+const COMPARED: [(&str, &str, &str); 7] = [
+    ("64k clients against 1, forward", FORWARD_MANY, FORWARD),
+    ("1M clients against 1, forward", FORWARD_MILLION, FORWARD),
+    ("64k clients against 1, reply", REPLY_MANY, REPLY),
+    ("IPv6 against IPv4, forward", FORWARD6, FORWARD),
+    ("IPv6 against IPv4, reply", REPLY6, REPLY),
+    ("negotiations followed, forward data", DATA[1], DATA[0]),
+    (
+        "negotiations followed, reply data",
+        REPLY_DATA[1],
+        REPLY_DATA[0],
+    ),
+];
+
 /// The whole measurement.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -72,12 +76,10 @@ pub struct Report {
     pub floor_ns: f64,
     /// The cases.
     pub figures: Vec<Figure>,
-    /// Median of what a packet costs in total with 65,536 clients against one client, forward.
-    pub forward_many_over_one: f64,
-    /// The same for replies.
-    pub reply_many_over_one: f64,
-    /// Instructions that the verifier went through.
-    pub verified_instructions: Option<u32>,
+    /// What one way costs in relation to another.
+    pub comparisons: Vec<Comparison>,
+    /// Instructions that the verifier went through for each program, of at most 1,000,000.
+    pub verified_instructions: Vec<(String, u32)>,
     /// Rounds measured.
     pub rounds: usize,
     /// Packets per run.
@@ -89,175 +91,6 @@ impl Report {
     pub fn figure(&self, name: &str) -> Option<&Figure> {
         self.figures.iter().find(|figure| figure.name == name)
     }
-}
-
-/// Names of the cases whose figures are promised.
-pub const FORWARD: &str = "forward settled, 1 client";
-/// See [`FORWARD`].
-pub const FORWARD_MANY: &str = "forward settled, 64k clients";
-/// See [`FORWARD`].
-pub const REPLY: &str = "reply settled, 1 client";
-/// See [`FORWARD`].
-pub const REPLY_MANY: &str = "reply settled, 64k clients";
-
-#[expect(clippy::too_many_lines, reason = "a table")]
-fn cases() -> Vec<Case> {
-    use Verdict::{ForwardFlow, ForwardNew, ForwardSettled, ForwardWas, PassNotOurs, Reply};
-    use World::{Settled, Split};
-
-    let forward = TcpPacket {
-        source: (CLIENT, 40_000),
-        destination: VIP,
-        ..TcpPacket::default()
-    };
-    let reply = TcpPacket {
-        source: (NODES[0], NODE_PORT),
-        destination: (CLIENT, 40_000),
-        ..TcpPacket::default()
-    };
-    let other = TcpPacket {
-        destination: ([192, 0, 2, 1], 443),
-        ..forward.clone()
-    };
-    let unknown = TcpPacket {
-        source: (CLIENT, 40_001),
-        ..forward.clone()
-    };
-    let syn = TcpPacket {
-        flags: 0x02,
-        ..forward.clone()
-    };
-    let case = |name, packet: &TcpPacket, client_is, client_mask, verdict, world| Case {
-        name,
-        packet: packet.clone(),
-        client_is,
-        client_mask,
-        verdict,
-        world,
-    };
-    vec![
-        case(
-            FORWARD,
-            &forward,
-            CLIENT_IS_SOURCE,
-            0,
-            ForwardSettled,
-            Settled,
-        ),
-        case(
-            FORWARD_MANY,
-            &forward,
-            CLIENT_IS_SOURCE,
-            MANY_CLIENTS,
-            ForwardSettled,
-            Settled,
-        ),
-        case(
-            "new connection settled",
-            &syn,
-            CLIENT_IS_SOURCE,
-            MANY_CLIENTS,
-            ForwardSettled,
-            Settled,
-        ),
-        case(REPLY, &reply, CLIENT_IS_DESTINATION, 0, Reply, Settled),
-        case(
-            REPLY_MANY,
-            &reply,
-            CLIENT_IS_DESTINATION,
-            MANY_CLIENTS,
-            Reply,
-            Settled,
-        ),
-        case(
-            "pass, not ours",
-            &other,
-            CLIENT_IS_SOURCE,
-            MANY_CLIENTS,
-            PassNotOurs,
-            Settled,
-        ),
-        case(
-            "forward split, recorded",
-            &forward,
-            CLIENT_IS_SOURCE,
-            0,
-            ForwardFlow,
-            Split,
-        ),
-        case(
-            "forward split, not recorded",
-            &unknown,
-            CLIENT_IS_SOURCE,
-            MANY_CLIENTS,
-            ForwardWas,
-            Split,
-        ),
-        case(
-            "new connection split",
-            &syn,
-            CLIENT_IS_SOURCE,
-            MANY_CLIENTS,
-            ForwardNew,
-            Split,
-        ),
-        case(
-            "reply split, recorded",
-            &reply,
-            CLIENT_IS_DESTINATION,
-            0,
-            Reply,
-            Split,
-        ),
-    ]
-}
-
-/// Settled: all slots on the first three nodes. Split: all slots between the first two, and the one
-/// flow of the client with mask 0 recorded.
-fn tables(world: World, node_ifindex: u32, client_ifindex: u32) -> HostTables {
-    let mut tables = fixture::host_tables();
-    for backend in tables.backends.values_mut() {
-        *backend = backend.via(NextHop {
-            ifindex: node_ifindex,
-            ..backend.hop
-        });
-    }
-    tables.route_all_via(NextHop {
-        ifindex: client_ifindex,
-        ..fixture::client_hop()
-    });
-    let mut table: Box<SlotTable> = bytemuck::zeroed_box();
-    table.key = KEY;
-    for index in 0..SLOTS {
-        let near = u16::try_from(index % 3 + 1).expect("1 to 3");
-        table.slots[index] = match world {
-            World::Settled => Slot::settled_on(near),
-            World::Split => Slot {
-                now: 1,
-                was: 2 | SLOT_SPLIT,
-            },
-        };
-        table.split_slots += u32::from(world == World::Split);
-    }
-    if world == World::Settled {
-        // The reply's client is on the node that answers, whatever the hash says.
-        table.slots[usize::from(hash::slot_of(KEY, CLIENT))] = Slot::settled_on(1);
-    }
-    tables.slot_tables.insert(0, table);
-    if world == World::Split {
-        let key = FlowKey4 {
-            client: CLIENT,
-            port: 40_000_u16.to_be_bytes(),
-            listener: 1_u16.to_ne_bytes(),
-        };
-        let flow = Flow {
-            backend: 1,
-            flags: FLOW_FIN_NODE,
-            seen: tables.epoch,
-        };
-        tables.ipv4.flows.borrow_mut().insert(key, flow);
-    }
-    tables
 }
 
 /// The loaded programs.
@@ -310,6 +143,23 @@ impl Bench {
         Ok(program.try_into()?)
     }
 
+    fn verified_instructions(&mut self) -> anyhow::Result<Vec<(String, u32)>> {
+        let mut all = Vec::new();
+        let first = self.datapath.program()?.info()?;
+        all.push(("redirector".to_owned(), first.verified_instruction_count()));
+        for stage in Stage::ALL {
+            let info = self.datapath.program_named(stage.program())?.info()?;
+            all.push((
+                stage.program().to_owned(),
+                info.verified_instruction_count(),
+            ));
+        }
+        Ok(all
+            .into_iter()
+            .filter_map(|(name, count)| Some((name, count?)))
+            .collect())
+    }
+
     fn aim(&mut self, program: &ProgramFd) -> anyhow::Result<()> {
         let map = self
             .measuring
@@ -359,18 +209,14 @@ pub fn measure(
     let mut bench = Bench::new(object, bench_object)?;
     let floor_fd = bench.program("floor")?.fd()?.try_clone()?;
     let redirector_fd = bench.datapath.program()?.fd()?.try_clone()?;
-    let verified_instructions = bench
-        .datapath
-        .program()?
-        .info()?
-        .verified_instruction_count();
-    let cases = cases();
+    let verified_instructions = bench.verified_instructions()?;
+    let cases = cases::all();
     let mut floors = Vec::new();
     let mut own: Vec<Vec<f64>> = vec![Vec::new(); cases.len()];
     // The first round warms caches and is thrown away.
     for round in 0..=rounds {
-        let frame = TcpPacket::default().build();
-        let floor = nanos(bench.run("floor", &frame, packets)?);
+        let frame = &cases[0].frame;
+        let floor = nanos(bench.run("floor", frame, packets)?);
         if round > 0 {
             floors.push(floor);
         }
@@ -380,23 +226,26 @@ pub fn measure(
                 world = Some(case.world);
                 let tables = tables(case.world, bench.node_ifindex, bench.client_ifindex);
                 fixture::fill(&mut bench.maps, &tables)?;
+                tables::record(&mut bench.maps, &tables)?;
             }
-            let frame = case.packet.build();
+            let frame = &case.frame;
+            let mut headers = [0; HEADERS];
+            headers.copy_from_slice(&frame[..HEADERS]);
             let template = Template {
-                headers: bytemuck::pod_read_unaligned::<TcpHeaders>(
-                    &frame[..size_of::<TcpHeaders>()],
-                ),
-                client_is: case.client_is,
+                headers,
+                client_at: case.client_at,
+                length: case.restored,
                 client_mask: case.client_mask,
                 counter: 0,
+                reserved: 0,
             };
             bench.template(&template)?;
             bench.aim(&floor_fd)?;
-            let control = nanos(bench.run("restore", &frame, packets)?);
+            let control = nanos(bench.run("restore", frame, packets)?);
             bench.template(&template)?;
             bench.aim(&redirector_fd)?;
             let before = bench.maps.counters()?;
-            let whole = nanos(bench.run("restore", &frame, packets)?);
+            let whole = nanos(bench.run("restore", frame, packets)?);
             let after = bench.maps.counters()?;
             let index = case.verdict.index();
             let counted = after.packets[index] - before.packets[index];
@@ -411,24 +260,23 @@ pub fn measure(
             }
         }
     }
-    // Whole packets, floor included, each round by itself.
-    let many_over_one = |many, one| {
-        let rounds_of = |name| {
-            let case = cases.iter().position(|case| case.name == name)?;
-            Some(
-                own[case]
-                    .iter()
-                    .zip(&floors)
-                    .map(|(own, floor)| own + floor),
-            )
-        };
-        let ratios = rounds_of(many).zip(rounds_of(one));
-        median(&ratios.map_or(Vec::new(), |(many, one)| {
-            many.zip(one).map(|(m, o)| m / o).collect()
-        }))
+    let rounds_of = |name: &str| {
+        let case = cases.iter().position(|case| case.name == name);
+        case.map_or(&[][..], |case| own[case].as_slice())
     };
-    let forward_many_over_one = many_over_one(FORWARD_MANY, FORWARD);
-    let reply_many_over_one = many_over_one(REPLY_MANY, REPLY);
+    let comparisons = COMPARED.map(|(name, case, against)| {
+        let pairs = || rounds_of(case).iter().zip(rounds_of(against));
+        // Whole packets, floor included, each round by itself.
+        let ratios = pairs()
+            .zip(&floors)
+            .map(|((case, against), floor)| (case + floor) / (against + floor));
+        let differences = pairs().map(|(case, against)| case - against);
+        Comparison {
+            name,
+            ratio: median(&ratios.collect::<Vec<_>>()),
+            difference_ns: median(&differences.collect::<Vec<_>>()),
+        }
+    });
     let figures = cases.iter().zip(&own).map(|(case, own)| {
         let ratios: Vec<f64> = own
             .iter()
@@ -448,8 +296,7 @@ pub fn measure(
     Ok(Report {
         floor_ns: median(&floors),
         figures: figures.collect(),
-        forward_many_over_one,
-        reply_many_over_one,
+        comparisons: comparisons.to_vec(),
         verified_instructions,
         rounds,
         packets,
