@@ -192,6 +192,9 @@ impl Judge {
     /// Whether a frame can get this verdict at all.
     fn check_verdict(&self, input: &[u8], verdict: Verdict) -> Result<(), String> {
         let kind = self.world.kind(input);
+        if verdict == Verdict::DropTooBig {
+            too_big::check_dropped(input)?;
+        }
         if possible(self, input, kind).contains(&verdict.name()) {
             Ok(())
         } else {

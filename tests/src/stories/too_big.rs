@@ -111,12 +111,20 @@ fn to_client(number: u16) -> Story {
 
 fn fragments(number: u16) -> Story {
     let talk = Talk::of(number, ON_SECOND);
-    let first = long(talk.request(ACK), 3000)
-        .fragments(1400, 7)
-        .swap_remove(0);
+    let pieces = |length, piece| long(talk.request(ACK), length).fragments(piece, 7);
+    let short = pieces(3000, 560).swap_remove(0);
+    let too_long = pieces(3000, 1400);
+    let node = Claim::Recorded(talk.node(2));
+    let next = pieces(3000, 560).swap_remove(1);
     story(
         format!("nobody is told of a fragment that is too big, redirect {number}"),
-        vec![kept(first, Verdict::DropTooBig)],
+        vec![
+            kept(too_long[0].clone(), Verdict::DropTooBig),
+            kept(too_long[1].clone(), Verdict::DropFragment),
+            sent(short, Verdict::ForwardSettled, node),
+            kept(too_long[1].clone(), Verdict::DropTooBig),
+            sent(next, Verdict::ForwardFragment, Claim::AfterFirst),
+        ],
     )
 }
 
