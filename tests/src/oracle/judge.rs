@@ -330,9 +330,8 @@ impl Judge {
                 "pass-ttl",
                 "drop-too-big",
             ],
-            (Some(Went::Nowhere), _) => &["pass-fragment"],
             (None, true) => &["drop-fragment"],
-            (None, false) => &["pass-fragment"],
+            (Some(Went::Nowhere), _) | (None, false) => &["pass-fragment"],
         }
     }
 }

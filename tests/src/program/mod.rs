@@ -26,7 +26,7 @@ use aya::{
 use redirector::datapath::{Datapath, Maps, Object, load};
 use redirector_common::{
     Stage,
-    abi::{Backend, Listener, SlotTable, map},
+    abi::{Backend, Listener, Negotiating, SlotTable, map},
     host::HostTables,
     verdict::Action,
 };
@@ -167,11 +167,11 @@ impl Program {
         self.ipv6.write(&Records::from(&tables.ipv6))?;
         self.ways_back.0.clear()?;
         self.ways_back.1.clear()?;
-        let mut cells = [0; 1 << 16];
+        let mut negotiating: Box<Negotiating> = bytemuck::zeroed_box();
         for (cell, value) in tables.negotiating.borrow().iter() {
-            cells[usize::from(*cell)] = *value;
+            negotiating.cells[usize::from(*cell)] = *value;
         }
-        self.negotiating.set(0, cells, 0)?;
+        self.negotiating.set(0, negotiating.cells, 0)?;
         Ok(())
     }
 

@@ -39,8 +39,8 @@ fn dialogue(number: u16) -> Dialogue {
 fn datagrams(number: u16) -> Story {
     let mut dialogue = dialogue(number);
     let mut scenes = vec![
-        kept(dialogue.to_vip(BOUND), Verdict::PassNotOurs),
-        kept(dialogue.from_node(BOUND), Verdict::PassNotOurs).by_nodes(),
+        kept(dialogue.datagram_there(BOUND), Verdict::PassNotOurs),
+        kept(dialogue.datagram_back(BOUND), Verdict::PassNotOurs).by_nodes(),
     ];
     scenes.extend(dialogue.associate());
     let stranger = Dialogue::of(Talk::of(number, ON_SECOND));
@@ -49,18 +49,18 @@ fn datagrams(number: u16) -> Story {
         ..dialogue
     };
     let node = Claim::Associated(dialogue.talk.node(1));
-    let more = with_more_headers(dialogue.to_vip(BOUND));
+    let more = with_more_headers(dialogue.datagram_there(BOUND));
     scenes.extend([
         dialogue.there(),
         dialogue.back(),
         sent(more, Verdict::ForwardAssociated, node),
-        kept(stranger.to_vip(BOUND), Verdict::DropStranger),
-        kept(stranger.from_node(BOUND), Verdict::PassNotOurs).by_nodes(),
-        kept(other_node.from_node(BOUND), Verdict::PassNotOurs).by_nodes(),
-        kept(dialogue.to_vip(BOUND + 1), Verdict::PassNotOurs),
-        kept(dialogue.from_node(BOUND + 1), Verdict::PassNotOurs).by_nodes(),
-        kept(living(dialogue.to_vip(BOUND), 1), Verdict::PassTtl),
-        kept(living(dialogue.from_node(BOUND), 1), Verdict::PassTtl).by_nodes(),
+        kept(stranger.datagram_there(BOUND), Verdict::DropStranger),
+        kept(stranger.datagram_back(BOUND), Verdict::PassNotOurs).by_nodes(),
+        kept(other_node.datagram_back(BOUND), Verdict::PassNotOurs).by_nodes(),
+        kept(dialogue.datagram_there(BOUND + 1), Verdict::PassNotOurs),
+        kept(dialogue.datagram_back(BOUND + 1), Verdict::PassNotOurs).by_nodes(),
+        kept(living(dialogue.datagram_there(BOUND), 1), Verdict::PassTtl),
+        kept(living(dialogue.datagram_back(BOUND), 1), Verdict::PassTtl).by_nodes(),
     ]);
     let name = format!("datagrams go both ways through their own pinhole, redirect {number}");
     story(name, scenes)
@@ -70,8 +70,8 @@ fn pieces(number: u16) -> Story {
     let mut dialogue = dialogue(number);
     let mut scenes = dialogue.associate();
     let (there, back) = (
-        dialogue.to_vip(BOUND).fragments(16, 7),
-        dialogue.from_node(BOUND).fragments(16, 9),
+        dialogue.datagram_there(BOUND).fragments(16, 7),
+        dialogue.datagram_back(BOUND).fragments(16, 9),
     );
     let node = Claim::Associated(dialogue.talk.node(1));
     let client = Claim::AssociatedClientOf(dialogue.talk.number());
@@ -104,8 +104,8 @@ fn errors(number: u16) -> Story {
     };
     let (vip, node) = (talk.redirect.vip, talk.node_address(1));
     // As the client has seen the node's datagram, and as the node has seen the client's.
-    let seen_by_client = swapped(dialogue.from_node(BOUND), vip, talk.client);
-    let seen_by_node = swapped(dialogue.to_vip(BOUND), talk.client, node);
+    let seen_by_client = swapped(dialogue.datagram_back(BOUND), vip, talk.client);
+    let seen_by_node = swapped(dialogue.datagram_there(BOUND), talk.client, node);
     let by_client = error(talk.client, vip, &seen_by_client);
     let by_node = error(node, talk.client, &seen_by_node);
     let mut scenes = vec![
@@ -186,8 +186,8 @@ fn endings(number: u16) -> Vec<Story> {
             if closes {
                 scenes.push(scene.counting(Event::AssociationClosed));
                 // The mark is the agent's to take away.
-                scenes.push(kept(open.to_vip(BOUND), Verdict::DropStranger));
-                scenes.push(kept(open.from_node(BOUND), Verdict::PassNotOurs).by_nodes());
+                scenes.push(kept(open.datagram_there(BOUND), Verdict::DropStranger));
+                scenes.push(kept(open.datagram_back(BOUND), Verdict::PassNotOurs).by_nodes());
             } else {
                 scenes.extend([scene, open.there(), open.back()]);
             }
@@ -205,7 +205,7 @@ fn routed() -> Story {
     let mut dialogue = dialogue(SHARED_ROUTED);
     let stranger = Dialogue::of(Talk::of(SHARED_ROUTED, ON_SECOND));
     let mut scenes = vec![
-        kept(dialogue.to_vip(BOUND), Verdict::PassNotOurs),
+        kept(dialogue.datagram_there(BOUND), Verdict::PassNotOurs),
         dialogue.client(SYN, &[]),
         dialogue.client(ACK, &[]),
         dialogue.client(ACK, &[5, 1, 0]),
@@ -217,21 +217,30 @@ fn routed() -> Story {
             .counting(Event::AssociationOpened),
     );
     let node = Claim::Associated(dialogue.talk.node(1));
-    let to = |port| sent(dialogue.to_vip(port), Verdict::ForwardAssociated, node);
+    let to = |port| {
+        sent(
+            dialogue.datagram_there(port),
+            Verdict::ForwardAssociated,
+            node,
+        )
+    };
     scenes.extend([
         to(BOUND),
         to(BOUND + 1),
         sent(
-            living(dialogue.to_vip(BOUND), 1),
+            living(dialogue.datagram_there(BOUND), 1),
             Verdict::ForwardAssociated,
             node,
         ),
-        kept(stranger.to_vip(BOUND), Verdict::PassNotOurs),
+        kept(stranger.datagram_there(BOUND), Verdict::PassNotOurs),
     ]);
     let end = dialogue
         .client(FIN | ACK, &[])
         .counting(Event::AssociationClosed);
-    scenes.extend([end, kept(dialogue.to_vip(BOUND), Verdict::PassNotOurs)]);
+    scenes.extend([
+        end,
+        kept(dialogue.datagram_there(BOUND), Verdict::PassNotOurs),
+    ]);
     story(
         "where nodes hold the VIP datagrams follow the client's request",
         scenes,
@@ -251,7 +260,7 @@ fn full() -> Story {
         unreplaced: true,
         ..granted.counting(Event::AssociationTableFull)
     });
-    scenes.push(kept(dialogue.to_vip(BOUND), Verdict::PassNotOurs));
+    scenes.push(kept(dialogue.datagram_there(BOUND), Verdict::PassNotOurs));
     story(
         "an association for which there is no room goes as it would without us",
         scenes,

@@ -136,25 +136,25 @@ impl Dialogue {
     }
 
     /// A datagram of the client to this port of the VIP.
-    pub(super) fn to_vip(&self, port: u16) -> Frame {
+    pub(super) fn datagram_there(&self, port: u16) -> Frame {
         self.datagram(true, port)
     }
 
     /// A datagram of the node from this port.
-    pub(super) fn from_node(&self, port: u16) -> Frame {
+    pub(super) fn datagram_back(&self, port: u16) -> Frame {
         self.datagram(false, port)
     }
 
     /// The client's datagram goes to the node.
     pub(super) fn there(&self) -> Scene {
         let node = Claim::Associated(self.talk.node(self.place));
-        sent(self.to_vip(BOUND), Verdict::ForwardAssociated, node)
+        sent(self.datagram_there(BOUND), Verdict::ForwardAssociated, node)
     }
 
     /// The node's datagram comes from the VIP.
     pub(super) fn back(&self) -> Scene {
         let client = Claim::AssociatedClientOf(self.talk.number());
-        let frame = self.from_node(BOUND);
+        let frame = self.datagram_back(BOUND);
         sent(frame, Verdict::ReplyAssociated, client).by_nodes()
     }
 }

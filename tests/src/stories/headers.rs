@@ -21,12 +21,11 @@ pub(super) fn stories() -> Vec<Story> {
     translated.chain(others()).collect()
 }
 
+/// A change of a frame, and the verdict on the changed one; none when it is sent.
+type Change<'a> = (&'a dyn Fn(Frame) -> Frame, Option<Verdict>);
+
 /// The story of a packet there and one back, both changed alike.
-fn both_ways(
-    name: &str,
-    talk: Talk,
-    changes: &[(&dyn Fn(Frame) -> Frame, Option<Verdict>)],
-) -> Story {
+fn both_ways(name: &str, talk: Talk, changes: &[Change]) -> Story {
     let mut scenes = Vec::new();
     for (change, verdict) in changes {
         let request = change(talk.request(ACK));
@@ -96,7 +95,7 @@ fn malformed(talk: Talk) -> Story {
                     Body::Tcp(_) | Body::Icmp(_) | Body::Bytes(..) => 6,
                 };
                 but(frame, |frame| {
-                    frame.body = Body::Bytes(protocol, vec![0; 7])
+                    frame.body = Body::Bytes(protocol, vec![0; 7]);
                 })
             },
             Some(Verdict::PassMalformed),

@@ -46,8 +46,8 @@ fn afterwards(dialogue: &Dialogue, opened: bool) -> Vec<Scene> {
         vec![dialogue.there(), dialogue.back()]
     } else {
         vec![
-            kept(dialogue.to_vip(BOUND), Verdict::PassNotOurs),
-            kept(dialogue.from_node(BOUND), Verdict::PassNotOurs).by_nodes(),
+            kept(dialogue.datagram_there(BOUND), Verdict::PassNotOurs),
+            kept(dialogue.datagram_back(BOUND), Verdict::PassNotOurs).by_nodes(),
         ]
     }
 }
