@@ -8,7 +8,7 @@ use crate::{
     },
     address::Address,
     parse::{IpPacket, Offsets, Packet},
-    process::Outcome,
+    process::{Outcome, exceeds},
     rewrite, select,
     stage::Step,
     tables::{FamilyTables, ReturnHop},
@@ -56,6 +56,10 @@ pub fn note_pass<A: Address, T: FamilyTables<A>>(packet: &Packet<A>, step: Step,
 
 /// Sends a later fragment after its first.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a packet is shorter than 2^17 bytes"
+)]
 pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
     frame: &mut F,
     ip: &IpPacket<A>,
@@ -99,7 +103,7 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
         checksum: [0; 2],
         segment: 0,
         header: 0,
-        length: 0,
+        length: (ip.end - ip.ip()) as u32,
         fragment: None,
     };
     match owner.direction {
@@ -108,6 +112,9 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
                 Ok(backend) => backend,
                 Err(verdict) => return verdict.into(),
             };
+            if exceeds(&fragment, &backend.hop) {
+                return Verdict::DropTooBig.into();
+            }
             let node = A::read(&backend.address);
             let rewritten = if !routed {
                 let delta = A::l3_delta(ip.destination.removed() + node.added());
@@ -131,6 +138,9 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
                 ReturnHop::Local => return Verdict::PassToRelay.into(),
                 ReturnHop::Unknown => return Verdict::DropNoReturnHop.into(),
             };
+            if exceeds(&fragment, &hop) {
+                return Verdict::DropTooBig.into();
+            }
             let delta = A::l3_delta(ip.source.removed() + vip.added());
             if rewrite::source(frame, layout, vip, delta, &hop).is_none() {
                 return Verdict::PassTruncated.into();

@@ -7,6 +7,7 @@
 //! | `fuzz` | what must hold of any bytes whatsoever |
 //! | `on_host` | the packet path on the host |
 //! | `program` | the real program through `BPF_PROG_TEST_RUN` |
+//! | `stories` | frames and what must become of them, for host and kernel |
 //! | `lab` | network namespaces with real Dante nodes |
 //! | `bench` | measurements |
 
@@ -19,3 +20,4 @@ pub mod on_host;
 pub mod oracle;
 pub mod packets;
 pub mod program;
+pub mod stories;

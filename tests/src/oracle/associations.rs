@@ -9,6 +9,7 @@ use super::{
     Kind, World,
     headers::{Headers, Piece},
     kind::End,
+    world::bytes_of,
 };
 
 /// Bytes of a frame that must leave with another value.
@@ -41,8 +42,6 @@ struct Negotiation {
     answered_from: u32,
     /// The method that the node has chosen.
     method: Option<u8>,
-    /// Once a node has granted the request: that node, and the sequence number of the client's byte after it.
-    granted: Option<(IpAddr, u32)>,
 }
 
 /// Names a control connection: client, and listener.
@@ -52,6 +51,8 @@ type Connection = (End, u16);
 #[derive(Clone, Debug, Default)]
 pub struct Associations {
     negotiations: BTreeMap<Connection, Negotiation>,
+    /// Those whose request has been granted: by which node, and the sequence number of the client's byte after it.
+    granted: BTreeMap<Connection, (IpAddr, u32)>,
 }
 
 /// A TCP segment.
@@ -119,14 +120,14 @@ impl Associations {
     }
 
     fn observe_client(&mut self, connection: Connection, segment: &Segment) {
+        let closes = |(_, next): &(IpAddr, u32)| segment.has(RST) && segment.sequence == *next;
+        if self.granted.get(&connection).is_some_and(closes) {
+            self.close(connection);
+            return;
+        }
         let Some(negotiation) = self.negotiations.get_mut(&connection) else {
             return;
         };
-        let closes = |(_, next)| segment.has(RST) && segment.sequence == next;
-        if negotiation.granted.is_some_and(closes) {
-            self.negotiations.remove(&connection);
-            return;
-        }
         let is_syn = segment.flags & (SYN | ACK | RST) == SYN;
         if is_syn
             || segment.has(FIN | RST)
@@ -148,6 +149,12 @@ impl Associations {
         negotiation.asked.extend(data);
     }
 
+    /// The control connection is over, and with it whatever was going on in it.
+    fn close(&mut self, connection: Connection) {
+        self.granted.remove(&connection);
+        self.negotiations.remove(&connection);
+    }
+
     fn observe_node(
         &mut self,
         connection: Connection,
@@ -160,17 +167,16 @@ impl Associations {
                 asked: Vec::new(),
                 answered_from: segment.sequence.wrapping_add(1),
                 method: None,
-                granted: None,
             };
             self.negotiations.insert(connection, negotiation);
             return None;
         }
-        let negotiation = self.negotiations.get_mut(&connection)?;
-        let closes = |(by, _)| segment.has(FIN | RST) && by == node;
-        if negotiation.granted.is_some_and(closes) {
-            self.negotiations.remove(&connection);
+        let closes = |(by, _): &(IpAddr, u32)| segment.has(FIN | RST) && *by == node;
+        if self.granted.get(&connection).is_some_and(closes) {
+            self.close(connection);
             return None;
         }
+        let negotiation = self.negotiations.get_mut(&connection)?;
         // Where the segment begins in the node's stream.
         let start = segment.sequence.wrapping_sub(negotiation.answered_from);
         let start = usize::try_from(start).expect("64 bits");
@@ -200,7 +206,8 @@ impl Associations {
         if bound != bytes_of(node) && bound.iter().any(|byte| *byte != 0) {
             return None;
         }
-        negotiation.granted = Some((node, segment.acknowledgement));
+        let granted = (node, segment.acknowledgement);
+        self.granted.insert(connection, granted);
         Some(Replaced {
             at: bound_at,
             bytes: vip,
@@ -214,13 +221,6 @@ const PASSWORD: u8 = 2;
 
 /// The command UDP ASSOCIATE (RFC 1928, section 4).
 const ASSOCIATE: u8 = 3;
-
-fn bytes_of(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
 
 /// The command that a client asks for: `05 n m*n`, perhaps `01 ul u pl p`, `05 cmd`.
 fn command(asked: &[u8]) -> Option<u8> {

@@ -62,7 +62,7 @@ impl Judge {
     ) -> Result<Option<Claim>, String> {
         self.check_verdict(input, outcome.verdict)?;
         let Some(claim) = claim(&self.world, outcome.verdict, input, tables) else {
-            self.note_passed(input, outcome.verdict);
+            self.see_kept(input, outcome.verdict);
             return if input == output {
                 Ok(None)
             } else {
@@ -121,8 +121,8 @@ impl Judge {
         Ok(())
     }
 
-    /// Remembers a first fragment that was passed: of TCP or UDP what follows it is passed as well.
-    fn note_passed(&mut self, input: &[u8], verdict: Verdict) {
+    /// Remembers a first fragment that was not sent but passed: of TCP or UDP what follows it is passed as well.
+    pub fn see_kept(&mut self, input: &[u8], verdict: Verdict) {
         if let Ok(headers) = Headers::read(input)
             && matches!(headers.protocol, TCP | UDP)
             && verdict.action() == Action::Pass
@@ -192,6 +192,9 @@ impl Judge {
     /// Whether a frame can get this verdict at all.
     fn check_verdict(&self, input: &[u8], verdict: Verdict) -> Result<(), String> {
         let kind = self.world.kind(input);
+        if verdict == Verdict::DropTooBig {
+            too_big::check_dropped(input)?;
+        }
         if possible(self, input, kind).contains(&verdict.name()) {
             Ok(())
         } else {
@@ -327,9 +330,8 @@ impl Judge {
                 "pass-ttl",
                 "drop-too-big",
             ],
-            (Some(Went::Nowhere), _) => &["pass-fragment"],
             (None, true) => &["drop-fragment"],
-            (None, false) => &["pass-fragment"],
+            (Some(Went::Nowhere), _) | (None, false) => &["pass-fragment"],
         }
     }
 }

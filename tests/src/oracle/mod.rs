@@ -47,6 +47,7 @@ pub use headers::Unfit;
 pub use judge::Judge;
 pub use kind::Kind;
 pub use sent::Claim;
+pub use world::bytes_of;
 pub use world::{Listener, Mode, Neighbour, Node, Socket, World};
 
 /// The nodes of a slot: of new and of unrecorded connections. 0 is none.

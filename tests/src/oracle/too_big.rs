@@ -9,6 +9,26 @@ use super::headers::{Headers, Piece, TCP, UDP, word};
 /// 4443, section 3.3).
 const LONGEST_QUOTE: (usize, usize) = (548, 1232);
 
+/// Whether a packet may be fragmented, or is a fragment.
+fn is_not_to_be_answered(input: &[u8], about: &Headers) -> bool {
+    let may_be_fragmented = about.source.is_ipv4() && word(input, about.ip + 6) & 0x4000 == 0;
+    may_be_fragmented || about.piece != Piece::Whole
+}
+
+/// Checks that nobody is to be told that `input` is too big.
+///
+/// # Errors
+///
+/// Somebody is.
+pub(super) fn check_dropped(input: &[u8]) -> Result<(), String> {
+    let about = Headers::read(input).map_err(|unfit| format!("too big, but it is {unfit:?}"))?;
+    if is_not_to_be_answered(input, &about) {
+        Ok(())
+    } else {
+        Err("dropped as too big, but its sender is to be told".to_owned())
+    }
+}
+
 /// Checks that `output` tells the sender of `input` that at most `mtu` bytes fit.
 ///
 /// # Errors
@@ -26,8 +46,7 @@ pub(super) fn check(input: &[u8], mtu: u16, output: &[u8]) -> Result<(), String>
         return Err("an ICMP message was answered by an ICMP error".to_owned());
     }
     let v4 = about.source.is_ipv4();
-    let may_fragment = v4 && word(input, about.ip + 6) & 0x4000 == 0;
-    if may_fragment || about.piece != Piece::Whole {
+    if is_not_to_be_answered(input, &about) {
         return Err("a fragment, or a packet that may be fragmented, was answered".to_owned());
     }
     let answer = Headers::read(output).map_err(|unfit| format!("the answer is {unfit:?}"))?;

@@ -90,8 +90,8 @@ pub struct World {
     pub sockets: Vec<Socket>,
     /// The way to clients, unless `special_clients` says otherwise.
     pub clients: Neighbour,
-    /// Clients that have a way of their own.
-    pub special_clients: Vec<(IpAddr, Neighbour)>,
+    /// Clients that have a way of their own, by the first bytes of their addresses.
+    pub special_clients: Vec<(Vec<u8>, Neighbour)>,
     /// Key of the client hash, the same in all redirects.
     pub key: [u64; 2],
     /// Whether the program runs in the driver, so that it has to complete partial checksums itself.
@@ -162,7 +162,15 @@ impl World {
     pub(super) fn way_to(&self, client: IpAddr) -> &Neighbour {
         self.special_clients
             .iter()
-            .find(|(address, _)| *address == client)
+            .find(|(prefix, _)| bytes_of(client).starts_with(prefix))
             .map_or(&self.clients, |(_, way)| way)
+    }
+}
+
+/// The bytes of an address.
+pub fn bytes_of(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }

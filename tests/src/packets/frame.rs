@@ -55,6 +55,12 @@ impl Frame {
     }
 }
 
+impl From<Frame> for Vec<u8> {
+    fn from(frame: Frame) -> Self {
+        frame.build()
+    }
+}
+
 /// A frame cut at every length, from nothing to the whole.
 pub fn truncations(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
     (0..=frame.len()).map(|length| &frame[..length])

@@ -12,7 +12,11 @@
 mod network;
 mod records;
 
-use std::{collections::BTreeSet, env, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    path::PathBuf,
+};
 
 use anyhow::{Context as _, ensure};
 use aya::{
@@ -22,7 +26,7 @@ use aya::{
 use redirector::datapath::{Datapath, Maps, Object, load};
 use redirector_common::{
     Stage,
-    abi::{Backend, Listener, map},
+    abi::{Backend, Listener, Negotiating, SlotTable, map},
     host::HostTables,
     verdict::Action,
 };
@@ -85,6 +89,8 @@ pub struct Program {
     ipv6: RecordMaps<24, 40>,
     ways_back: (RawMap<4, 24>, RawMap<16, 24>),
     negotiating: Array<MapData, [u32; 1 << 16]>,
+    /// What was written by [`Program::set_tables`]: to write all again would take longer than anything else.
+    slot_tables: BTreeMap<u16, Box<SlotTable>>,
 }
 
 impl Program {
@@ -124,6 +130,7 @@ impl Program {
                 RawMap::find(&ids, map::WAYS_BACK6)?,
             ),
             negotiating: find_negotiating(&ids)?,
+            slot_tables: BTreeMap::new(),
         })
     }
 
@@ -146,7 +153,10 @@ impl Program {
         for place in self.maps.endpoints()?.into_keys() {
             self.maps.remove_endpoint(place)?;
         }
-        fixture::fill(&mut self.maps, tables)?;
+        fixture::fill_without_slots(&mut self.maps, tables)?;
+        for (redirect, table) in &tables.slot_tables {
+            self.set_slot_table(*redirect, table)?;
+        }
         let generic = if tables.generic {
             BTreeSet::from([NODE_IFINDEX, CLIENT_IFINDEX])
         } else {
@@ -157,11 +167,27 @@ impl Program {
         self.ipv6.write(&Records::from(&tables.ipv6))?;
         self.ways_back.0.clear()?;
         self.ways_back.1.clear()?;
-        let mut cells = [0; 1 << 16];
+        let mut negotiating: Box<Negotiating> = bytemuck::zeroed_box();
         for (cell, value) in tables.negotiating.borrow().iter() {
-            cells[usize::from(*cell)] = *value;
+            negotiating.cells[usize::from(*cell)] = *value;
         }
-        self.negotiating.set(0, cells, 0)?;
+        self.negotiating.set(0, negotiating.cells, 0)?;
+        Ok(())
+    }
+
+    /// Puts a slot table in place, if it is another than the one that is there.
+    ///
+    /// # Errors
+    ///
+    /// A map could not be written.
+    pub fn set_slot_table(&mut self, redirect: u16, table: &SlotTable) -> anyhow::Result<()> {
+        let known = self.slot_tables.get(&redirect);
+        if known.is_none_or(|known| bytemuck::bytes_of(&**known) != bytemuck::bytes_of(table)) {
+            self.maps.set_slot_table(redirect, table)?;
+            let mut copy: Box<SlotTable> = bytemuck::zeroed_box();
+            *copy = *table;
+            self.slot_tables.insert(redirect, copy);
+        }
         Ok(())
     }
 

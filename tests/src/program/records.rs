@@ -60,10 +60,10 @@ impl<const KEY: usize, const VALUE: usize> RawMap<KEY, VALUE> {
             let info = MapInfo::from_id(*id)?;
             if info.name_as_str() == Some(name) {
                 let data = MapData::from_id(*id)?;
-                let map = match info.map_type()? {
-                    MapType::LruHash => Map::LruHashMap(data),
-                    MapType::Hash => Map::HashMap(data),
-                    other => bail!("the map {name} is a {other:?}"),
+                let map = if info.map_type()? == MapType::LruHash {
+                    Map::LruHashMap(data)
+                } else {
+                    Map::HashMap(data)
                 };
                 let map = map.try_into();
                 return Ok(Self(map.with_context(|| format!("the map {name}"))?));

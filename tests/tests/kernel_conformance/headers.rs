@@ -7,8 +7,8 @@ use crate::case::{ACK, Case, ON_1, answer, case, edited, tagged, to_vip};
 
 pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
     use Verdict::{
-        DropFragment, ForwardSettled, PassMalformed, PassNotIp, PassProtocol, PassSourceRoute,
-        PassTruncated, PassVlan, Reply,
+        DropFragment, ForwardSettled, PassIcmp, PassMalformed, PassNotIp, PassProtocol,
+        PassSourceRoute, PassTruncated, PassVlan, Reply,
     };
     let ack = TcpPacket {
         payload: vec![5; 24],
@@ -108,7 +108,8 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
             20,
             &[0x20, 0],
             ForwardSettled,
-        ),
+        )
+        .to(1),
         bytes(
             "a middle fragment without its first is dropped",
             "half of a datagram is of no use",
@@ -130,19 +131,13 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
             &[0x1f, 0xff],
             DropFragment,
         ),
-        bytes(
-            "UDP is left alone",
-            "this redirect is for TCP",
-            23,
-            &[17],
-            PassProtocol,
-        ),
+        bytes("GRE is left alone", "not TCP", 23, &[47], PassProtocol),
         bytes(
             "ICMP is left alone",
-            "echo to the VIP",
+            "what it has for a type is none of an error",
             23,
             &[1],
-            PassProtocol,
+            PassIcmp,
         ),
         bytes(
             "protocol 0 is left alone",
@@ -253,13 +248,15 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
             "the tag is kept",
             tagged(&ack, &[0x81, 0, 0, 7]),
             ForwardSettled,
-        ),
+        )
+        .to(1),
         case(
             "a QinQ frame is sent",
             "both tags are kept",
             tagged(&ack, &[0x88, 0xa8, 0, 7, 0x81, 0, 0, 8]),
             ForwardSettled,
-        ),
+        )
+        .to(1),
         case(
             "a third VLAN tag is left alone",
             "no network has three",
@@ -271,7 +268,8 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
             "no operation, then the end",
             with_options(&ack.build(), &[1, 1, 1, 0]),
             ForwardSettled,
-        ),
+        )
+        .to(1),
         case(
             "a loose source route is left alone",
             "the VIP is only the next stop",
@@ -303,14 +301,14 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
             PassNotIp,
         ),
         case(
-            "a short UDP packet is left alone",
-            "28 bytes",
+            "a short UDP packet is malformed",
+            "its length field says 0",
             edited(&ack, |frame| {
                 frame.truncate(42);
                 frame[17] = 28;
                 frame[23] = 17;
             }),
-            PassProtocol,
+            PassMalformed,
         ),
         case(
             "a first fragment of an ICMP message is left alone",
@@ -321,7 +319,7 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
                 frame[20] = 0x20;
                 frame[23] = 1;
             }),
-            PassProtocol,
+            PassIcmp,
         ),
         case(
             "a segment shorter than its header is malformed",

@@ -298,7 +298,7 @@ pub(crate) fn split_slots_towards_nodes() -> Vec<Case> {
             ACK,
             ForwardOrphan,
         )
-        .flow(kind, 9, 0)
+        .flow(kind, 60, 0)
         .to(1),
         other(
             "an unrecorded connection of a removed node, too",

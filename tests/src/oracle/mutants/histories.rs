@@ -46,9 +46,11 @@ fn summary(complaints: &[Complaint]) -> String {
         let name = format!("{}: {}", complaint.outcome.verdict.name(), complaint.text);
         all.entry(name).or_insert((0, &complaint.input)).0 += 1;
     }
-    all.iter()
-        .map(|(name, (count, input))| format!("{count:>6} {name}, such as {input:02x?}\n"))
-        .collect()
+    let lines: Vec<String> = all
+        .iter()
+        .map(|(name, (count, input))| format!("{count:>6} {name}, such as {input:02x?}"))
+        .collect();
+    lines.join("\n")
 }
 
 /// Runs a history of the fixture on the host, `spoil` being done to every frame that is sent (input, output).
