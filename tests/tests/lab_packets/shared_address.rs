@@ -177,3 +177,24 @@ fn another_port_of_the_shared_address_is_the_relays_own() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn zzz_debug() -> Result<()> {
+    let (lab, agent) = bring_up(Way::TWO_ARMED, small())?;
+    let client = lab.clients_in(Family::V6)[1];
+    println!("{}", lab.relay().ip("-6 neigh show")?);
+    println!("{}", lab.relay().ip("-6 route show")?);
+    let result = lab.connect_within(client, shared(client), SOON);
+    println!("{result:?}");
+    println!("{}", agent.cli(&["show", "counters"])?);
+    println!("{}", agent.cli(&["show", "summary"])?);
+    println!("{}", agent.cli(&["show", "nodes"])?);
+    println!("{}", agent.cli(&["show", "redirects"])?);
+    println!(
+        "{}",
+        agent.cli(&["explain", "--client", &client.to_string()])?
+    );
+    println!("{}", lab.relay().ip("-6 neigh show")?);
+    println!("{}", agent.log());
+    Ok(())
+}
