@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv6Addr,
+    net::{IpAddr, Ipv6Addr},
 };
 
 use anyhow::Context as _;
@@ -27,6 +27,7 @@ pub(super) struct Applied {
     held: State,
     /// One of each family.
     tries: [TrieStore; 2],
+    gateways: BTreeSet<(u32, IpAddr)>,
     neighbours: BTreeMap<Ipv6Addr, NextHop>,
     tx_ports: BTreeSet<u32>,
 }
@@ -87,6 +88,7 @@ impl Applied {
             maps,
             held,
             tries: Family::BOTH.map(TrieStore::new),
+            gateways: BTreeSet::new(),
             neighbours,
             tx_ports: BTreeSet::new(),
         })
@@ -126,6 +128,11 @@ impl Applied {
         Ok(())
     }
 
+    /// The gateways that clients are answered through, with their interfaces.
+    pub(super) fn gateways(&self) -> &BTreeSet<(u32, IpAddr)> {
+        &self.gateways
+    }
+
     /// Mirrors the return routes.
     pub(super) fn route(&mut self, view: &NetView, allowed: &BTreeSet<u32>) -> anyhow::Result<()> {
         for ifindex in allowed {
@@ -133,9 +140,11 @@ impl Applied {
                 self.maps.add_tx_port(*ifindex)?;
             }
         }
+        self.gateways.clear();
         for store in &mut self.tries {
             let family = store.family();
             let trie = ReturnTrie::build(view, allowed, family);
+            self.gateways.extend(&trie.gateways);
             let returns = &mut self.maps.returns;
             if family == Family::V6 {
                 mirror_neighbours(returns, &mut self.neighbours, &trie.neighbours)?;

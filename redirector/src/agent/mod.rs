@@ -235,7 +235,8 @@ impl Agent {
         self.apply();
     }
 
-    /// The neighbours by which the nodes are reached.
+    /// The neighbours by which the nodes are reached, and the gateways through which clients are answered: the
+    /// first answer must not wait until its gateway is known.
     fn neighbours(&self) -> BTreeSet<(u32, IpAddr)> {
         let view = self.views.borrow();
         let allowed = self.allowed();
@@ -244,6 +245,7 @@ impl Agent {
             .iter()
             .filter_map(|(_, entry)| way_to(&view, entry.address.ip(), &allowed).ok())
             .map(|way| (way.ifindex, way.neighbour))
+            .chain(self.applied.gateways().iter().copied())
             .collect()
     }
 
@@ -261,7 +263,7 @@ impl Agent {
         self.keep_neighbours(&view).await;
     }
 
-    /// Has the kernel keep the nodes' (or gateways') link-layer addresses fresh.
+    /// Has the kernel keep the link-layer addresses of [`Self::neighbours`] fresh.
     async fn keep_neighbours(&self, view: &NetView) {
         for (ifindex, address) in self.neighbours() {
             let managed = view

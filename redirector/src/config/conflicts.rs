@@ -132,7 +132,10 @@ fn taken_listeners(config: &Config, places: &Places, findings: &mut Findings) {
                 let complaint = if *other == redirect.name {
                     Complaint::new(format!("redirect `{other}` listens on {listen} twice"))
                 } else {
-                    Complaint::new(format!("{listen} is taken by redirect `{other}` already"))
+                    Complaint::new(format!(
+                        "redirect `{}` listens on {listen}, which is taken by redirect `{other}` already",
+                        redirect.name
+                    ))
                 };
                 findings.add(at.clone(), complaint.help("use another address or port"));
             }

@@ -97,7 +97,13 @@ pub struct ReturnTrie {
     pub hops: Vec<NextHop>,
     /// What [`TRIE_NEIGHBOUR`] refers to: known on-link neighbours. Empty in IPv4.
     pub neighbours: BTreeMap<Ipv6Addr, NextHop>,
+    /// Gateways with their interfaces, whether their Ethernet addresses are known or not; at most
+    /// [`MAX_GATEWAYS`].
+    pub gateways: BTreeSet<(u32, IpAddr)>,
 }
+
+/// Most gateways of a trie that are told of. Someone with more of them hears from all of them all the time.
+pub const MAX_GATEWAYS: usize = 64;
 
 impl ReturnTrie {
     /// Builds the trie for packets that may leave by the `allowed` interfaces (by index).
@@ -118,6 +124,7 @@ impl ReturnTrie {
             limit: limits.hops,
             list: Vec::new(),
             index: HashMap::new(),
+            gateways: BTreeSet::new(),
         };
         let mut painter = Painter::new(limits.nodes);
         let mut neighbours = BTreeMap::new();
@@ -152,6 +159,7 @@ impl ReturnTrie {
             nodes: painter.nodes,
             hops: hops.list,
             neighbours,
+            gateways: hops.gateways,
         }
     }
 
@@ -217,6 +225,7 @@ struct Hops<'a> {
     limit: usize,
     list: Vec<NextHop>,
     index: HashMap<NextHop, TrieEntry>,
+    gateways: BTreeSet<(u32, IpAddr)>,
 }
 
 impl Hops<'_> {
@@ -242,8 +251,14 @@ impl Hops<'_> {
 
     /// The way through a gateway, if its Ethernet address is known.
     fn through(&mut self, way: &resolve::Way) -> Way {
-        let hop = resolve::next_hop(self.view, way).filter(|_| self.carries(way.ifindex));
-        hop.and_then(|hop| self.code(hop))
+        if !self.carries(way.ifindex) {
+            return Way::AskKernel;
+        }
+        if self.gateways.len() < MAX_GATEWAYS {
+            self.gateways.insert((way.ifindex, way.neighbour));
+        }
+        resolve::next_hop(self.view, way)
+            .and_then(|hop| self.code(hop))
             .map_or(Way::AskKernel, Way::Hop)
     }
 

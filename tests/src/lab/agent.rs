@@ -11,26 +11,36 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::plan::{SHARED, SOCKS_PORT, Topology, node_inside};
+use super::plan::{Family, SHARED, SOCKS_PORT, Topology, node_inside};
 use super::{Lab, wait_until};
 
-/// The agent's configuration, as the lab writes it.
+/// The agent's configuration, as the lab writes it. Words are as in the file.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
     /// Interfaces of the relay.
     pub interfaces: Vec<String>,
+    /// `auto`, `native` or `generic`.
+    pub xdp_mode: &'static str,
+    /// The families of the shared address and of the nodes.
+    pub families: Vec<Family>,
     /// Numbers of the nodes in the pool, with their weights.
     pub nodes: Vec<(usize, u32)>,
-    /// Time between health checks, as written.
+    /// Time between health checks.
     pub interval: String,
     /// Most recorded flows.
     pub max_flows: u32,
-    /// `drop` or `allow`.
-    pub direct_tcp: String,
+    /// `tcp`, `udp` or `both`.
+    pub protocol: &'static str,
+    /// Whether nodes answer clients directly (`route-to`), for labs with [`super::LabOptions::direct_return`].
+    pub route_to: bool,
+    /// `direct` or `shared`.
+    pub udp_associate: &'static str,
+    /// `drop` or `allow`; not for `route_to`, with which it does not go.
+    pub direct_tcp: &'static str,
 }
 
 impl AgentConfig {
-    /// The first `nodes` nodes with weight 1, checked every second.
+    /// IPv4 to the first `nodes` nodes with weight 1, checked every second.
     pub fn new(topology: Topology, nodes: usize) -> Self {
         Self {
             interfaces: topology
@@ -38,43 +48,62 @@ impl AgentConfig {
                 .iter()
                 .map(|&name| name.to_owned())
                 .collect(),
+            xdp_mode: "native",
+            families: vec![Family::V4],
             nodes: (0..nodes).map(|node| (node, 1)).collect(),
             interval: "1s".to_owned(),
             max_flows: 65_536,
-            direct_tcp: "drop".to_owned(),
+            protocol: "tcp",
+            route_to: false,
+            udp_associate: "direct",
+            direct_tcp: "drop",
         }
     }
 
     /// The file's text.
     pub fn to_toml(&self) -> String {
-        let interfaces: Vec<_> = self
-            .interfaces
-            .iter()
-            .map(|name| format!("{name:?}"))
-            .collect();
+        let quoted = |texts: &mut dyn Iterator<Item = String>| {
+            let texts: Vec<_> = texts.map(|text| format!("{text:?}")).collect();
+            texts.join(", ")
+        };
+        let interfaces = quoted(&mut self.interfaces.iter().cloned());
+        let families = self.families.iter();
+        let listen = quoted(&mut families.map(|family| family.endpoint(SHARED).to_string()));
         let mut nodes = String::new();
         for (node, weight) in &self.nodes {
-            // Writing to a string can't fail.
-            let _ = writeln!(
-                nodes,
-                "  {{ address = \"{}\", weight = {weight}, name = \"{}\" }},",
-                node_inside(*node),
-                node_name(*node)
-            );
+            for family in &self.families {
+                // Writing to a string can't fail.
+                let _ = writeln!(
+                    nodes,
+                    "  {{ address = \"{}\", weight = {weight}, name = \"{}\" }},",
+                    family.address(node_inside(*node)),
+                    node_name_in(*node, *family)
+                );
+            }
         }
+        let target =
+            format!("{{ pool = \"socksservers\", port = {SOCKS_PORT}, mode = \"source-hash\" }}");
+        let delivery = if self.route_to {
+            format!("route-to = {target}")
+        } else {
+            format!(
+                "forward-to = {target}\ndirect-tcp = \"{}\"",
+                self.direct_tcp
+            )
+        };
         format!(
             "interfaces = [{interfaces}]\n\
-             xdp-mode = \"native\"\n\
+             xdp-mode = \"{mode}\"\n\
              hash-key = \"the key of the lab\"\n\n\
              [health]\ninterval = \"{interval}\"\ntimeout = \"300ms\"\nrise = 1\nfall = 1\n\n\
              [pool.socksservers]\nnodes = [\n{nodes}]\ncheck = \"tcp\"\n\n\
-             [redirect.socksbalance]\nlisten = [\"{SHARED}\"]\nprotocol = \"tcp\"\n\
-             forward-to = {{ pool = \"socksservers\", port = {SOCKS_PORT}, mode = \"source-hash\" }}\n\
-             direct-tcp = \"{direct}\"\n\n\
+             [redirect.socksbalance]\nlisten = [{listen}]\nprotocol = \"{protocol}\"\n\
+             {delivery}\nudp-associate = \"{associate}\"\n\n\
              [flows]\nmax = {max}\nsession-timeout = \"1h\"\nhandshake-timeout = \"5s\"\n",
-            interfaces = interfaces.join(", "),
+            mode = self.xdp_mode,
             interval = self.interval,
-            direct = self.direct_tcp,
+            protocol = self.protocol,
+            associate = self.udp_associate,
             max = self.max_flows,
         )
     }
@@ -82,7 +111,15 @@ impl AgentConfig {
 
 /// What a node is called in the configuration.
 pub fn node_name(node: usize) -> String {
-    format!("node-{node}")
+    node_name_in(node, Family::V4)
+}
+
+/// What a node is called in the configuration where it is reached in this family.
+pub fn node_name_in(node: usize, family: Family) -> String {
+    match family {
+        Family::V4 => format!("node-{node}"),
+        Family::V6 => format!("node-{node}-v6"),
+    }
 }
 
 /// The agent of a lab's relay; killed when dropped.
@@ -292,14 +329,50 @@ impl Agent {
     /// # Errors
     /// When it does not know the node.
     pub fn is_up(&self, node: usize) -> Result<bool> {
+        self.is_up_in(node, Family::V4)
+    }
+
+    /// Whether the agent takes this node to be up in this family.
+    ///
+    /// # Errors
+    /// When it does not know the node.
+    pub fn is_up_in(&self, node: usize, family: Family) -> Result<bool> {
         let nodes = self.show("nodes")?;
-        let entry = find_named(&nodes, &node_name(node))
-            .with_context(|| format!("`show nodes` does not know {}: {nodes}", node_name(node)))?;
+        let name = node_name_in(node, family);
+        let entry = find_named(&nodes, &name)
+            .with_context(|| format!("`show nodes` does not know {name}: {nodes}"))?;
         let health = ["health", "state", "status"]
             .iter()
             .find_map(|key| entry.get(key)?.as_str())
             .with_context(|| format!("no health in {entry}"))?;
         Ok(health == "up")
+    }
+
+    /// Waits until the agent takes all nodes of its configuration to be up.
+    ///
+    /// # Errors
+    /// When it does not within `limit`.
+    pub fn wait_for_all(&self, config: &AgentConfig, limit: Duration) -> Result<()> {
+        wait_until("all nodes to be up", limit, || {
+            for (node, _) in &config.nodes {
+                for family in &config.families {
+                    let name = node_name_in(*node, *family);
+                    ensure!(self.is_up_in(*node, *family)?, "{name} is not");
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What a counter of the data path stands at.
+    ///
+    /// # Errors
+    /// When there is no such counter.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let counters = self.show("counters")?;
+        find_named(&counters, name)
+            .and_then(|counter| counter.get("packets")?.as_u64())
+            .with_context(|| format!("`show counters` does not know {name}: {counters}"))
     }
 
     /// Waits until the agent takes this node to be up, or not.
@@ -323,8 +396,17 @@ impl Agent {
     /// # Errors
     /// When it is not running or does not end within ten seconds.
     pub fn stop(&mut self) -> Result<ExitStatus> {
+        let child = self.child.as_ref().context("the agent is not running")?;
+        kill(pid(child), Signal::SIGTERM).context("can't signal the agent")?;
+        self.wait_for_end()
+    }
+
+    /// Waits for the end that it was asked for.
+    ///
+    /// # Errors
+    /// When it is not running or does not end within ten seconds.
+    pub fn wait_for_end(&mut self) -> Result<ExitStatus> {
         let mut child = self.child.take().context("the agent is not running")?;
-        kill(pid(&child), Signal::SIGTERM).context("can't signal the agent")?;
         let limit = Instant::now() + Duration::from_secs(10);
         while Instant::now() < limit {
             if let Some(status) = child.try_wait().context("can't wait for the agent")? {
@@ -334,7 +416,7 @@ impl Agent {
         }
         self.child = Some(child);
         bail!(
-            "the agent does not end 10 s after SIGTERM; its log:\n{}",
+            "the agent does not end within 10 s; its log:\n{}",
             self.log()
         )
     }

@@ -108,6 +108,29 @@ fn a_known_gateway_serves_its_prefix_and_an_unknown_one_leaves_it_to_the_kernel(
 }
 
 #[test]
+fn gateways_are_told_of_known_or_not_where_packets_may_leave_through_them() {
+    let gateways = |routes: &[Route]| build(&with(&links(), routes), Family::V4).gateways;
+    let gateway = |address: &str| (1, address.parse().unwrap());
+    let many: Vec<Route> = (0..200)
+        .map(|number| {
+            route(
+                &format!("10.{number}.0.0/16"),
+                Some(&format!("10.0.0.{number}")),
+                1,
+            )
+        })
+        .collect();
+    assert_eq!(
+        gateways(&[
+            route("0.0.0.0/0", Some("10.0.0.254"), 1),
+            route("10.1.0.0/16", Some("10.9.9.9"), NOT_ALLOWED),
+        ]),
+        BTreeSet::from([gateway("10.0.0.254")])
+    );
+    assert_eq!(gateways(&many).len(), MAX_GATEWAYS);
+}
+
+#[test]
 fn a_more_specific_doubt_inside_a_known_prefix_is_kept() {
     let mut view = with(
         &links(),
