@@ -210,16 +210,11 @@ impl NextHop {
     /// A next hop from what the kernel says of it; its MTU is not known.
     #[inline(always)]
     pub fn new(destination: [u8; 6], source: [u8; 6], ifindex: u32) -> Self {
-        let [a, b, c, d, e, f] = destination;
-        let [g, h, i, j, k, l] = source;
-        let word = u32::from_ne_bytes;
-        bytemuck::cast([
-            word([a, b, c, d]),
-            word([e, f, g, h]),
-            word([i, j, k, l]),
-            ifindex,
-            0,
-            0,
-        ])
+        let from = Ethernet {
+            destination: source,
+            source: destination,
+            ..Ethernet::default()
+        };
+        Self::back(&from, ifindex)
     }
 }

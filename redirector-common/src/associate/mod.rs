@@ -67,15 +67,16 @@ const fn is_negotiating(cell: u32, epoch: u32) -> bool {
 
 /// Tells the connections of a cell apart; never 0.
 #[inline(always)]
-fn tag<A: Address>(client: A, listener: u16) -> u32 {
-    u32::from(checksum::fold_wide(client.wide_sum() + u64::from(listener)))
+fn tag<A: Address>((client, port): (A, [u8; 2]), listener: u16) -> u32 {
+    let rest = u64::from(listener) + u64::from(u16::from_ne_bytes(port));
+    u32::from(checksum::fold_wide(client.wide_sum() + rest))
 }
 
 #[inline(always)]
 fn begin<A: Address, T: Tables>(client: (A, [u8; 2]), listener: u16, tables: &T) {
     let epoch = tables.epoch();
     let known = tables.negotiating(cell(client));
-    let tag = tag(client.0, listener);
+    let tag = tag(client, listener);
     let alone = !is_negotiating(known, epoch) || known & 0xffff == tag;
     let value = u32::from(stamp(epoch)) << 16 | if alone { tag } else { 0 };
     tables.set_negotiating(cell(client), value);
@@ -90,7 +91,7 @@ fn end<A: Address, T: FamilyTables<A>>(
 ) {
     tables.forget_handshake(key);
     let known = tables.negotiating(cell(client));
-    if known & 0xffff == tag(client.0, listener) {
+    if known & 0xffff == tag(client, listener) {
         tables.set_negotiating(cell(client), 0);
     }
 }
@@ -200,6 +201,10 @@ fn from_node<A: Address, F: Frame, T: FamilyTables<A>>(
     let client = (packet.destination, packet.destination_port);
     let key = client.0.flow_key(client.1, task.listener);
     if packet.is_syn_ack() {
+        // A port that is used again: whatever it had is over.
+        if let Some(association) = tables.association(&key) {
+            close(client, task.listener, &key, &association, tables);
+        }
         let acknowledged = packet.acknowledgement.wrapping_sub(1);
         let syns = (acknowledged, packet.sequence);
         note_start(client, task.listener, syns, &key, tables);
