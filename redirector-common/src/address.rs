@@ -438,10 +438,10 @@ impl Address for [u8; 16] {
         mtu: u16,
     ) -> Option<()> {
         const TOO_BIG: u8 = 2;
-        let message = (size_of::<Icmp>() + Self::QUOTED) as u16;
+        const MESSAGE: u16 = 1280 - 40;
         *frame.header_mut(ip)? = Ipv6 {
             version_class_flow: [0x60, 0, 0, 0],
-            payload_length: message.to_be_bytes(),
+            payload_length: MESSAGE.to_be_bytes(),
             next_header: protocol::ICMPV6,
             hop_limit: ANSWER_TTL,
             source: destination,
@@ -456,9 +456,9 @@ impl Address for [u8; 16] {
         };
         let pseudo = source.added()
             + destination.added()
-            + checksum::added(&message.to_be_bytes())
+            + checksum::added(&MESSAGE.to_be_bytes())
             + checksum::added(&[0, protocol::ICMPV6]);
-        icmp.write(frame, ip + size_of::<Ipv6>(), usize::from(message), pseudo)
+        icmp.write(frame, ip + size_of::<Ipv6>(), usize::from(MESSAGE), pseudo)
     }
 
     #[inline(always)]

@@ -116,11 +116,11 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
                 return Verdict::DropTooBig.into();
             }
             let node = A::read(&backend.address);
-            let rewritten = if !routed {
+            let rewritten = if routed {
+                rewrite::link(frame, &backend.hop)
+            } else {
                 let delta = A::l3_delta(ip.destination.removed() + node.added());
                 rewrite::destination(frame, layout, node, delta, &backend.hop)
-            } else {
-                rewrite::link(frame, &backend.hop)
             };
             if rewritten.is_none() {
                 return Verdict::PassTruncated.into();

@@ -19,6 +19,7 @@ use crate::{
 /// Leaves a packet whose IP header is at `ip` to be answered. One in IPv4 that may be fragmented would have to be,
 /// which is left out; its sender is answered nothing then, nor is that of a fragment.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "verdicts are few")]
 pub fn leave<A: Address, F: Frame, T: Tables>(
     frame: &F,
     ip: usize,

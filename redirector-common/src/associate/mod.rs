@@ -49,6 +49,7 @@ pub fn concerns<A: Address, T: Tables>(
 }
 
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "there are fewer cells")]
 fn cell<A: Address>(client: (A, [u8; 2])) -> u16 {
     (client.0.low() ^ u16::from_be_bytes(client.1)) % NEGOTIATING_CELLS as u16
 }
@@ -267,7 +268,7 @@ fn fix_checksum<F: Frame>(
     }
     // RFC 1071, section 2(B): the sum of what is shifted by a byte has its bytes exchanged.
     let delta = checksum::fold(delta);
-    let delta = if offset % 2 == 0 {
+    let delta = if offset.is_multiple_of(2) {
         delta
     } else {
         delta.swap_bytes()

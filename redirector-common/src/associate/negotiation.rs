@@ -64,6 +64,10 @@ const FURTHEST: usize = 0x3ff;
 
 /// Reads on in the client's stream. `None` when it is not to be understood, or a segment is missing.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what is skipped is at most what was to be skipped"
+)]
 pub(super) fn read_client<A: Address, F: Frame>(
     frame: &F,
     transport: usize,
@@ -87,7 +91,7 @@ pub(super) fn read_client<A: Address, F: Frame>(
     }
     let mut left = data - known;
     let mut at = usize::from(packet.header) + known as usize;
-    for _ in 0..MOST_BYTES + 1 {
+    for _ in 0..=MOST_BYTES {
         let skipped = left.min(u32::from(handshake.skip));
         handshake.skip -= skipped as u16;
         left -= skipped;
@@ -104,17 +108,13 @@ pub(super) fn read_client<A: Address, F: Frame>(
         at += 1;
         let next = match Expect::of(handshake.expect) {
             Expect::Greeting if byte == SOCKS => Expect::Methods,
-            Expect::Methods => {
-                handshake.skip = u16::from(byte);
-                Expect::Part
-            }
             Expect::Part if byte == SOCKS => Expect::Command,
             Expect::Part if byte == PASSWORD => Expect::User,
             Expect::User => {
                 handshake.skip = u16::from(byte);
                 Expect::Password
             }
-            Expect::Password => {
+            Expect::Methods | Expect::Password => {
                 handshake.skip = u16::from(byte);
                 Expect::Part
             }
@@ -148,6 +148,10 @@ pub(super) struct Reply {
 
 /// Reads a node's segment. Finds the reply in it, when it is one that grants a UDP ASSOCIATE.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets within the first bytes of a stream"
+)]
 pub(super) fn read_node<A: Address, F: Frame>(
     frame: &F,
     transport: usize,

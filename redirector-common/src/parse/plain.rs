@@ -9,6 +9,9 @@ use crate::{
     },
 };
 
+/// Bytes of an IPv4 header without options.
+const IPV4_HEADER: u16 = 20;
+
 /// Reads a plain TCP segment in IPv4; `None` when it is anything else, or is not as it should be.
 #[inline(always)]
 pub fn plain4<F: Frame>(frame: &F) -> Option<Packet<[u8; 4]>> {
@@ -27,7 +30,7 @@ pub fn plain4<F: Frame>(frame: &F) -> Option<Packet<[u8; 4]>> {
     {
         return None;
     }
-    let segment = total_length - size_of::<Ipv4>() as u16;
+    let segment = total_length - IPV4_HEADER;
     Some(Packet {
         source: ipv4.source,
         destination: ipv4.destination,
@@ -40,6 +43,10 @@ pub fn plain4<F: Frame>(frame: &F) -> Option<Packet<[u8; 4]>> {
 
 /// Reads a plain TCP segment in IPv6; `None` when it is anything else, or is not as it should be.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "40 more than 16 bits at the most"
+)]
 pub fn plain6<F: Frame>(frame: &F) -> Option<Packet<[u8; 16]>> {
     let TcpHeaders6 {
         ethernet,

@@ -92,7 +92,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         let signals = Signals::new().context("cannot listen to signals")?;
         let mut agent = start::start(options).await?;
         let end = agent.serve(signals).await;
-        agent.end(end).await
+        Box::pin(agent.end(end)).await
     })
 }
 

@@ -39,10 +39,10 @@ impl Agent {
                 });
                 let live = live.count() as u64;
                 let shared = redirect.udp_associate == UdpAssociate::Shared;
-                let status = self.redirect_status(*index, redirect, state)?;
+                let shown = self.redirect_status(*index, redirect, state)?;
                 redirects.push(RedirectStatus {
                     associations: shared.then_some(live),
-                    ..status
+                    ..shown
                 });
             }
         }

@@ -87,8 +87,8 @@ impl Stages {
 /// Pins the map under a name that no other has.
 fn pin(programs: &Map, directory: &Path) -> Result<PathBuf, LoadError> {
     let taken = |path: &PathBuf| path.exists();
-    let path = (0..)
-        .map(|number: u32| directory.join(format!("{}-{number}", map::STAGES)))
+    let path = (0..=u16::MAX)
+        .map(|number| directory.join(format!("{}-{number}", map::STAGES)))
         .find(|path| !taken(path))
         .ok_or_else(|| LoadError::Object {
             cause: anyhow::anyhow!("no name is left for a pin in {}", directory.display()),

@@ -26,7 +26,7 @@ use aya::{
 use redirector::datapath::{Datapath, Maps, Object, load};
 use redirector_common::{
     Stage,
-    abi::{Backend, Listener, Negotiating, SlotTable, map},
+    abi::{Backend, Listener, NEGOTIATING_CELLS, Negotiating, SlotTable, map},
     host::HostTables,
     verdict::Action,
 };
@@ -88,7 +88,7 @@ pub struct Program {
     ipv4: RecordMaps<8, 16>,
     ipv6: RecordMaps<24, 40>,
     ways_back: (RawMap<4, 24>, RawMap<16, 24>),
-    negotiating: Array<MapData, [u32; 1 << 16]>,
+    negotiating: Array<MapData, [u32; NEGOTIATING_CELLS]>,
     /// What was written by [`Program::set_tables`]: to write all again would take longer than anything else.
     slot_tables: BTreeMap<u16, Box<SlotTable>>,
 }
@@ -270,7 +270,7 @@ fn map_ids(datapath: &mut Datapath) -> anyhow::Result<Vec<u32>> {
     ids.context("this kernel does not tell which maps a program uses")
 }
 
-fn find_negotiating(ids: &[u32]) -> anyhow::Result<Array<MapData, [u32; 1 << 16]>> {
+fn find_negotiating(ids: &[u32]) -> anyhow::Result<Array<MapData, [u32; NEGOTIATING_CELLS]>> {
     for id in ids {
         if MapInfo::from_id(*id)?.name_as_str() == Some(map::NEGOTIATING) {
             let map = Map::Array(MapData::from_id(*id)?);

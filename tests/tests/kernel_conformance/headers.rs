@@ -242,7 +242,7 @@ pub(crate) fn headers_that_are_left_alone() -> Vec<Case> {
         )
         .to(1),
     ];
-    cases.extend([
+    cases.extend(vec![
         case(
             "a VLAN frame is sent",
             "the tag is kept",

@@ -125,13 +125,13 @@ impl Case {
             (Client::Source, true) => 34,
             (Client::Destination, true) => 50,
         };
-        let restored = if is_ipv6 { HEADERS } else { SHORT };
+        let restored = u16::try_from(if is_ipv6 { HEADERS } else { SHORT });
         Self {
             name,
             frame: frame.to_vec(),
             client_at,
             client_mask,
-            restored: restored as u16,
+            restored: restored.expect("some dozens of bytes"),
             verdict,
             world,
         }
