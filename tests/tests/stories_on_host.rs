@@ -25,6 +25,33 @@ fn every_story_is_true_on_the_host() {
 }
 
 #[test]
+fn the_table_of_conformance_is_what_the_stories_say() {
+    let written = include_str!("../CONFORMANCE.md");
+    assert!(
+        written == stories::conformance(),
+        "CONFORMANCE.md is out of date: cargo run -p redirector-tests --bin conformance > tests/CONFORMANCE.md"
+    );
+}
+
+#[test]
+fn every_verdict_that_a_packet_can_bring_about_is_in_the_table_of_conformance() {
+    let table = stories::conformance();
+    // These are faults of an agent or of memory, with tests of their own (kernel_conformance, partial_checksums).
+    let faults = [
+        Verdict::DropNoStage,
+        Verdict::DropPartialChecksum,
+        Verdict::DropNoTable,
+    ];
+    let missing: Vec<&str> = Verdict::ALL
+        .iter()
+        .filter(|verdict| !faults.contains(verdict))
+        .map(|verdict| verdict.name())
+        .filter(|name| !table.contains(&format!("`{name}`")))
+        .collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
 fn no_two_stories_have_the_same_name() {
     let stories = stories::all();
     let names: BTreeSet<&str> = stories.iter().map(|story| &story.name[..]).collect();

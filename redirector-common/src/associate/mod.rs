@@ -31,7 +31,7 @@ use crate::{
 
 /// How long a connection may take from its SYN-ACK to its last word of negotiation, seconds. Dante gives it 30
 /// (`timeout.negotiate`).
-const NEGOTIATION: u16 = 64;
+const NEGOTIATION: u16 = 300;
 
 /// Whether a TCP segment of a `client` to or from an endpoint with these flags may be part of a negotiation, or end an
 /// association. Asked of every packet, so it costs one array load at the most.

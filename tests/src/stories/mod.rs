@@ -15,10 +15,12 @@
 //! | `too_big.rs` | packets that do not fit their way |
 //! | `dialogue.rs` | what is said on a control connection |
 //! | `associations.rs` | UDP associations from request to end |
+//! | `conformance.rs` | the table of them all, in `CONFORMANCE.md` |
 //! | `negotiations.rs` | what looks like a request or a reply, and is none |
 
 mod associations;
 mod checksums;
+mod conformance;
 mod dialogue;
 mod errors;
 mod fragments;
@@ -30,6 +32,7 @@ mod story;
 mod talk;
 mod too_big;
 
+pub use conformance::conformance;
 pub use story::{Happened, Scene, Story, happens_on_host};
 
 /// All of them.
