@@ -3,39 +3,37 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use redirector_tests::lab::agent::Agent;
 use redirector_tests::lab::plan::{ECHO, Family};
 use redirector_tests::lab::socks::{Association, Habit};
 use redirector_tests::lab::{Lab, Transfer};
 
-use super::{SOON, Way, bring_up, near_and_far, shared, small};
+use super::{SOON, near_and_far, shared};
 
-#[test]
-fn transfers_and_associations_of_both_families_outlive_the_agent_and_are_adopted() -> Result<()> {
-    for way in Way::ALL {
-        let (lab, mut agent) = bring_up(way, small())?;
-        let mut transfers = Vec::new();
-        let mut associations = Vec::new();
-        for client in near_and_far(&lab) {
-            transfers.push(Transfer::start(lab.connect(client, shared(client))?)?);
-            let speaker = lab.socks(client, shared(client)).within(SOON);
-            associations.push(speaker.associate(Habit::ObeysReply)?);
-        }
-        exchange(&associations).context("before")?;
-        agent.kill()?;
-        std::thread::sleep(SOON);
-        exchange(&associations).context("without an agent")?;
-        connect_all(&lab)?;
-        agent.start_again()?;
-        std::thread::sleep(Duration::from_millis(1_500));
-        exchange(&associations).with_context(|| format!("{way:?}: after the restart"))?;
-        connect_all(&lab)?;
-        for transfer in &transfers {
-            let report = transfer.report();
-            ensure!(
-                report.broken.is_none() && report.bytes > 0 && report.max_gap < SOON,
-                "{way:?}: {report:?}"
-            );
-        }
+/// Transfers and associations outlive an agent that is killed, and the next one adopts them.
+pub(super) fn connections_outlive_it(lab: &Lab, agent: &mut Agent) -> Result<()> {
+    let mut transfers = Vec::new();
+    let mut associations = Vec::new();
+    for client in near_and_far(lab) {
+        transfers.push(Transfer::start(lab.connect(client, shared(client))?)?);
+        let speaker = lab.socks(client, shared(client)).within(SOON);
+        associations.push(speaker.associate(Habit::ObeysReply)?);
+    }
+    exchange(&associations).context("before")?;
+    agent.kill()?;
+    exchange(&associations).context("without an agent")?;
+    connect_all(lab).context("without an agent")?;
+    agent.start_again()?;
+    // Long enough for every round of the agent.
+    std::thread::sleep(Duration::from_secs(1));
+    exchange(&associations).context("after the restart")?;
+    connect_all(lab).context("after the restart")?;
+    for transfer in &transfers {
+        let report = transfer.report();
+        ensure!(
+            report.broken.is_none() && report.bytes > 0 && report.max_gap < SOON,
+            "{report:?}"
+        );
     }
     Ok(())
 }
@@ -55,27 +53,19 @@ fn connect_all(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_stop_leaves_the_data_path_forwarding_and_a_stop_with_detach_leaves_nothing() -> Result<()> {
-    for way in [Way::TWO_ARMED, Way::DIRECT_RETURN] {
-        let (lab, mut agent) = bring_up(way, small())?;
-        agent.cli(&["stop"])?;
-        agent.wait_for_end()?;
-        connect_all(&lab)?;
-        ensure!(!agent.residue(&lab)?.is_empty());
-        agent.start_again()?;
-        agent.cli(&["stop", "--detach"])?;
-        agent.wait_for_end()?;
-        ensure!(
-            agent.residue(&lab)?.is_empty(),
-            "{:?}",
-            agent.residue(&lab)?
-        );
-        let client = lab.clients()[0];
-        ensure!(
-            lab.connect_within(client, shared(client.into()), SOON)
-                .is_err()
-        );
-    }
+/// `stop --detach` takes pins and programs along; a mere `stop` leaves the data path forwarding.
+pub(super) fn stops(lab: &Lab, agent: &mut Agent) -> Result<()> {
+    agent.cli(&["stop"])?;
+    agent.wait_for_end()?;
+    connect_all(lab).context("after a stop")?;
+    ensure!(!agent.residue(lab)?.is_empty());
+    agent.start_again()?;
+    agent.cli(&["stop", "--detach"])?;
+    agent.wait_for_end()?;
+    let residue = agent.residue(lab)?;
+    ensure!(residue.is_empty(), "{residue:?}");
+    let client = lab.clients()[0];
+    let past = lab.connect_within(client, shared(client.into()), SOON);
+    ensure!(past.is_err(), "somebody serves {client}");
     Ok(())
 }

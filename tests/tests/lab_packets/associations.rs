@@ -1,7 +1,7 @@
 //! UDP ASSOCIATE, by way of the shared address and past it.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Shutdown, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,25 +11,18 @@ use redirector_tests::lab::socks::{Association, Delivery, Habit};
 use redirector_tests::lab::socks_server::{PASSWORD, USER};
 use redirector_tests::lab::{Lab, wait_until};
 
-use super::{SOON, Way, bring_up, bring_up_with, near_and_far, payload, shared, small};
+use super::{SOON, near_and_far, payload, shared};
 
-#[test]
-fn both_kinds_of_clients_are_told_the_shared_address_and_their_datagrams_of_all_sizes_pass()
--> Result<()> {
-    for way in Way::ALL {
-        let (lab, _agent) = bring_up(way, small())?;
-        for client in near_and_far(&lab) {
-            for habit in Habit::ALL {
-                for delivery in Delivery::ALL {
-                    for login in [false, true] {
-                        associate_and_exchange(&lab, client, habit, delivery, login).with_context(
-                            || {
-                                format!(
-                                    "{way:?}, {client}, {habit:?}, {delivery:?}, login: {login}"
-                                )
-                            },
-                        )?;
-                    }
+/// Clients that obey BND.ADDR, which must be the shared address, and clients that ignore it; datagrams that are
+/// fragments too.
+pub(super) fn both_kinds_of_clients(lab: &Lab) -> Result<()> {
+    for client in near_and_far(lab) {
+        for habit in Habit::ALL {
+            for delivery in Delivery::ALL {
+                for login in [false, true] {
+                    associate_and_exchange(lab, client, habit, delivery, login).with_context(
+                        || format!("{client}, {habit:?}, {delivery:?}, login: {login}"),
+                    )?;
                 }
             }
         }
@@ -63,25 +56,20 @@ fn associate_and_exchange(
     Ok(())
 }
 
-#[test]
-fn dante_logs_the_clients_own_address_of_an_association() -> Result<()> {
-    for way in [Way::TWO_ARMED, Way::DIRECT_RETURN] {
-        let (lab, _agent) = bring_up(way, small())?;
-        for client in near_and_far(&lab) {
-            let association = lab
-                .socks(client, shared(client))
-                .associate(Habit::ObeysReply)?;
-            let seen = association.exchange(Family::of(client).endpoint(WHO), b"?")?;
-            let seen: std::net::SocketAddr = String::from_utf8(seen.payload)?.parse()?;
-            let node = node_of_outside(seen.ip()).context("the target does not see a node")?;
-            let control = association.control.local_addr()?;
-            let name = format!("{}.{} ", control.ip(), control.port());
-            wait_until("Dante's log", Duration::from_secs(2), || {
-                let log = lab.dante_log(node)?;
-                ensure!(log.contains(&name), "no {name} in the log:\n{log}");
-                Ok(())
-            })?;
-        }
+/// Dante's log names the client itself.
+pub(super) fn dante_knows_the_client(lab: &Lab) -> Result<()> {
+    for client in near_and_far(lab) {
+        let association = associate(lab, client)?;
+        let seen = association.exchange(Family::of(client).endpoint(WHO), b"?")?;
+        let seen: SocketAddr = String::from_utf8(seen.payload)?.parse()?;
+        let node = node_of_outside(seen.ip()).context("the target does not see a node")?;
+        let control = association.control.local_addr()?;
+        let name = format!("{}.{} ", control.ip(), control.port());
+        wait_until("Dante's log", Duration::from_secs(2), || {
+            let log = lab.dante_log(node)?;
+            ensure!(log.contains(&name), "no {name} in the log:\n{log}");
+            Ok(())
+        })?;
     }
     Ok(())
 }
@@ -98,23 +86,20 @@ fn require_silence(association: &Association, family: Family) -> Result<()> {
     }
 }
 
-/// Dante itself serves whoever comes first when the client has announced no address.
-#[test]
-fn a_stranger_cannot_speak_into_an_association_and_its_owner_can_afterwards() -> Result<()> {
-    for way in Way::TRANSLATED {
-        let (lab, agent) = bring_up(way, small())?;
-        for family in Family::ALL {
-            let clients = lab.clients_in(family);
-            for (client, stranger) in [(clients[0], clients[2]), (clients[1], clients[0])] {
-                let mut association = associate(&lab, client)?;
-                let before = agent.counter("drop-stranger")?;
-                let other = socket(&lab, stranger)?;
-                let own = std::mem::replace(&mut association.socket, other);
-                require_silence(&association, family)?;
-                ensure!(agent.counter("drop-stranger")? == before + 1);
-                association.socket = own;
-                association.exchange(family.endpoint(ECHO), b"it is me")?;
-            }
+/// A stranger cannot speak into an association, and its owner can afterwards. Dante itself serves whoever comes
+/// first when the client has announced no address.
+pub(super) fn strangers_are_dropped(lab: &Lab, agent: &Agent) -> Result<()> {
+    for family in Family::ALL {
+        let clients = lab.clients_in(family);
+        for (client, stranger) in [(clients[0], clients[2]), (clients[1], clients[0])] {
+            let mut association = associate(lab, client)?;
+            let before = agent.counter("drop-stranger")?;
+            let other = socket(lab, stranger)?;
+            let own = std::mem::replace(&mut association.socket, other);
+            require_silence(&association, family)?;
+            ensure!(agent.counter("drop-stranger")? == before + 1);
+            association.socket = own;
+            association.exchange(family.endpoint(ECHO), b"it is me")?;
         }
     }
     Ok(())
@@ -127,30 +112,29 @@ fn socket(lab: &Lab, client: IpAddr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-#[test]
-fn the_pinhole_closes_with_the_control_connection() -> Result<()> {
-    for way in Way::ALL {
-        let (lab, agent) = bring_up(way, small())?;
-        for client in near_and_far(&lab) {
-            let family = Family::of(client);
-            let association = associate(&lab, client)?;
-            association.exchange(family.endpoint(ECHO), b"alive")?;
-            let closed = agent.counter("association-closed")?;
-            association.control.shutdown(Shutdown::Both)?;
-            wait_until("the pinhole to close", Duration::from_secs(2), || {
-                ensure!(agent.counter("association-closed")? > closed, "it is open");
-                Ok(())
-            })?;
-            let forwarded = agent.counter("forward-associated")?;
-            require_silence(&association, family)?;
-            ensure!(
-                agent.counter("forward-associated")? == forwarded,
-                "{way:?}: a datagram went through a closed pinhole"
-            );
-            ensure!(live_associations(&agent)? == 0, "some are left");
-        }
+/// With the control connection goes the pinhole.
+pub(super) fn pinholes_close(lab: &Lab, agent: &Agent) -> Result<()> {
+    for client in near_and_far(lab) {
+        let family = Family::of(client);
+        let association = associate(lab, client)?;
+        association.exchange(family.endpoint(ECHO), b"alive")?;
+        let closed = agent.counter("association-closed")?;
+        association.control.shutdown(Shutdown::Both)?;
+        wait_until("the pinhole to close", Duration::from_secs(2), || {
+            ensure!(agent.counter("association-closed")? > closed, "it is open");
+            Ok(())
+        })?;
+        let forwarded = agent.counter("forward-associated")?;
+        require_silence(&association, family)?;
+        ensure!(
+            agent.counter("forward-associated")? == forwarded,
+            "a datagram went through a closed pinhole"
+        );
     }
-    Ok(())
+    wait_until("all pinholes to close", Duration::from_secs(2), || {
+        ensure!(live_associations(agent)? == 0, "some are left");
+        Ok(())
+    })
 }
 
 fn live_associations(agent: &Agent) -> Result<u64> {
@@ -163,29 +147,26 @@ fn live_associations(agent: &Agent) -> Result<u64> {
         .context("a redirect does not say how many associations it has")
 }
 
-#[test]
-fn a_direct_association_is_the_nodes_own_and_its_datagrams_pass_the_relay() -> Result<()> {
-    for way in Way::TRANSLATED {
-        let (lab, agent) = bring_up_with(way, small(), |config| config.udp_associate = "direct")?;
-        for client in near_and_far(&lab) {
-            let family = Family::of(client);
-            let association = associate(&lab, client)?;
-            let bound = association.reply.bound.ip();
-            let nodes = [0, 1].map(|node| family.address(node_inside(node)));
-            ensure!(nodes.contains(&bound), "BND.ADDR is {bound}");
-            for size in [10, 4_000] {
-                let echo = association.exchange(family.endpoint(ECHO), &payload(size))?;
-                ensure!(echo.sender.ip() == bound);
-                ensure!(echo.payload == payload(size));
-            }
+/// An association of `udp-associate = "direct"` is the node's own.
+pub(super) fn direct_associations(lab: &Lab, agent: &Agent) -> Result<()> {
+    for client in near_and_far(lab) {
+        let family = Family::of(client);
+        let association = associate(lab, client)?;
+        let bound = association.reply.bound.ip();
+        let nodes = [0, 1].map(|node| family.address(node_inside(node)));
+        ensure!(nodes.contains(&bound), "BND.ADDR is {bound}");
+        for size in [10, 4_000] {
+            let echo = association.exchange(family.endpoint(ECHO), &payload(size))?;
+            ensure!(echo.sender.ip() == bound);
+            ensure!(echo.payload == payload(size));
         }
-        for name in [
-            "association-opened",
-            "forward-associated",
-            "reply-associated",
-        ] {
-            ensure!(agent.counter(name)? == 0, "{name} counts");
-        }
+    }
+    for name in [
+        "association-opened",
+        "forward-associated",
+        "reply-associated",
+    ] {
+        ensure!(agent.counter(name)? == 0, "{name} counts");
     }
     Ok(())
 }

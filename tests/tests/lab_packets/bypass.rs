@@ -1,31 +1,41 @@
-//! TCP to a node that avoids the shared address.
+//! What goes past the shared address, to the nodes themselves.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use redirector_tests::lab::Lab;
+use redirector_tests::lab::agent::Agent;
 use redirector_tests::lab::plan::{Family, node_socks};
 
-use super::{SOON, Way, bring_up_with, near_and_far, shared, small};
+use super::{SOON, Way, associations, bring_up_with, near_and_far, shared, small};
 
 #[test]
-fn tcp_that_avoids_the_shared_address_is_dropped_or_passes_as_the_configuration_says() -> Result<()>
-{
+fn tcp_and_associations_reach_the_nodes_themselves_where_the_configuration_says_so() -> Result<()> {
     for way in Way::TRANSLATED {
-        for (word, passes) in [("drop", false), ("allow", true)] {
-            let (lab, agent) = bring_up_with(way, small(), |config| config.direct_tcp = word)?;
-            for client in near_and_far(&lab) {
-                let direct = node_socks(1, Family::of(client));
-                let past = lab.connect_within(client, direct, SOON);
-                ensure!(
-                    past.is_ok() == passes,
-                    "{way:?}, {word}, {client}: {past:?}"
-                );
-                lab.connect(client, shared(client))?;
-                if let Ok(past) = past {
-                    ensure!(past.node == 1);
-                }
-            }
-            ensure!((agent.counter("drop-direct-tcp")? > 0) != passes);
-            ensure!((agent.counter("pass-direct")? > 0) == passes);
+        let (lab, agent) = bring_up_with(way, small(), |config| {
+            config.direct_tcp = "allow";
+            config.udp_associate = "direct";
+        })?;
+        for client in near_and_far(&lab) {
+            let past = lab
+                .connect(client, node_socks(1, Family::of(client)))
+                .with_context(|| format!("{way:?}, {client}"))?;
+            ensure!(past.node == 1);
+            lab.connect(client, shared(client))?;
         }
+        ensure!(agent.counter("pass-direct")? > 0);
+        ensure!(agent.counter("drop-direct-tcp")? == 0);
+        associations::direct_associations(&lab, &agent).with_context(|| format!("{way:?}"))?;
     }
+    Ok(())
+}
+
+/// The same with `direct-tcp = "drop"`.
+pub(super) fn direct_tcp_is_dropped(lab: &Lab, agent: &Agent) -> Result<()> {
+    for client in near_and_far(lab) {
+        let before = agent.counter("drop-direct-tcp")?;
+        let past = lab.connect_within(client, node_socks(1, Family::of(client)), SOON);
+        ensure!(past.is_err(), "{client} reached a node past the relay");
+        ensure!(agent.counter("drop-direct-tcp")? > before);
+    }
+    ensure!(agent.counter("pass-direct")? == 0);
     Ok(())
 }

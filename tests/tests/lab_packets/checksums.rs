@@ -79,16 +79,15 @@ fn half_made_checksums_are_completed_on_both_sides() -> Result<()> {
 
 #[test]
 fn the_generic_path_serves_clients_whole_and_half_made_checksums_alike() -> Result<()> {
-    for options in [small(), partial()] {
-        for way in Way::ALL {
-            let (lab, agent) = bring_up_with(way, options.clone(), |config| {
-                config.xdp_mode = "generic";
-            })?;
-            let summary = agent.show("summary")?;
-            ensure!(summary.to_string().contains("generic"), "{summary}");
-            let context = || format!("{way:?}, {:?}", options.links);
-            talk(&lab).with_context(context)?;
-        }
+    for (way, options) in [
+        (Way::ONE_ARMED, small()),
+        (Way::TWO_ARMED, partial()),
+        (Way::TWO_ARMED_DIRECT_RETURN, partial()),
+    ] {
+        let (lab, agent) = bring_up_with(way, options, |config| config.xdp_mode = "generic")?;
+        let summary = agent.show("summary")?;
+        ensure!(summary.to_string().contains("generic"), "{summary}");
+        talk(&lab).with_context(|| format!("{way:?}"))?;
     }
     Ok(())
 }

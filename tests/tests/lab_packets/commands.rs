@@ -1,26 +1,17 @@
-//! CONNECT and BIND, in every way that nodes are reached.
+//! CONNECT and BIND.
 
 use std::io::{Read as _, Write as _};
 
 use anyhow::{Context as _, Result, ensure};
 use redirector_tests::lab::plan::{ECHO, Family, TARGET, node_of_outside};
-use redirector_tests::lab::socks::{Delivery, SocksError};
+use redirector_tests::lab::socks::{Delivery, SocksClient, SocksError};
 use redirector_tests::lab::socks_server::{PASSWORD, USER};
 use redirector_tests::lab::{Lab, Session};
 
-use super::{Way, bring_up, near_and_far, shared, small};
+use super::{near_and_far, shared};
 
-#[test]
-fn every_command_works_in_both_families_however_nodes_are_reached_and_bytes_are_cut() -> Result<()>
-{
-    for way in Way::ALL {
-        let (lab, _agent) = bring_up(way, small())?;
-        everything(&lab).with_context(|| format!("{way:?}"))?;
-    }
-    Ok(())
-}
-
-fn everything(lab: &Lab) -> Result<()> {
+/// CONNECT, BIND and SOCKS4, however their bytes are cut, with and without a login.
+pub(super) fn every_command(lab: &Lab) -> Result<()> {
     for client in near_and_far(lab) {
         let target = Family::of(client).endpoint(ECHO);
         for delivery in Delivery::ALL {
@@ -48,11 +39,7 @@ fn everything(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn bind(
-    lab: &Lab,
-    speaker: &redirector_tests::lab::socks::SocksClient<'_>,
-    family: Family,
-) -> Result<()> {
+fn bind(lab: &Lab, speaker: &SocksClient<'_>, family: Family) -> Result<()> {
     let binding = speaker.bind(family.endpoint(ECHO))?;
     let bound = binding.reply.bound;
     ensure!(
@@ -72,25 +59,22 @@ fn bind(
     Ok(())
 }
 
-#[test]
-fn what_dante_refuses_is_refused_through_the_redirector_too() -> Result<()> {
-    for way in [Way::TWO_ARMED, Way::DIRECT_RETURN] {
-        let (lab, _agent) = bring_up(way, small())?;
-        for client in near_and_far(&lab) {
-            let family = Family::of(client);
-            let speaker = lab.socks(client, shared(client));
-            let mut nobody = family.endpoint(ECHO);
-            nobody.set_port(9);
-            let refused = speaker.connect(nobody);
-            assert!(
-                matches!(&refused, Err(SocksError::Refused(reply)) if reply.code == 5),
-                "{refused:?}"
-            );
-            let login = speaker
-                .login(USER, "guessed")
-                .connect(family.endpoint(ECHO));
-            assert!(matches!(login, Err(SocksError::Login(_))), "{login:?}");
-        }
+/// A target where nobody listens, and a wrong password.
+pub(super) fn what_dante_refuses(lab: &Lab) -> Result<()> {
+    for client in near_and_far(lab) {
+        let family = Family::of(client);
+        let speaker = lab.socks(client, shared(client));
+        let mut nobody = family.endpoint(ECHO);
+        nobody.set_port(9);
+        let refused = speaker.connect(nobody);
+        ensure!(
+            matches!(&refused, Err(SocksError::Refused(reply)) if reply.code == 5),
+            "{refused:?}"
+        );
+        let login = speaker
+            .login(USER, "guessed")
+            .connect(family.endpoint(ECHO));
+        ensure!(matches!(login, Err(SocksError::Login(_))), "{login:?}");
     }
     Ok(())
 }

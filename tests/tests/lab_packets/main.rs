@@ -6,6 +6,7 @@ mod associations;
 mod bypass;
 mod checksums;
 mod commands;
+mod every_way;
 mod paths;
 mod shared_address;
 
@@ -38,19 +39,14 @@ impl Way {
         direct_return: false,
     };
     const TRANSLATED: [Self; 2] = [Self::TWO_ARMED, Self::ONE_ARMED];
-    const DIRECT_RETURN: Self = Self {
+    const TWO_ARMED_DIRECT_RETURN: Self = Self {
         topology: Topology::TwoArmed,
         direct_return: true,
     };
-    const ALL: [Self; 4] = [
-        Self::TWO_ARMED,
-        Self::ONE_ARMED,
-        Self::DIRECT_RETURN,
-        Self {
-            topology: Topology::OneArmed,
-            direct_return: true,
-        },
-    ];
+    const ONE_ARMED_DIRECT_RETURN: Self = Self {
+        topology: Topology::OneArmed,
+        direct_return: true,
+    };
 }
 
 fn small() -> LabOptions {
@@ -88,6 +84,7 @@ fn start_agent(lab: &Lab, way: Way, change: impl FnOnce(&mut AgentConfig)) -> Re
         families: Family::ALL.to_vec(),
         route_to: way.direct_return,
         udp_associate: "shared",
+        interval: "300ms".to_owned(),
         ..AgentConfig::new(way.topology, lab.node_count())
     };
     change(&mut config);
