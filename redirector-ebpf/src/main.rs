@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `main.rs` | the entry points, one for each stage: process → count → emit |
 //! | `packet.rs` | the only pointer arithmetic: a frame between `data` and `data_end` |
-//! | `maps.rs` | the maps, and [`redirector_common::Tables`] over them |
+//! | `maps/` | the maps, and [`redirector_common::Tables`] over them |
 //! | `emit.rs` | verdict → XDP action, device map and log line |
 #![no_std]
 #![no_main]

@@ -1,24 +1,26 @@
 //! The packet path outside the kernel: frames in slices, maps in memory.
 
+mod frame;
+mod recent;
+
 use std::{
     boxed::Box,
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap, VecDeque},
-    hash::Hash,
+    collections::{BTreeMap, HashMap},
     vec::Vec,
 };
 
-use bytemuck::{Pod, Zeroable as _};
+use bytemuck::Zeroable as _;
+
+pub use self::{frame::SliceFrame, recent::Recent};
 
 use crate::{
-    Frame,
     abi::{
         Association, Backend, BackendStats, Embryo, Endpoint, Flow, FragmentOwner, Handshake,
         Listener, NextHop, Pinhole, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD,
         TRIE_FIRST_HOP, TRIE_LOCAL, TRIE_NEIGHBOUR, TrieEntry, TrieNode, TrieRoot,
     },
     address::Address,
-    checksum,
     parse::{IpPacket, Packet},
     tables::{FamilyTables, ReturnHop, Tables},
     task::Task,
@@ -26,63 +28,6 @@ use crate::{
     verdict::Event,
     wire::Ethernet,
 };
-
-/// A frame in a slice. Its length may change, to less; then the rest of the slice has any value.
-#[derive(Debug)]
-pub struct SliceFrame<'a> {
-    bytes: &'a mut [u8],
-    length: usize,
-}
-
-impl<'a> SliceFrame<'a> {
-    /// All of the slice.
-    pub fn new(bytes: &'a mut [u8]) -> Self {
-        let length = bytes.len();
-        Self { bytes, length }
-    }
-}
-
-impl Frame for SliceFrame<'_> {
-    fn length(&self) -> usize {
-        self.length
-    }
-
-    fn full_length(&self) -> usize {
-        self.length
-    }
-
-    fn header<T: Pod>(&self, offset: usize) -> Option<&T> {
-        let end = offset.checked_add(size_of::<T>())?;
-        bytemuck::try_from_bytes(self.bytes[..self.length].get(offset..end)?).ok()
-    }
-
-    fn header_mut<T: Pod>(&mut self, offset: usize) -> Option<&mut T> {
-        let end = offset.checked_add(size_of::<T>())?;
-        bytemuck::try_from_bytes_mut(self.bytes[..self.length].get_mut(offset..end)?).ok()
-    }
-
-    fn sum(&self, offset: usize, length: usize) -> Option<u32> {
-        let bytes = self.bytes[..self.length].get(offset..offset.checked_add(length)?)?;
-        let word = |pair: &[u8]| {
-            u64::from(u16::from_ne_bytes([
-                pair[0],
-                pair.get(1).copied().unwrap_or(0),
-            ]))
-        };
-        Some(u32::from(checksum::fold_wide(
-            bytes.chunks(2).map(word).sum(),
-        )))
-    }
-
-    fn make_room(&mut self, head: usize, length: usize) -> bool {
-        if head > length || length > self.length {
-            return false;
-        }
-        self.bytes.copy_within(..length - head, head);
-        self.length = length;
-        true
-    }
-}
 
 /// The maps of one family in memory.
 #[derive(Debug)]
@@ -486,62 +431,6 @@ where
             let hop = NextHop::back(from, self.ingress);
             family.ways_back.borrow_mut().insert(client, hop);
             self.count(Event::WayBackNoted);
-        }
-    }
-}
-
-/// Entries of which the oldest is evicted first.
-#[derive(Debug)]
-pub struct Recent<K, V> {
-    entries: HashMap<K, V>,
-    order: VecDeque<K>,
-    max: usize,
-}
-
-impl<K: Copy + Eq + Hash, V: Copy> Recent<K, V> {
-    /// Room for `max` of them.
-    pub fn new(max: usize) -> Self {
-        Self {
-            entries: HashMap::new(),
-            order: VecDeque::new(),
-            max,
-        }
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// All of them, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.entries.iter()
-    }
-
-    fn get(&self, key: K) -> Option<V> {
-        self.entries.get(&key).copied()
-    }
-
-    fn insert(&mut self, key: K, value: V) {
-        if self.entries.insert(key, value).is_none() {
-            self.order.push_back(key);
-        }
-        while self.entries.len() > self.max {
-            let Some(oldest) = self.order.pop_front() else {
-                break;
-            };
-            self.entries.remove(&oldest);
-        }
-    }
-
-    fn remove(&mut self, key: K) {
-        if self.entries.remove(&key).is_some() {
-            self.order.retain(|other| *other != key);
         }
     }
 }
