@@ -37,7 +37,7 @@ pub(crate) enum Command {
     Show(Show),
     /// Say where a client goes, and why
     Explain {
-        /// The client's IPv4 address
+        /// The client's address
         #[arg(long)]
         client: IpAddr,
         /// Print JSON

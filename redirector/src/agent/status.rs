@@ -12,11 +12,11 @@ use redirector_common::{
 
 use super::Agent;
 use crate::{
-    config::{Node, Redirect, UdpAssociate},
+    config::{Delivery, Node, Redirect, UdpAssociate},
     control::status::{
-        CheckStatus, CounterStatus, Explanation, FlowsStatus, InterfaceStatus, NextHopStatus,
-        NodeStatus, OperatorState, PoolStatus, RecordedFlow, RedirectExplanation,
-        RedirectState as Shown, RedirectStatus, Status, Traffic,
+        CheckStatus, CounterStatus, Explanation, FORWARD_TO, FlowsStatus, InterfaceStatus,
+        NextHopStatus, NodeStatus, OperatorState, PoolStatus, ROUTE_TO, RecordedFlow,
+        RedirectExplanation, RedirectState as Shown, RedirectStatus, Status, Traffic,
     },
     engine::{Member, RedirectState},
     family::Family,
@@ -83,6 +83,12 @@ impl Agent {
         Ok(RedirectStatus {
             id: u32::from(index),
             name: redirect.name.clone(),
+            family: state.family.to_string(),
+            delivery: match redirect.delivery {
+                Delivery::Translate => FORWARD_TO,
+                Delivery::Route => ROUTE_TO,
+            }
+            .to_owned(),
             listen: redirect
                 .listen
                 .iter()
@@ -239,11 +245,23 @@ impl Agent {
 
     fn reason(&self, now: u16, was: u16, split: bool) -> String {
         let name = |id| self.name_of(id).unwrap_or_else(|| "no node".to_owned());
+        if now == 0 && was != 0 {
+            return format!(
+                "no node can take new connections; connections that are not recorded stay on {}",
+                name(was)
+            );
+        }
         if now == 0 {
             return "no node can take new connections".to_owned();
         }
         if !split {
             return format!("the slot is settled: every packet goes to {}", name(now));
+        }
+        if now == was {
+            return format!(
+                "the slot is split: recorded connections stay on their nodes, all others go to {}",
+                name(now)
+            );
         }
         let dead = self
             .relay

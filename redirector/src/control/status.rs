@@ -52,6 +52,11 @@ pub struct InterfaceStatus {
     pub mode: String,
 }
 
+/// [`RedirectStatus::delivery`] by translation.
+pub const FORWARD_TO: &str = "forward-to";
+/// [`RedirectStatus::delivery`] as it came.
+pub const ROUTE_TO: &str = "route-to";
+
 /// A redirect, in one family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RedirectStatus {
@@ -59,6 +64,10 @@ pub struct RedirectStatus {
     pub id: u32,
     /// Its name.
     pub name: String,
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    /// `forward-to`, or `route-to` where nodes answer clients past the relay.
+    pub delivery: String,
     /// Where clients connect to.
     pub listen: Vec<String>,
     /// What it does now.
@@ -78,6 +87,11 @@ pub struct RedirectStatus {
 }
 
 impl RedirectStatus {
+    /// Whether its nodes' answers are seen.
+    pub fn hears_nodes(&self) -> bool {
+        self.delivery != ROUTE_TO
+    }
+
     /// The main pool, then the backup.
     pub fn pools(&self) -> impl Iterator<Item = &PoolStatus> {
         std::iter::once(&self.pool).chain(&self.backup)

@@ -12,8 +12,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use self::table::{Align, Table};
-use crate::control::status::{OperatorState, PoolStatus};
+use crate::control::status::{OperatorState, PoolStatus, RedirectStatus};
 use crate::control::{Explanation, Status};
+use crate::family::Family;
 use crate::units::{Counted, bytes, rough, took};
 
 /// What stands where there is nothing to say.
@@ -33,7 +34,7 @@ pub fn summary(status: &Status) -> String {
         table.row([
             &id,
             "redirect",
-            &redirect.name,
+            &name_in(redirect, status),
             "",
             &redirect.state.to_string(),
         ]);
@@ -86,7 +87,14 @@ pub fn nodes(status: &Status) -> String {
         ("Next hop", Align::Left),
         ("Last check", Align::Left),
     ]);
-    for (_, pool, node) in status.nodes() {
+    for (redirect, pool, node) in status.nodes() {
+        let heard = |what: String| {
+            if redirect.hears_nodes() {
+                what
+            } else {
+                NONE.to_owned()
+            }
+        };
         let hop = node.next_hop.as_ref().map_or_else(
             || "unknown".to_owned(),
             |hop| format!("{} at {} on {}", hop.neighbour, hop.mac, hop.interface),
@@ -110,9 +118,9 @@ pub fn nodes(status: &Status) -> String {
             &percent(node.availability),
             &node.slots.to_string(),
             &bytes(node.traffic.forward_bytes),
-            &bytes(node.traffic.reply_bytes),
+            &heard(bytes(node.traffic.reply_bytes)),
             &node.traffic.syns.to_string(),
-            &node.traffic.syn_acks.to_string(),
+            &heard(node.traffic.syn_acks.to_string()),
             &hop,
             &check,
         ]);
@@ -230,7 +238,12 @@ pub fn counters_json(status: &Status) -> Value {
 pub fn explanation(explanation: &Explanation) -> String {
     let mut text = String::new();
     if explanation.redirects.is_empty() {
-        let _ = writeln!(text, "client {}: there is no redirect", explanation.client);
+        let family = Family::of(explanation.client);
+        let _ = writeln!(
+            text,
+            "client {}: no redirect listens in {family}",
+            explanation.client
+        );
     }
     for redirect in &explanation.redirects {
         let now = redirect.now.as_deref().unwrap_or("no node");
@@ -240,13 +253,6 @@ pub fn explanation(explanation: &Explanation) -> String {
             explanation.client, redirect.redirect, redirect.slot
         );
         let _ = writeln!(text, "  why: {}", redirect.reason);
-        if redirect.split {
-            let was = redirect.was.as_deref().unwrap_or("no node");
-            let _ = writeln!(
-                text,
-                "  split: connections that are not recorded live on {was}"
-            );
-        }
         for flow in &redirect.recorded {
             let idle = rough(Duration::from_secs(flow.idle.into()));
             let _ = writeln!(
@@ -257,6 +263,16 @@ pub fn explanation(explanation: &Explanation) -> String {
         }
     }
     text
+}
+
+/// A redirect's name, with the family where it listens in both.
+fn name_in(redirect: &RedirectStatus, status: &Status) -> String {
+    let mut others = status.redirects.iter();
+    if others.any(|other| other.name == redirect.name && other.family != redirect.family) {
+        format!("{} ({})", redirect.name, redirect.family)
+    } else {
+        redirect.name.clone()
+    }
 }
 
 /// A pool with the port of its nodes, if they have one.

@@ -1,8 +1,8 @@
 use super::*;
 use crate::control::status::{
-    CheckStatus, CounterStatus, FlowsStatus, InterfaceStatus, NextHopStatus, NodeStatus,
-    OperatorState, PoolStatus, RecordedFlow, RedirectExplanation, RedirectState, RedirectStatus,
-    Traffic,
+    CheckStatus, CounterStatus, FORWARD_TO, FlowsStatus, InterfaceStatus, NextHopStatus,
+    NodeStatus, OperatorState, PoolStatus, ROUTE_TO, RecordedFlow, RedirectExplanation,
+    RedirectState, RedirectStatus, Traffic,
 };
 use crate::health::Health;
 
@@ -66,6 +66,8 @@ fn status() -> Status {
         redirects: vec![RedirectStatus {
             id: 0,
             name: "socksbalance".to_owned(),
+            family: "IPv4".to_owned(),
+            delivery: FORWARD_TO.to_owned(),
             listen: vec!["10.0.0.1:1080".to_owned()],
             state: RedirectState::Active,
             associations: None,
@@ -88,6 +90,27 @@ fn status() -> Status {
             max: 262_144,
         },
     }
+}
+
+#[test]
+fn a_redirect_in_both_families_says_which_it_is_about() {
+    let mut status = status();
+    let twin = RedirectStatus {
+        family: "IPv6".to_owned(),
+        ..status.redirects[0].clone()
+    };
+    status.redirects.push(twin);
+    let text = summary(&status);
+    assert!(text.contains("socksbalance (IPv4) "), "{text}");
+    assert!(text.contains("socksbalance (IPv6) "), "{text}");
+}
+
+#[test]
+fn nodes_that_answer_past_the_relay_are_not_said_to_be_silent() {
+    let mut status = status();
+    assert!(nodes(&status).contains("900 B"));
+    status.redirects[0].delivery = ROUTE_TO.to_owned();
+    assert!(!nodes(&status).contains("900 B"));
 }
 
 #[test]
@@ -175,7 +198,6 @@ fn an_explanation_says_where_and_why() {
         "\
 client 192.0.2.7, redirect socksbalance, slot 77: new connections go to p2
   why: p2 has the highest score of the nodes that are up
-  split: connections that are not recorded live on 10.0.1.2
   recorded: the connection from port 40000 lives on p2 (idle 1m 1s)
 "
     );
