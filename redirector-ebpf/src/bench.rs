@@ -67,9 +67,9 @@ fn write<const N: usize>(context: &XdpContext, template: &mut Template) -> bool 
         return false;
     }
     let words: &[[u8; 8]; HEADERS / 8] = bytemuck::cast_ref(&template.headers);
-    for index in 0..N / 8 {
+    for (index, word) in words.iter().take(N / 8).enumerate() {
         // SAFETY: checked against `data_end` above; any bytes will do.
-        unsafe { ((start + index * 8) as *mut [u8; 8]).write(words[index]) };
+        unsafe { ((start + index * 8) as *mut [u8; 8]).write(*word) };
     }
     // An odd multiplier visits every client once before any twice, in no order that a cache likes.
     let client = template.counter.wrapping_mul(0x9e37_79b1) & template.client_mask;

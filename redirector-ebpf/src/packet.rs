@@ -3,6 +3,11 @@
 //! **Architecture invariant:** this is the only pointer arithmetic on packets. Each access is checked
 //! against `data_end` right before it, in the form that the verifier recognises.
 #![expect(unsafe_code, reason = "packets are behind raw pointers")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "lengths within a frame, of at most 17 bits"
+)]
 
 use aya_ebpf::{
     EbpfContext as _, Global,
@@ -205,7 +210,7 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
             sum += u32::from(u16::from_ne_bytes(*self.header(start)?));
             last = 2;
         }
-        if length % 2 != 0 {
+        if !length.is_multiple_of(2) {
             let [byte] = *self.header::<[u8; 1]>(start + last)?;
             sum += u32::from(u16::from_ne_bytes([byte, 0]));
         }

@@ -75,11 +75,11 @@ macro_rules! family_tables {
                 key: &<$address as Address>::FlowKey,
                 visit: impl FnOnce(&mut Flow) -> R,
             ) -> Option<R> {
-                // SAFETY: two CPUs may write the same entry at once; each field is written whole, and the
-                // worst outcome is that one of two equally fresh values stays.
-                $flows
-                    .get_ptr_mut(key)
-                    .map(|flow| visit(unsafe { &mut *flow }))
+                $flows.get_ptr_mut(key).map(|flow| {
+                    // SAFETY: two CPUs may write the same entry at once; each field is written whole, and the
+                    // worst outcome is that one of two equally fresh values stays.
+                    visit(unsafe { &mut *flow })
+                })
             }
 
             #[inline(always)]

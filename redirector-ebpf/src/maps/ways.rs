@@ -115,7 +115,7 @@ mirrored!(
     WANTED6,
     WAYS_BACK6,
     // SAFETY: copied at once, as above.
-    |address| unsafe { NEIGHBOURS6.get(&address) }.copied()
+    |address| unsafe { NEIGHBOURS6.get(address) }.copied()
 );
 
 impl KernelTables<'_> {

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::plan::{Family, SHARED, SOCKS_PORT, Topology, node_inside};
+use super::programs::{object, program};
 use super::{Lab, wait_until};
 
 /// The agent's configuration, as the lab writes it. Words are as in the file.
@@ -495,33 +496,4 @@ fn find_named<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
         Value::Array(items) => items.iter().find_map(|item| find_named(item, name)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
-}
-
-fn target_directory() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target"),
-        PathBuf::from,
-    )
-}
-
-fn program() -> Result<PathBuf> {
-    let path = std::env::var_os("REDIRECTOR_BIN").map_or_else(
-        || target_directory().join("release/redirector"),
-        PathBuf::from,
-    );
-    ensure!(
-        path.is_file(),
-        "there is no agent at {}; build it with `cargo xtask build` or name another in REDIRECTOR_BIN",
-        path.display()
-    );
-    fs::canonicalize(&path).with_context(|| format!("can't resolve {}", path.display()))
-}
-
-/// None when the agent has one inside, or finds its own.
-fn object() -> Option<PathBuf> {
-    let path = std::env::var_os("REDIRECTOR_BPF_OBJECT").map_or_else(
-        || target_directory().join("bpf/redirector.o"),
-        PathBuf::from,
-    );
-    fs::canonicalize(path).ok()
 }

@@ -28,6 +28,7 @@ mod network;
 mod nodes;
 mod options;
 pub mod plan;
+mod programs;
 pub mod session;
 pub mod socks;
 pub mod socks_server;

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `histories.rs` | the real program through a random history, with what it sends spoilt |
 //! | `by_hand.rs` | pairs of frames written down by hand |
+//! | `generic.rs` | the same in generic mode |
 //! | `wrong.rs` | one mistake in each kind of them |
 //! | `answers.rs` | the same for answers to packets that are too big |
 //! | `accounts.rs` | claims that follow from the tables |
@@ -14,5 +15,6 @@ mod accounts;
 mod answers;
 mod by_hand;
 mod dialogues;
+mod generic;
 mod histories;
 mod wrong;
