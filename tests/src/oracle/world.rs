@@ -162,7 +162,10 @@ impl World {
     pub(super) fn way_to(&self, client: IpAddr) -> &Neighbour {
         self.special_clients
             .iter()
-            .find(|(prefix, _)| bytes_of(client).starts_with(prefix))
+            // A prefix longer than an IPv4 address is one in IPv6, a shorter one is not.
+            .find(|(prefix, _)| {
+                client.is_ipv6() == (prefix.len() > 4) && bytes_of(client).starts_with(prefix)
+            })
             .map_or(&self.clients, |(_, way)| way)
     }
 }
