@@ -202,8 +202,11 @@ fn from_node<A: Address, F: Frame, T: FamilyTables<A>>(
     let client = (packet.destination, packet.destination_port);
     let key = client.0.flow_key(client.1, task.listener);
     if packet.is_syn_ack() {
-        // A port that is used again: whatever it had is over.
-        if let Some(association) = tables.association(&key) {
+        // A port that is used again: whatever it had with this node is over. Another node, woken by a SYN that anybody
+        // can send in the client's name, says nothing about it.
+        if let Some(association) = tables.association(&key)
+            && association.backend == task.backend
+        {
             close(client, task.listener, &key, &association, tables);
         }
         let acknowledged = packet.acknowledgement.wrapping_sub(1);
