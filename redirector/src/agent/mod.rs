@@ -6,10 +6,12 @@
 //! | `start.rs` | everything that must be right before something is attached |
 //! | `apply.rs` | desired state → maps |
 //! | `attachment.rs` | which interfaces the program is on, and how |
+//! | `answer.rs` | what the control socket asks |
 //! | `reload.rs` | another configuration while packets run |
 //! | `status.rs` | what `show` and `explain` are told |
 //! | `clock.rs` | the data path's clock |
 
+mod answer;
 mod apply;
 mod attachment;
 mod clock;
@@ -35,7 +37,7 @@ use tokio::{
 
 use self::{apply::Applied, attachment::Attachment, clock::Clock};
 use crate::{
-    control::{Call, Request, Response, Server},
+    control::{Call, Server},
     datapath::{Datapath, MapsError, detach, unpin},
     engine::{Relay, Traffic},
     health::{Health, Observation, Scheduler, log_line::ChangeLine},
@@ -400,57 +402,6 @@ impl Agent {
             self.applied.maps.remove_pinhole_if(name, &pinhole)?;
         }
         Ok(())
-    }
-
-    /// Answers a request; says whether the agent is to end.
-    async fn answer(&mut self, request: Request) -> (Response, Option<End>) {
-        let failed = |error: anyhow::Error| Response::Error {
-            message: format!("{error:#}"),
-        };
-        match request {
-            Request::Ping => {
-                let version = env!("CARGO_PKG_VERSION").to_owned();
-                (
-                    Response::Pong {
-                        version,
-                        pid: std::process::id(),
-                    },
-                    None,
-                )
-            }
-            Request::Status => (
-                self.status()
-                    .map_or_else(failed, |s| Response::Status(Box::new(s))),
-                None,
-            ),
-            Request::Explain { client } => {
-                let explanation = self.explain(client);
-                (
-                    explanation.map_or_else(failed, |e| Response::Explanation(Box::new(e))),
-                    None,
-                )
-            }
-            Request::Reload => {
-                let done = self.reload().await;
-                (
-                    done.map_or_else(failed, |message| Response::Done { message }),
-                    None,
-                )
-            }
-            Request::Stop { detach } => {
-                let (message, end) = if detach {
-                    ("stopped and detached; nothing is left behind", End::Detach)
-                } else {
-                    ("stopped; the data path goes on forwarding", End::Leave)
-                };
-                (
-                    Response::Done {
-                        message: message.to_owned(),
-                    },
-                    Some(end),
-                )
-            }
-        }
     }
 }
 
