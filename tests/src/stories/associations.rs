@@ -163,7 +163,7 @@ fn endings(number: u16) -> Vec<Story> {
             by.node(flags, &[])
         }
     };
-    let ends: [(&str, Scene, bool); 7] = [
+    let ends: [(&str, Scene, bool); 9] = [
         ("the node's FIN", closing(open, false, FIN | ACK), true),
         ("the node's reset", closing(open, false, RST), true),
         ("the client's reset", closing(open, true, RST), true),
@@ -179,6 +179,13 @@ fn endings(number: u16) -> Vec<Story> {
             false,
         ),
         ("a client's SYN", closing(open, true, SYN), false),
+        ("the node's SYN-ACK", closing(open, false, SYN | ACK), true),
+        // Anybody can send a SYN in the client's name; where the slot is split another node answers it.
+        (
+            "another node's SYN-ACK",
+            closing(other_node, false, SYN | ACK),
+            false,
+        ),
     ];
     ends.into_iter()
         .map(|(what, scene, closes)| {
