@@ -7,6 +7,7 @@ mod bypass;
 mod checksums;
 mod commands;
 mod every_way;
+mod jumbo;
 mod paths;
 mod shared_address;
 
