@@ -25,6 +25,8 @@ use crate::{
 pub(super) struct Applied {
     pub(super) maps: Maps,
     held: State,
+    /// [`Relay::revision`] of what is in the maps, if all of it is.
+    revision: Option<u64>,
     /// One of each family.
     tries: [TrieStore; 2],
     gateways: BTreeSet<(u32, IpAddr)>,
@@ -87,6 +89,7 @@ impl Applied {
         Ok(Self {
             maps,
             held,
+            revision: None,
             tries: Family::BOTH.map(TrieStore::new),
             gateways: BTreeSet::new(),
             neighbours,
@@ -105,13 +108,35 @@ impl Applied {
 
     /// Writes what differs from what the relay wants. What fails is tried again at the next call.
     pub(super) fn apply(&mut self, relay: &Relay) -> anyhow::Result<()> {
+        if self.revision == Some(relay.revision()) {
+            return Ok(());
+        }
+        self.revision = None;
         let desired = relay.desired();
-        for write in plan(&self.held, &desired) {
-            match &write {
+        let writes = plan(&self.held, &desired);
+        let both_tables = |one: &Write, other: &Write| {
+            matches!((one, other), (Write::Table(..), Write::Table(..)))
+        };
+        for writes in writes.chunk_by(both_tables) {
+            self.write(relay, writes)?;
+            for write in writes {
+                self.held.note(write);
+            }
+        }
+        self.held.forget_tables(&desired);
+        self.revision = Some(relay.revision());
+        Ok(())
+    }
+
+    /// Makes one write, or puts several tables in place.
+    fn write(&mut self, relay: &Relay, writes: &[Write]) -> anyhow::Result<()> {
+        let mut tables = Vec::new();
+        for write in writes {
+            match write {
                 Write::Backend(id, backend) => self.maps.set_backend(*id, backend)?,
                 Write::Table(index, _) => {
                     let table = relay.table(*index).context("a redirect without a table")?;
-                    self.maps.set_slot_table(*index, table)?;
+                    tables.push((*index, table));
                 }
                 Write::Listener(id, listener) => self.maps.set_listener(*id, listener)?,
                 Write::ClearListener(id) => self.maps.set_listener(*id, &Listener::default())?,
@@ -122,10 +147,8 @@ impl Applied {
                     self.maps.set_backend(*id, &Backend::default())?;
                 }
             }
-            self.held.note(&write);
         }
-        self.held.forget_tables(&desired);
-        Ok(())
+        Ok(self.maps.set_slot_tables(&tables)?)
     }
 
     /// The gateways that clients are answered through, with their interfaces.

@@ -61,6 +61,9 @@ const ASSOCIATIONS_ROUND: Duration = Duration::from_secs(1);
 /// How long a fresh start waits for the first result of every check.
 const FIRST_RESULTS: Duration = Duration::from_millis(200);
 
+/// Results of checks that are taken at once, since each that changes something may change every table.
+const OBSERVATIONS: usize = 256;
+
 /// Lines that the data path may log per CPU and second.
 const LOG_BURST: u32 = 10;
 
@@ -138,9 +141,13 @@ impl Agent {
     async fn serve(&mut self, mut signals: Signals) -> End {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut observations = Vec::new();
         loop {
             tokio::select! {
-                Some(observation) = self.observations.recv() => self.observe(&observation),
+                1.. = self.observations.recv_many(&mut observations, OBSERVATIONS) => {
+                    self.observe(&observations);
+                    observations.clear();
+                }
                 Ok(()) = self.views.changed() => self.follow_network().await,
                 _ = ticks.tick() => self.tick().await,
                 Some(call) = self.calls.recv() => {
@@ -211,9 +218,12 @@ impl Agent {
         }
     }
 
-    fn observe(&mut self, observation: &Observation) {
-        let change = self.relay.observe(observation, self.epoch());
-        if let Some(change) = change {
+    fn observe(&mut self, observations: &[Observation]) {
+        let changes = self.relay.observe_all(observations, self.epoch());
+        for (observation, change) in observations.iter().zip(changes) {
+            let Some(change) = change else {
+                continue;
+            };
             let target = &observation.target;
             let checked = self.relay.checked(target);
             let line = ChangeLine {

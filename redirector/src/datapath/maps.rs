@@ -2,6 +2,7 @@
 
 mod family;
 mod records;
+mod slot_tables;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +11,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, xdp::DevMapHash},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, xdp::DevMapHash},
 };
 use bytemuck::{TransparentWrapper as _, Zeroable as _};
 use redirector_common::abi::{
@@ -19,7 +20,10 @@ use redirector_common::abi::{
 };
 use thiserror::Error;
 
-use self::family::{FamilyMaps, IPV4, IPV6};
+use self::{
+    family::{FamilyMaps, IPV4, IPV6},
+    slot_tables::SlotTables,
+};
 use super::{plain::Plain, returns::Returns};
 use crate::names::Place;
 
@@ -36,8 +40,6 @@ pub struct MapsError {
 /// agent.
 const WANTED_AT_ONCE: usize = 256;
 
-type TableMap = Array<MapData, Plain<SlotTable>>;
-
 /// The maps of a loaded program.
 ///
 /// Big tables (slots of a redirect, root of the return routes) are never written while packets read
@@ -49,8 +51,7 @@ pub struct Maps {
     ipv4: FamilyMaps<[u8; 4]>,
     ipv6: FamilyMaps<[u8; 16]>,
     listeners: Array<MapData, Plain<Listener>>,
-    slot_tables: ArrayOfMaps<MapData, TableMap>,
-    tables: BTreeMap<u16, Buffers<TableMap>>,
+    slot_tables: SlotTables,
     backends: Array<MapData, Plain<Backend>>,
     /// Ways back to clients.
     pub returns: Returns,
@@ -116,8 +117,7 @@ impl Maps {
             ipv4: FamilyMaps::take(ebpf, &IPV4)?,
             ipv6: FamilyMaps::take(ebpf, &IPV6)?,
             listeners: take(ebpf, map::LISTENERS)?,
-            slot_tables: take(ebpf, map::SLOT_TABLES)?,
-            tables: BTreeMap::new(),
+            slot_tables: SlotTables::take(ebpf)?,
             backends: take(ebpf, map::BACKENDS)?,
             returns: Returns::take(ebpf)?,
             tx_ports: take(ebpf, map::TX_PORTS)?,
@@ -225,16 +225,7 @@ impl Maps {
     ///
     /// See [`Maps::globals`].
     pub fn slot_table(&mut self, redirect: u16) -> Result<Option<Box<SlotTable>>, MapsError> {
-        let buffers = self.tables.entry(redirect).or_default();
-        if buffers.in_use.is_none() {
-            buffers.in_use = optional(self.slot_tables.get(&u32::from(redirect), 0))
-                .map_err(failed("open", map::SLOT_TABLES))?;
-        }
-        let Some(table) = &buffers.in_use else {
-            return Ok(None);
-        };
-        let table = table.get(&0, 0).map_err(failed("read", map::SLOT_TABLES))?;
-        Ok(Some(Box::new(table.0)))
+        self.slot_tables.get(redirect)
     }
 
     /// Puts a table in the place of a redirect's old one, all at once.
@@ -243,19 +234,16 @@ impl Maps {
     ///
     /// See [`Maps::globals`]; the old table stays in place then.
     pub fn set_slot_table(&mut self, redirect: u16, table: &SlotTable) -> Result<(), MapsError> {
-        let buffers = self.tables.entry(redirect).or_default();
-        let mut spare = match buffers.spare.take() {
-            Some(spare) => spare,
-            None => TableMap::create(1, 0).map_err(failed("create", map::SLOT_TABLES))?,
-        };
-        spare
-            .set(0, Plain::wrap_ref(table), 0)
-            .map_err(failed("write", map::SLOT_TABLES))?;
-        self.slot_tables
-            .set(u32::from(redirect), &spare, 0)
-            .map_err(failed("write", map::SLOT_TABLES))?;
-        buffers.spare = buffers.in_use.replace(spare);
-        Ok(())
+        self.slot_tables.set(&[(redirect, table)])
+    }
+
+    /// Puts tables in the places of redirects' old ones, each of them all at once.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`]; each old table that was not replaced stays in place then.
+    pub fn set_slot_tables(&mut self, tables: &[(u16, &SlotTable)]) -> Result<(), MapsError> {
+        self.slot_tables.set(tables)
     }
 
     /// A backend.

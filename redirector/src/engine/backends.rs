@@ -1,7 +1,7 @@
 //! Which node has which entry in the map of backends.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
 };
 
@@ -25,11 +25,13 @@ pub struct Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Backends {
     entries: BTreeMap<u16, Entry>,
+    ids: HashMap<SocketAddr, u16>,
 }
 
 impl Backends {
     /// Takes over an entry found in the kernel.
     pub fn adopt(&mut self, id: u16, entry: Entry) {
+        self.ids.entry(entry.address).or_insert(id);
         self.entries.insert(id, entry);
     }
 
@@ -50,15 +52,13 @@ impl Backends {
             presumed_up: false,
         });
         entry.listeners.extend(listeners);
+        self.ids.insert(address, id);
         Some(id)
     }
 
     /// The id of a socket.
     pub fn id_of(&self, address: SocketAddr) -> Option<u16> {
-        self.entries
-            .iter()
-            .find(|(_, entry)| entry.address == address)
-            .map(|(id, _)| *id)
+        self.ids.get(&address).copied()
     }
 
     /// The entry of an id.
@@ -79,15 +79,19 @@ impl Backends {
     /// Keeps those that `keep` says are still needed.
     pub fn retain(&mut self, keep: impl Fn(u16, &Entry) -> bool) {
         self.entries.retain(|id, entry| keep(*id, entry));
+        let entries = &self.entries;
+        self.ids.retain(|_, id| entries.contains_key(id));
     }
 }
 
 impl Entry {
     /// Notes the way to the node. A way that is lost for the moment is kept: packets of established
-    /// connections have nowhere else to go.
-    pub fn reach_by(&mut self, hop: Option<NextHop>) {
+    /// connections have nowhere else to go. Whether that changes the entry.
+    pub fn reach_by(&mut self, hop: Option<NextHop>) -> bool {
+        let before = self.backend;
         if let Some(hop) = hop {
             self.backend = self.backend.via(hop);
         }
+        self.backend != before
     }
 }

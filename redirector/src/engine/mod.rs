@@ -12,7 +12,9 @@
 //! | `endpoints.rs` | how the data path is told to treat listeners' and nodes' packets |
 //! | `associations.rs` | which UDP associations are over without having ended |
 //! | `rendezvous.rs` | which node each slot belongs to |
+//! | `rendezvous/score.rs` | the score of a node for a slot |
 //! | `slots.rs` | when a slot splits and when it settles |
+//! | `slots/stamps.rs` | since when each slot is as it is |
 //! | `flows.rs` | which recorded flows are over, and what the others hold up |
 //! | `silence.rs` | whether a node that is down is dead |
 //! | `plan.rs` | the writes that bring the maps from what they hold to what they should |
@@ -37,6 +39,6 @@ pub use flows::{Census, Timeouts, is_over};
 pub use listeners::Listener;
 pub use plan::{State, Write, plan};
 pub use relay::{Checked, Found, Member, RedirectState, Relay, RelayError};
-pub use rendezvous::{Candidate, winners};
+pub use rendezvous::{Candidate, Owners, Rendezvous, winners};
 pub use silence::{Silence, Traffic};
 pub use slots::{SlotBook, Swap};

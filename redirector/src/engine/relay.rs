@@ -8,6 +8,7 @@ mod round;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Instant,
 };
 
@@ -21,7 +22,7 @@ use super::{
     flows::Timeouts,
     listeners::{Listener, Retired},
     plan::State,
-    rendezvous::Candidate,
+    rendezvous::{Candidate, Owners, Rendezvous},
     silence::{Silence, Traffic},
     slots::SlotBook,
 };
@@ -46,6 +47,8 @@ pub struct RedirectState {
     pub using_backup: bool,
     /// Those that `book` was last computed for, by this agent.
     candidates: Option<Vec<Candidate>>,
+    /// What they own.
+    owners: Option<Arc<Owners>>,
 }
 
 /// What the checks say about a node's socket.
@@ -127,6 +130,9 @@ pub struct Relay {
     /// No node takes clients until all have been checked once. A table for the first node that answers
     /// would be split a moment later, by the second.
     holding: bool,
+    rendezvous: Rendezvous,
+    /// Counts the changes of what is wanted in the maps.
+    revision: u64,
 }
 
 impl Relay {
@@ -164,6 +170,8 @@ impl Relay {
             silences: BTreeMap::new(),
             silent: BTreeSet::new(),
             holding: found.tables.is_empty(),
+            rendezvous: Rendezvous::new(key),
+            revision: 0,
         };
         relay.adopt(found, &config, epoch);
         relay.reconfigure(config, epoch, at)?;
@@ -220,18 +228,40 @@ impl Relay {
 
     /// Takes the result of a check; gives the change of health, if it is one.
     pub fn observe(&mut self, observation: &Observation, epoch: u32) -> Option<Change> {
+        let mut changes = self.observe_all(std::slice::from_ref(observation), epoch);
+        changes.pop().flatten()
+    }
+
+    /// Takes the results of several checks at once; gives the change of health for each that is one.
+    pub fn observe_all(&mut self, observations: &[Observation], epoch: u32) -> Vec<Option<Change>> {
+        let mut counts = false;
+        let note = |observation| self.note(observation, &mut counts);
+        let changes = observations.iter().map(note).collect();
+        if self.holding && self.checked.values().all(|checked| checked.last.is_some()) {
+            self.holding = false;
+            counts = true;
+        }
+        if counts {
+            self.retarget(epoch);
+        }
+        changes
+    }
+
+    /// Takes the result of a check; `counts` is set where it may change which nodes take clients.
+    fn note(&mut self, observation: &Observation, counts: &mut bool) -> Option<Change> {
         let success = observation.outcome.success()?;
         let checked = self.checked.get_mut(&observation.target)?;
         let change = checked.tracker.observe(success, observation.at);
         checked.last = Some(observation.clone());
-        let told = self.sockets_checked_by(|target| *target == observation.target);
-        for (_, entry) in self.backends.iter_mut() {
-            entry.presumed_up &= !told.contains(&entry.address);
+        *counts |= change.is_some();
+        if self.backends.iter().any(|(_, entry)| entry.presumed_up) {
+            let told = self.sockets_checked_by(|target| *target == observation.target);
+            for (_, entry) in self.backends.iter_mut() {
+                let told = entry.presumed_up && told.contains(&entry.address);
+                entry.presumed_up &= !told;
+                *counts |= told;
+            }
         }
-        if self.checked.values().all(|checked| checked.last.is_some()) {
-            self.holding = false;
-        }
-        self.retarget(epoch);
         change
     }
 
@@ -245,28 +275,32 @@ impl Relay {
 
     /// Takes the ways to the nodes.
     pub fn reach(&mut self, hop: impl Fn(IpAddr) -> Option<NextHop>, epoch: u32) {
+        let mut changed = false;
         for (_, entry) in self.backends.iter_mut() {
-            entry.reach_by(hop(entry.address.ip()));
+            changed |= entry.reach_by(hop(entry.address.ip()));
         }
-        self.retarget(epoch);
+        if changed {
+            self.retarget(epoch);
+        }
     }
 
     /// Takes the data path's counters: which nodes are silent while they are spoken to. Gives those whose
     /// silence began. The answers of nodes that packets are routed to don't come by here, so their silence says
     /// nothing.
     pub fn listen(&mut self, traffic: impl Fn(u16) -> Traffic, at: Instant) -> Vec<u16> {
-        let served = self.served();
-        let routed = |id: &u16| {
-            served
-                .get(id)
-                .is_some_and(|one| one.redirect.delivery == Delivery::Route)
-        };
-        let ids: Vec<u16> = self
-            .backends
-            .iter()
-            .filter(|(_, entry)| !entry.listeners.iter().any(routed))
+        let routed: BTreeSet<u16> = self
+            .served()
+            .into_iter()
+            .filter(|(_, one)| one.redirect.delivery == Delivery::Route)
             .map(|(id, _)| id)
             .collect();
+        let ids: BTreeSet<u16> = self
+            .backends
+            .iter()
+            .filter(|(_, entry)| routed.is_disjoint(&entry.listeners))
+            .map(|(id, _)| id)
+            .collect();
+        let before = self.silent.clone();
         self.silent.retain(|id| ids.contains(id));
         let mut fell_silent = Vec::new();
         for id in ids {
@@ -278,7 +312,10 @@ impl Relay {
                 fell_silent.push(id);
             }
         }
-        self.mark_dead();
+        if self.silent != before {
+            self.mark_dead();
+            self.revision += 1;
+        }
         fell_silent
     }
 
@@ -317,6 +354,11 @@ impl Relay {
     pub fn configured(&self, state: &RedirectState) -> Option<&Redirect> {
         let mut redirects = self.config.redirects.iter();
         redirects.find(|redirect| redirect.name == state.name)
+    }
+
+    /// Another number whenever [`Relay::desired`] may give something else.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// What the maps should hold.

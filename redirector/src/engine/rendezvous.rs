@@ -5,10 +5,17 @@
 //! share; the order of the nodes, their number and their history do not matter, and two relays with the
 //! same key and pool have the same table. The weighted score is `-ln(u) / weight` for a pseudo-random `u`,
 //! smallest wins (Schindelhauer and Schomaker, "Weighted Distributed Hash Tables", SPAA 2005).
+//!
+//! A table of 256 nodes takes millions of scores, so [`Rendezvous`] remembers the ones in use: redirects of one
+//! pool share theirs, and a node that comes or goes costs the scores that it takes part in, not all of them.
 
-use std::net::IpAddr;
+mod score;
 
-use redirector_common::{abi::SLOTS, hash};
+use std::{net::IpAddr, sync::Arc, thread};
+
+use redirector_common::abi::SLOTS;
+
+use self::score::{Contender, Scale};
 
 /// A node that may own slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,58 +32,189 @@ pub struct Candidate {
 ///
 /// The redirect's port takes no part, so a client meets the same node by whichever redirect of a pool.
 pub fn winners(key: [u64; 2], candidates: &[Candidate]) -> Vec<u16> {
-    // Scores must not be related to the hash that picks a client's slot.
-    let key = [key[0] ^ 0x5245_4e44_455a_564f, key[1]];
-    let weighted = candidates
-        .iter()
-        .any(|candidate| candidate.weight != candidates[0].weight);
-    let mut best: Vec<(Score, u16)> = vec![(Score::WORST, 0); SLOTS];
-    for candidate in candidates {
-        let (shift, address) = match candidate.address {
-            IpAddr::V4(address) => (32, u64::from(address.to_bits())),
-            IpAddr::V6(address) => {
-                let [high, low]: [u64; 2] = bytemuck::cast(address.octets());
-                let (high, low) = (u64::from_be(high), u64::from_be(low));
-                (48, hash::mix(key, hash::mix(key, high) ^ low))
-            }
-        };
-        for (slot, best) in (0_u64..).zip(&mut best) {
-            let draw = hash::mix(key, slot << shift ^ address);
-            let score = Score::of(draw, weighted.then_some(candidate.weight));
-            if score.beats(&best.0) {
-                *best = (score, candidate.backend);
-            }
+    Owners::compute(key, nodes_of(candidates)).backends(candidates)
+}
+
+/// The tables in use, each computed once.
+pub struct Rendezvous {
+    key: [u64; 2],
+    known: Vec<Arc<Owners>>,
+}
+
+impl Rendezvous {
+    /// Nothing computed yet.
+    pub fn new(key: [u64; 2]) -> Self {
+        Self {
+            key,
+            known: Vec::new(),
         }
     }
-    best.into_iter().map(|(_, backend)| backend).collect()
-}
 
-/// Among equal weights the draw itself decides, which saves the logarithm and orders them alike.
-#[derive(Clone, Copy)]
-struct Score {
-    cost: f64,
-    draw: u64,
-}
-
-impl Score {
-    const WORST: Self = Self {
-        cost: f64::INFINITY,
-        draw: 0,
-    };
-
-    fn of(draw: u64, weight: Option<u32>) -> Self {
-        let cost = weight.map_or(0.0, |weight| {
-            // 53 bits make a double in the open interval (0, 1).
-            #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
-            let u = ((draw >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0;
-            // `libm`, not the platform's logarithm: two relays must agree to the last bit.
-            -libm::log(u) / f64::from(weight)
+    /// The owners of the slots among `candidates`. They are remembered for as long as somebody holds them.
+    pub fn owners(&mut self, candidates: &[Candidate]) -> Arc<Owners> {
+        let nodes = nodes_of(candidates);
+        let found = self.known.iter().find(|known| known.nodes == nodes);
+        if let Some(known) = found {
+            return Arc::clone(known);
+        }
+        let nearest = self
+            .known
+            .iter()
+            .filter(|known| known.scale() == Scale::of(&nodes))
+            .map(|known| (known.differences(&nodes), known))
+            .min_by_key(|(differences, _)| *differences);
+        let owners = Arc::new(match nearest {
+            Some((differences, known)) if differences <= nodes.len() / 4 => {
+                known.changed_to(self.key, nodes)
+            }
+            Some(_) | None => Owners::compute(self.key, nodes),
         });
-        Self { cost, draw }
+        self.known.push(Arc::clone(&owners));
+        owners
     }
 
-    fn beats(&self, other: &Self) -> bool {
-        self.cost < other.cost || (self.cost <= other.cost && self.draw > other.draw)
+    /// Forgets the tables that nobody holds.
+    pub fn forget_unused(&mut self) {
+        self.known.retain(|known| Arc::strong_count(known) > 1);
+    }
+}
+
+/// A node as the hash knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Node {
+    address: IpAddr,
+    weight: u32,
+}
+
+/// The nodes of the candidates in the order of their addresses, with weight 1 where all weigh the same.
+fn nodes_of(candidates: &[Candidate]) -> Vec<Node> {
+    let mut nodes: Vec<Node> = candidates
+        .iter()
+        .map(|candidate| Node {
+            address: candidate.address,
+            weight: candidate.weight,
+        })
+        .collect();
+    nodes.sort_unstable();
+    if Scale::of(&nodes) == Scale::Equal {
+        for node in &mut nodes {
+            node.weight = 1;
+        }
+    }
+    nodes
+}
+
+/// Slots that are computed at a time: their scores fit a processor's nearest cache.
+const BLOCK: usize = 1024;
+
+/// From so many nodes on a table is worth threads.
+const MANY_NODES: usize = 32;
+
+/// Which node each slot belongs to.
+pub struct Owners {
+    /// In the order of their addresses.
+    nodes: Vec<Node>,
+    /// Index of the node, for each slot; empty when there are no nodes.
+    slots: Vec<u16>,
+}
+
+impl Owners {
+    /// The backend of each slot. `candidates` are those that the owners were computed for, in whichever order, with
+    /// whichever entries in the map of backends.
+    pub fn backends(&self, candidates: &[Candidate]) -> Vec<u16> {
+        if self.slots.is_empty() {
+            return vec![0; SLOTS];
+        }
+        let mut sorted: Vec<_> = candidates
+            .iter()
+            .map(|candidate| (candidate.address, candidate.backend))
+            .collect();
+        sorted.sort_unstable();
+        let backend = |index: &u16| sorted[usize::from(*index)].1;
+        self.slots.iter().map(backend).collect()
+    }
+
+    fn scale(&self) -> Scale {
+        Scale::of(&self.nodes)
+    }
+
+    fn compute(key: [u64; 2], nodes: Vec<Node>) -> Self {
+        if nodes.is_empty() {
+            return Self {
+                nodes,
+                slots: Vec::new(),
+            };
+        }
+        let scale = Scale::of(&nodes);
+        let contenders = score::contenders(key, &nodes);
+        let mut slots = vec![0; SLOTS];
+        let fill = |first: usize, part: &mut [u16]| {
+            for (at, block) in part.chunks_mut(BLOCK).enumerate() {
+                score::contest(scale, &contenders, first + at * BLOCK, block);
+            }
+        };
+        let threads = if nodes.len() < MANY_NODES {
+            1
+        } else {
+            thread::available_parallelism().map_or(1, usize::from)
+        };
+        let share = SLOTS.div_ceil(threads).next_multiple_of(BLOCK);
+        let mut parts = (0..).step_by(share).zip(slots.chunks_mut(share));
+        thread::scope(|scope| {
+            let mine = parts.next();
+            for (first, part) in parts {
+                scope.spawn(move || fill(first, part));
+            }
+            if let Some((first, part)) = mine {
+                fill(first, part);
+            }
+        });
+        Self { nodes, slots }
+    }
+
+    /// How many nodes are in one of the lists only, or weigh something else there.
+    fn differences(&self, nodes: &[Node]) -> usize {
+        let missing = |of: &[Node], among: &[Node]| {
+            let mut nodes = of.iter();
+            nodes
+                .by_ref()
+                .filter(|node| among.binary_search(node).is_err())
+                .count()
+        };
+        missing(&self.nodes, nodes) + missing(nodes, &self.nodes)
+    }
+
+    /// The owners among `nodes`, of the same scale: where the owner is gone all contend, elsewhere only those
+    /// that are new.
+    fn changed_to(&self, key: [u64; 2], nodes: Vec<Node>) -> Self {
+        let place = |node: &Node| {
+            let index = nodes.binary_search(node).ok();
+            index.and_then(|index| u16::try_from(index).ok())
+        };
+        let kept: Vec<Option<u16>> = self.nodes.iter().map(place).collect();
+        let scale = Scale::of(&nodes);
+        let contenders = score::contenders(key, &nodes);
+        let new: Vec<Contender> = contenders
+            .iter()
+            .filter(|contender| {
+                let node = &nodes[usize::from(contender.index)];
+                self.nodes.binary_search(node).is_err()
+            })
+            .copied()
+            .collect();
+        let mut slots = vec![0; SLOTS];
+        for (slot, (after, before)) in slots.iter_mut().zip(&self.slots).enumerate() {
+            let owner = kept.get(usize::from(*before)).copied().flatten();
+            *after = match owner {
+                Some(owner) if new.is_empty() => owner,
+                Some(owner) => {
+                    let owner = &contenders[usize::from(owner)];
+                    score::best(scale, std::iter::once(owner).chain(&new), slot)
+                }
+                None => score::best(scale, &contenders, slot),
+            };
+        }
+        Self { nodes, slots }
     }
 }
 
@@ -85,6 +223,14 @@ mod tests {
     use super::*;
 
     const KEY: [u64; 2] = [7, 11];
+
+    /// Of the tables of 3 nodes, of 40, and of 40 of which two weigh more; computed by a program that shares no
+    /// code with this one.
+    const DIGESTS: [u64; 3] = [
+        0xc366_aaa5_97c5_42aa,
+        0x370a_a72b_eb10_bcd4,
+        0x98df_854e_0d01_7281,
+    ];
 
     fn nodes(count: u8) -> Vec<Candidate> {
         (1..=count)
@@ -207,10 +353,79 @@ mod tests {
     }
 
     #[test]
+    fn the_tables_are_those_of_every_release() {
+        // FNV-1a over the owners: a relay of this release and one of another must agree.
+        let digest = |slots: Vec<u16>| {
+            slots.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, owner| {
+                (hash ^ u64::from(*owner)).wrapping_mul(0x0100_0000_01b3)
+            })
+        };
+        let mut weighted = nodes(40);
+        weighted[3].weight = 5;
+        weighted[7].weight = 2;
+        let digests = [nodes(3), nodes(40), weighted].map(|nodes| digest(winners(KEY, &nodes)));
+        assert_eq!(digests, DIGESTS);
+    }
+
+    #[test]
     fn another_key_gives_another_table() {
         let (one, other) = (winners(KEY, &nodes(4)), winners([7, 12], &nodes(4)));
         let same = one.iter().zip(&other).filter(|(a, b)| a == b).count();
         assert!(same.abs_diff(SLOTS / 4) < SLOTS / 40, "{same}");
+    }
+
+    #[test]
+    fn a_table_that_follows_changes_is_the_table_that_is_computed_anew() {
+        let weigh = |weights: &[u32]| {
+            let weighted = nodes(40).into_iter().zip(weights.iter().cycle());
+            weighted
+                .map(|(node, weight)| Candidate {
+                    weight: *weight,
+                    ..node
+                })
+                .collect::<Vec<_>>()
+        };
+        for weights in [&[1][..], &[1, 2, 3]] {
+            let all = weigh(weights);
+            let mut rendezvous = Rendezvous::new(KEY);
+            let mut held = rendezvous.owners(&all);
+            let mut heavier = all.clone();
+            heavier[5].weight += 1;
+            for now in [
+                &all[1..],
+                &all[2..],
+                &all[..],
+                &all[..33],
+                &all[3..38],
+                &heavier,
+                &all,
+            ] {
+                held = rendezvous.owners(now);
+                rendezvous.forget_unused();
+                assert_eq!(rendezvous.known.len(), 1);
+                assert_eq!(held.backends(now), winners(KEY, now));
+            }
+            assert_eq!(held.nodes.len(), 40);
+        }
+    }
+
+    #[test]
+    fn redirects_of_a_pool_share_their_table_whatever_their_backends() {
+        let one = nodes(5);
+        let other: Vec<_> = one
+            .iter()
+            .rev()
+            .map(|node| Candidate {
+                backend: node.backend + 100,
+                ..*node
+            })
+            .collect();
+        let mut rendezvous = Rendezvous::new(KEY);
+        let first = rendezvous.owners(&one);
+        let second = rendezvous.owners(&other);
+        assert!(Arc::ptr_eq(&first, &second));
+        let (first, second) = (first.backends(&one), second.backends(&other));
+        assert!(first.iter().zip(second).all(|(a, b)| a + 100 == b));
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! A redirect's slots over time: when they split and when they settle.
 
+mod stamps;
+
 use redirector_common::abi::{SLOTS, Slot, SlotTable};
 
+use self::stamps::Stamps;
 use super::flows::{Census, Timeouts};
 
 /// The slot table of a redirect, and since when each slot is as it is.
 pub struct SlotBook {
     table: Box<SlotTable>,
-    /// When each slot was last settled and then split. Meaningless while it is settled.
-    split_at: Vec<u32>,
-    /// When each slot's `now` last changed.
-    changed_at: Vec<u32>,
+    /// Of the slots that are split.
+    stamps: Stamps,
 }
 
 /// What a change of the table amounts to.
@@ -36,19 +37,20 @@ impl SlotBook {
         table.key = key;
         Self {
             table,
-            split_at: vec![0; SLOTS],
-            changed_at: vec![0; SLOTS],
+            stamps: Stamps::default(),
         }
     }
 
     /// A table found in the kernel, of an earlier agent. It knew since when its slots were split, we don't:
     /// they count from `epoch`, which errs on the safe side.
     pub fn adopt(table: Box<SlotTable>, epoch: u32) -> Self {
-        Self {
-            table,
-            split_at: vec![epoch; SLOTS],
-            changed_at: vec![epoch; SLOTS],
-        }
+        let split = table.slots.iter().any(|slot| slot.is_split());
+        let stamps = if split {
+            Stamps::all_at(epoch)
+        } else {
+            Stamps::default()
+        };
+        Self { table, stamps }
     }
 
     /// The table as it should be in the kernel.
@@ -72,9 +74,8 @@ impl SlotBook {
                 continue;
             }
             swap.moved += 1;
-            self.changed_at[index] = epoch;
-            if after.is_split() && !before.is_split() {
-                self.split_at[index] = epoch;
+            if after.is_split() {
+                self.stamps.changed(index, epoch, !before.is_split());
             }
             self.table.slots[index] = after;
         }
@@ -93,11 +94,13 @@ impl SlotBook {
         let mut swap = Swap::default();
         for index in 0..SLOTS {
             let slot = self.table.slots[index];
-            let may_settle = slot.is_split()
-                && slot.now != 0
-                && (slot.now == slot.unrecorded()
-                    || epoch.saturating_sub(self.split_at[index]) > timeouts.session)
-                && epoch.saturating_sub(self.changed_at[index]) > timeouts.handshake
+            if !slot.is_split() || slot.now == 0 {
+                continue;
+            }
+            let since = self.stamps.of(index);
+            let may_settle = (slot.now == slot.unrecorded()
+                || epoch.saturating_sub(since.split) > timeouts.session)
+                && epoch.saturating_sub(since.changed) > timeouts.handshake
                 && !census.lives_elsewhere(index);
             if may_settle {
                 self.table.slots[index] = slot.settle();
@@ -133,6 +136,9 @@ impl SlotBook {
                 .filter(|slot| slot.is_split())
                 .count();
             self.table.split_slots = u32::try_from(split).expect("at most 65,536 slots");
+            if split == 0 {
+                self.stamps = Stamps::default();
+            }
             self.table.generation = self.table.generation.wrapping_add(1);
         }
         swap

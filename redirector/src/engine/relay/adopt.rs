@@ -82,6 +82,7 @@ impl Relay {
                 book,
                 using_backup: false,
                 candidates: None,
+                owners: None,
             };
             self.redirects.insert(index, state);
         }

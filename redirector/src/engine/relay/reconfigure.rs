@@ -108,6 +108,7 @@ impl Relay {
                     book: SlotBook::new(self.key),
                     using_backup: false,
                     candidates: None,
+                    owners: None,
                 });
             state.name = name;
             state.listeners = listeners;

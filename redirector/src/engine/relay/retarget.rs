@@ -1,13 +1,16 @@
 //! Which nodes take clients, and which are given up.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+};
 
 use redirector_common::abi::{BACKEND_DEAD, BACKEND_NEXT_HOP};
 
 use super::{Relay, members};
 use crate::{
     config::{OnDown, Redirect},
-    engine::rendezvous::{Candidate, winners},
+    engine::rendezvous::Candidate,
     family::Family,
     health::Health,
 };
@@ -49,14 +52,22 @@ impl Relay {
     /// Computes the slots anew where the nodes that may take clients have changed.
     pub(super) fn retarget(&mut self, epoch: u32) {
         self.mark_dead();
+        self.revision += 1;
         let mut targets = Vec::new();
+        // All that the candidates depend on; redirects of one pool mostly agree in it.
+        let mut known: HashMap<_, Vec<Candidate>> = HashMap::new();
+        let mut candidates = |redirect: &Redirect, pool, family| {
+            let basis = (pool, redirect.port, redirect.check_port, family);
+            let candidates = || self.candidates(redirect, pool, family);
+            known.entry(basis).or_insert_with(candidates).clone()
+        };
         for (index, state) in &self.redirects {
             let Some(redirect) = self.configured(state) else {
                 continue;
             };
-            let main = self.candidates(redirect, redirect.pool, state.family);
+            let main = candidates(redirect, redirect.pool, state.family);
             let backup = match redirect.backup {
-                Some(backup) if main.is_empty() => self.candidates(redirect, backup, state.family),
+                Some(backup) if main.is_empty() => candidates(redirect, backup, state.family),
                 _ => Vec::new(),
             };
             let using_backup = main.is_empty() && !backup.is_empty();
@@ -70,11 +81,14 @@ impl Relay {
             };
             state.using_backup = using_backup;
             if state.candidates.as_ref() != Some(&candidates) {
-                let winners = winners(self.key, &candidates);
+                let owners = self.rendezvous.owners(&candidates);
+                let winners = owners.backends(&candidates);
                 state.book.retarget(&winners, udp, epoch);
                 state.candidates = Some(candidates);
+                state.owners = Some(owners);
             }
         }
+        self.rendezvous.forget_unused();
     }
 
     /// The nodes of a pool that may take clients of a family: seen up (or serving, before the first check) and

@@ -72,6 +72,7 @@ impl Relay {
             forgotten.extend(settled.map(|(entry, _)| *entry));
         }
         self.forget_backends(&named);
+        self.revision += 1;
         let mentioned: BTreeSet<u16> = flows
             .iter()
             .map(|(name, flow)| match name.with {
