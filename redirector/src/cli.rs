@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use redirector::units::parse_duration;
 
 /// Layer-3 redirector for Dante SOCKS servers
 #[derive(Debug, Parser)]
@@ -46,6 +48,21 @@ pub(crate) enum Command {
         #[command(flatten)]
         socket: Socket,
     },
+    /// Enable, disable or drain nodes
+    Node {
+        #[command(subcommand)]
+        action: Action,
+    },
+    /// Enable, disable or drain pools
+    Pool {
+        #[command(subcommand)]
+        action: Action,
+    },
+    /// Enable, disable or drain redirects
+    Redirect {
+        #[command(subcommand)]
+        action: Action,
+    },
     /// Let the agent read its configuration file again; a wrong one changes nothing
     Reload {
         #[command(flatten)]
@@ -71,6 +88,9 @@ pub(crate) struct Run {
     /// Where links and maps are pinned; on a BPF file system
     #[arg(long, default_value = "/sys/fs/bpf/redirector")]
     pub(crate) pin_dir: PathBuf,
+    /// Where what was disabled or drained is kept for the next agent; beside the control socket when not given
+    #[arg(long)]
+    pub(crate) operator_file: Option<PathBuf>,
     /// Object file of the data path, in place of the one in this program
     #[arg(long, env = "REDIRECTOR_BPF_OBJECT")]
     pub(crate) bpf_object: Option<PathBuf>,
@@ -105,6 +125,50 @@ pub(crate) enum What {
     Redirects,
     /// What became of packets
     Counters,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Give them clients again, as their health allows
+    Enable(Named),
+    /// Give them nothing: no new connections, and established ones are reset
+    Disable(Named),
+    /// Give them no new connections; established ones stay until they end
+    Drain(Drain),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// Their names, as in `show`; a node also as POOL/NAME or by its address
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) socket: Socket,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    #[command(flatten)]
+    pub(crate) named: Named,
+    /// Disable them after so long, such as 10m, whatever still lives there
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) deadline: Option<Duration>,
+    /// Wait until nothing lives there any more, or until the deadline
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// With --wait: how long nothing must have lived there
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    pub(crate) quiet: Duration,
+    /// With --wait: take connections that were silent for so long to have ended
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) idle: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| format!("it {error}; write it like 10m, 90s or 1h"))
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use cli::{Cli, Command};
+use redirector::engine::Kind;
 
 fn main() -> ExitCode {
     let Cli { command, log } = Cli::parse();
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
             json,
             socket,
         } => commands::explain(client, json, &socket.path),
+        Command::Node { action } => commands::operate(Kind::Node, &action),
+        Command::Pool { action } => commands::operate(Kind::Pool, &action),
+        Command::Redirect { action } => commands::operate(Kind::Redirect, &action),
         Command::Reload { socket } => commands::reload(&socket.path),
         Command::Stop { detach, socket } => commands::stop(detach, &socket.path),
     };

@@ -68,6 +68,10 @@ fn a_command_line_that_is_not_understood_is_a_usage_error() {
         &["show", "everything"],
         &["explain", "--client", "nobody"],
         &["check-config"],
+        &["node", "drain"],
+        &["node", "hug", "p2"],
+        &["node", "drain", "p2", "--deadline", "soon"],
+        &["pool", "enable", "p", "--deadline", "1m"],
     ] {
         assert_eq!(
             redirector(arguments).status.code(),
@@ -99,17 +103,21 @@ async fn agent(path: &Path) {
     let server = Server::start(path, sender).unwrap();
     while let Some(Call { request, reply }) = calls.recv().await {
         let stop = matches!(request, Request::Stop { .. });
-        let response = match request {
-            Request::Status => Response::Status(Box::default()),
-            Request::Reload => Response::Error {
+        let done = |message: String| Response::Done { message };
+        let response = if let Request::Stop { detach } = request {
+            done(format!("detached: {detach}"))
+        } else if request == Request::Status {
+            Response::Status(Box::default())
+        } else if request == Request::Reload {
+            Response::Error {
                 message: "f.toml:1:1: bad".to_owned(),
-            },
-            Request::Stop { detach } => Response::Done {
-                message: format!("detached: {detach}"),
-            },
-            Request::Ping | Request::Explain { .. } => Response::Done {
-                message: String::new(),
-            },
+            }
+        } else if let Request::Operate(operation) = request {
+            Response::Error {
+                message: format!("{operation:?}"),
+            }
+        } else {
+            done(String::new())
         };
         reply.send(response).unwrap();
         if stop {
@@ -142,6 +150,13 @@ async fn an_agent_is_asked_reloaded_and_stopped() {
         let output = ask(&["reload"]);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(stderr(&output), "redirector: f.toml:1:1: bad\n");
+        let output = ask(&["node", "drain", "a", "p/b", "--deadline", "10m"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            stderr(&output),
+            "redirector: Operation { kind: Node, names: [\"a\", \"p/b\"], state: Draining, \
+             deadline: Some(600) }\n"
+        );
         let output = ask(&["stop", "--detach"]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         assert_eq!(stdout(&output), "detached: true\n");

@@ -1,6 +1,6 @@
 //! What the control socket asks.
 
-use super::{Agent, End};
+use super::{Agent, End, operator_file};
 use crate::control::{Request, Response};
 
 impl Agent {
@@ -20,6 +20,16 @@ impl Agent {
                     None,
                 )
             }
+            Request::Operate(operation) => (
+                self.operate(&operation)
+                    .map_or_else(failed, |subjects| Response::Subjects { subjects }),
+                None,
+            ),
+            Request::Subjects { subjects, silent } => (
+                self.subjects(&subjects, silent)
+                    .map_or_else(failed, |subjects| Response::Subjects { subjects }),
+                None,
+            ),
             Request::Status => (
                 self.status()
                     .map_or_else(failed, |s| Response::Status(Box::new(s))),
@@ -41,6 +51,10 @@ impl Agent {
             }
             Request::Stop { detach } => {
                 let (message, end) = if detach {
+                    // A service that is restarted detaches too, and must remember; who asks for this does not.
+                    if let Err(error) = operator_file::remove(&self.options.operator_file) {
+                        log::error!("{error:#}");
+                    }
                     ("stopped and detached; nothing is left behind", End::Detach)
                 } else {
                     ("stopped; the data path goes on forwarding", End::Leave)

@@ -7,6 +7,8 @@
 //! | `apply.rs` | desired state → maps |
 //! | `attachment.rs` | which interfaces the program is on, and how |
 //! | `answer.rs` | what the control socket asks |
+//! | `operate.rs` | enabling, disabling and draining |
+//! | `operator_file.rs` | what the operator has said, for the next agent |
 //! | `reload.rs` | another configuration while packets run |
 //! | `status.rs` | what `show` and `explain` are told |
 //! | `clock.rs` | the data path's clock |
@@ -15,6 +17,8 @@ mod answer;
 mod apply;
 mod attachment;
 mod clock;
+mod operate;
+mod operator_file;
 mod reload;
 mod start;
 mod status;
@@ -22,7 +26,7 @@ mod status;
 use std::{
     collections::BTreeSet,
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -76,10 +80,17 @@ pub struct RunOptions {
     pub socket: PathBuf,
     /// Where links and maps are pinned.
     pub pin_dir: PathBuf,
+    /// Where what the operator has said is kept for the next agent.
+    pub operator_file: PathBuf,
     /// The data path's object file, in place of the embedded one.
     pub bpf_object: Option<PathBuf>,
     /// Leave the data path forwarding when a signal ends the agent.
     pub stay_attached: bool,
+}
+
+/// Where what the operator says is kept, when he does not say, by an agent whose control socket is `socket`.
+pub fn operator_file_of(socket: &Path) -> PathBuf {
+    operator_file::beside(socket)
 }
 
 /// Runs until it is told to stop.
@@ -132,6 +143,8 @@ struct Agent {
     last_associations: Instant,
     /// How often a connection could not be recorded, as of the last round.
     table_full: Option<u64>,
+    /// What is known of the recorded connections.
+    counted: operate::Counted,
     log: EbpfLogger<&'static dyn log::Log>,
     _monitor: Monitor,
     _lock: start::PinLock,
@@ -301,6 +314,7 @@ impl Agent {
             self.relay.release(self.epoch());
         }
         self.listen(now);
+        self.expire_deadlines();
         self.log.flush();
         match self.applied.maps.take_wanted() {
             Ok(wanted) => {

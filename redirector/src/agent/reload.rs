@@ -35,9 +35,11 @@ impl Agent {
             self.reattach(&view, &config)?;
         }
         let before = self.relay.desired();
+        let gone = self.relay.operator().strangers_to(&config);
         self.relay
             .reconfigure(config, self.epoch(), Instant::now())?;
         warn_of_tracking(&before, &self.relay.desired());
+        self.forget_said(&gone);
         self.generation += 1;
         self.scheduler.set_targets(self.relay.targets());
         self.follow_network().await;

@@ -22,12 +22,13 @@ use super::{
     apply::Applied,
     attachment::{self, Attachment},
     clock::Clock,
+    operator_file,
 };
 use crate::{
     config::Config,
     control::Server,
     datapath::{Datapath, Maps, Object, detach, load, unpin},
-    engine::Relay,
+    engine::{Found, Relay},
     family::Family,
     health::Scheduler,
     net::{monitor::Monitor, resolve::resolve, solicit::Solicitor, view::NetView},
@@ -99,6 +100,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         last_round: Instant::now(),
         last_associations: Instant::now(),
         table_full: None,
+        counted: super::operate::Counted::default(),
         _monitor: monitor,
         log,
         _lock: lock,
@@ -129,7 +131,10 @@ impl Prepared {
     ) -> anyhow::Result<Self> {
         let adopted = datapath.adopted;
         let mut maps: Maps = datapath.take_maps()?;
-        let found = Applied::find(&mut maps)?;
+        let found = Found {
+            operator: operator_file::load(&options.operator_file),
+            ..Applied::find(&mut maps)?
+        };
         let now = Instant::now();
         let clock = Clock::new(maps.globals()?.epoch, now);
         let epoch = clock.epoch(now);

@@ -27,7 +27,8 @@ use crate::{
 
 impl Agent {
     /// Everything at one moment.
-    pub(super) fn status(&self) -> anyhow::Result<Status> {
+    pub(super) fn status(&mut self) -> anyhow::Result<Status> {
+        self.count_to_show()?;
         let mut redirects = Vec::new();
         let associations = self.applied.maps.associations()?;
         for redirect in &self.relay.config().redirects {
@@ -64,7 +65,7 @@ impl Agent {
             redirects,
             counters: self.counters()?,
             flows: FlowsStatus {
-                recorded: self.applied.maps.flows()?.len() as u64,
+                recorded: self.counted.records,
                 max: u64::from(self.relay.config().flows.max),
             },
         })
@@ -80,6 +81,7 @@ impl Agent {
         let pool = |pool| self.pool_status(pool, redirect, state.family, &owned);
         let served = owned.keys().any(|backend| *backend != 0);
         let table = state.book.table();
+        let operator = self.relay.operator().of_redirect(&redirect.name);
         Ok(RedirectStatus {
             id: u32::from(index),
             name: redirect.name.clone(),
@@ -96,11 +98,14 @@ impl Agent {
                 .map(ToString::to_string)
                 .collect(),
             associations: None,
-            state: match (served, state.using_backup) {
-                (false, _) => Shown::Down,
-                (true, true) => Shown::ActiveBackup,
-                (true, false) => Shown::Active,
+            state: match (operator, served, state.using_backup) {
+                (OperatorState::Disabled, _, _) => Shown::Disabled,
+                (OperatorState::Draining, _, _) => Shown::Draining,
+                (OperatorState::Enabled, false, _) => Shown::Down,
+                (OperatorState::Enabled, true, true) => Shown::ActiveBackup,
+                (OperatorState::Enabled, true, false) => Shown::Active,
             },
+            operator,
             pool: pool(redirect.pool)?,
             backup: redirect.backup.map(pool).transpose()?,
             slots: u32::try_from(SLOTS)?,
@@ -137,7 +142,7 @@ impl Agent {
                 address,
                 weight: node.weight,
                 health: tracker.map_or(Health::Unknown, Tracker::health),
-                operator: OperatorState::Enabled,
+                operator: self.relay.operator_of(&member),
                 since: tracker.map_or(0, |tracker| unix(wall_clock(tracker.since()))),
                 availability: tracker.and_then(Tracker::availability),
                 last_check: last.map(|last| CheckStatus {
@@ -148,14 +153,24 @@ impl Agent {
                 }),
                 slots: owned.get(&id).copied().filter(|_| id != 0).unwrap_or(0),
                 next_hop: self.next_hop(id),
+                live: self.live_on(&member),
                 traffic: traffic(&self.applied.maps.backend_stats(id)?),
             });
         }
         Ok(PoolStatus {
             name: pool.name.clone(),
             port: redirect.port,
+            operator: self.relay.operator().of_pool(&pool.name),
             nodes,
         })
+    }
+
+    /// Recorded connections that are not over.
+    fn live_on(&self, member: &Member<'_>) -> u64 {
+        let ways = self.relay.ways_to(member).into_iter();
+        ways.filter_map(|way| self.counted.live.get(&way))
+            .map(|live| live.connections)
+            .sum()
     }
 
     fn next_hop(&self, id: u16) -> Option<NextHopStatus> {
@@ -309,7 +324,7 @@ fn traffic(stats: &BackendStats) -> Traffic {
 }
 
 /// Seconds since 1970.
-fn unix(time: SystemTime) -> u64 {
+pub(super) fn unix(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }

@@ -35,6 +35,7 @@ pub use self::model::{
 };
 use self::problem::{Complaint, Findings};
 pub use self::problem::{Problem, Problems};
+pub(crate) use self::suggest::nearest;
 
 /// Largest configuration file, in bytes.
 const MAX_SIZE: u64 = 4 << 20;

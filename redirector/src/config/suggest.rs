@@ -2,7 +2,7 @@
 
 /// The candidate nearest to `word`, when it is near enough to be what was meant: at most a third of
 /// the word's letters differ, and at least one may.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

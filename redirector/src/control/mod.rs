@@ -14,6 +14,6 @@ pub mod status;
 mod tests;
 
 pub use self::client::{Client, ClientError};
-pub use self::protocol::{Request, Response};
+pub use self::protocol::{Operation, Request, Response};
 pub use self::server::{Call, Server, ServerError};
 pub use self::status::{Explanation, Status};

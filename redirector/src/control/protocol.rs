@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::status::{Explanation, Status};
+use super::status::{Explanation, Status, SubjectStatus};
+use crate::engine::{Kind, OperatorState, Subject};
 
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,15 @@ pub enum Request {
         /// The client's address.
         client: IpAddr,
     },
+    /// Enable, disable or drain.
+    Operate(Operation),
+    /// How do things stand with what was drained?
+    Subjects {
+        /// What is asked about, as it came in [`Response::Subjects`].
+        subjects: Vec<Subject>,
+        /// Take connections that were silent for longer than so many seconds to be over.
+        silent: Option<u32>,
+    },
     /// Read the configuration file again.
     Reload,
     /// End the agent.
@@ -26,6 +36,19 @@ pub enum Request {
         /// Take the data path off the interfaces as well; otherwise it goes on forwarding.
         detach: bool,
     },
+}
+
+/// What an operator wants of nodes, pools or redirects: of all that are named, or of none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// What the names name.
+    pub kind: Kind,
+    /// The names.
+    pub names: Vec<String>,
+    /// What they are to be.
+    pub state: OperatorState,
+    /// Seconds after which what is drained becomes disabled.
+    pub deadline: Option<u64>,
 }
 
 /// What the agent answers.
@@ -41,6 +64,11 @@ pub enum Response {
     },
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Operate`] and [`Request::Subjects`].
+    Subjects {
+        /// What was asked about, in the order of the names in alphabet.
+        subjects: Vec<SubjectStatus>,
+    },
     /// To [`Request::Explain`].
     Explanation(Box<Explanation>),
     /// It is done.

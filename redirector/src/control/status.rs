@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::engine::OperatorState;
+use crate::engine::Subject;
 use crate::health::Health;
 
 /// The state of an agent at one moment.
@@ -72,6 +74,8 @@ pub struct RedirectStatus {
     pub listen: Vec<String>,
     /// What it does now.
     pub state: RedirectState,
+    /// What the operator says of the redirect itself.
+    pub operator: OperatorState,
     /// Live UDP associations by way of its address; none where they go directly to the nodes.
     pub associations: Option<u64>,
     /// The main pool.
@@ -110,6 +114,9 @@ pub enum RedirectState {
     /// No node can take a connection.
     #[serde(rename = "down")]
     Down,
+    /// The operator lets no new connections in.
+    #[serde(rename = "draining")]
+    Draining,
     /// The operator has switched it off.
     #[serde(rename = "disabled")]
     Disabled,
@@ -121,6 +128,7 @@ impl fmt::Display for RedirectState {
             Self::Active => "active",
             Self::ActiveBackup => "active (using backup table)",
             Self::Down => "down",
+            Self::Draining => "draining",
             Self::Disabled => "disabled",
         })
     }
@@ -133,6 +141,8 @@ pub struct PoolStatus {
     pub name: String,
     /// Port of its nodes; none where clients' ports are kept.
     pub port: Option<u16>,
+    /// What the operator says of the pool itself.
+    pub operator: OperatorState,
     /// Its nodes.
     pub nodes: Vec<NodeStatus>,
 }
@@ -157,7 +167,7 @@ pub struct NodeStatus {
     pub weight: u32,
     /// What the checks say.
     pub health: Health,
-    /// What the operator says.
+    /// What the operator says: the strictest word about the node, its pool and the redirect.
     pub operator: OperatorState,
     /// When its health last changed, seconds since 1970.
     pub since: u64,
@@ -169,6 +179,8 @@ pub struct NodeStatus {
     pub slots: u32,
     /// How packets reach it; none while that is not known.
     pub next_hop: Option<NextHopStatus>,
+    /// Recorded connections on it that are not over. In settled slots nothing is recorded.
+    pub live: u64,
     /// What it was sent and has answered.
     pub traffic: Traffic,
 }
@@ -177,29 +189,6 @@ impl NodeStatus {
     /// Whether it can take new connections.
     pub fn is_available(&self) -> bool {
         self.health == Health::Up && self.operator == OperatorState::Enabled
-    }
-}
-
-/// What the operator wants of a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OperatorState {
-    /// Clients, as its health allows.
-    #[default]
-    Enabled,
-    /// No new connections; established ones stay.
-    Draining,
-    /// Nothing.
-    Disabled,
-}
-
-impl fmt::Display for OperatorState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Enabled => "enabled",
-            Self::Draining => "draining",
-            Self::Disabled => "disabled",
-        })
     }
 }
 
@@ -301,4 +290,35 @@ pub struct RecordedFlow {
     pub node: String,
     /// Seconds since a packet of it was seen.
     pub idle: u32,
+}
+
+/// How things stand with something that an operator has enabled, disabled or drained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubjectStatus {
+    /// What it is.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// What the operator says of it.
+    pub state: OperatorState,
+    /// What he said before.
+    pub before: OperatorState,
+    /// When he said it, seconds since 1970; 0 where he never said anything.
+    pub at: u64,
+    /// When it becomes disabled, seconds since 1970.
+    pub until: Option<u64>,
+    /// Recorded connections that are not over.
+    pub live: u64,
+    /// Seconds since a packet of any of them was seen.
+    pub idle: u32,
+    /// Live UDP associations by way of the shared address.
+    pub associations: u64,
+    /// What he may not expect, for people.
+    pub note: Option<String>,
+}
+
+impl SubjectStatus {
+    /// Whether nothing lives on it that is known of.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0 && self.associations == 0
+    }
 }

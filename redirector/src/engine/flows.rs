@@ -31,11 +31,15 @@ impl Timeouts {
     }
 }
 
+/// Whether both sides of a recorded flow have closed it, or its node has reset it.
+pub fn is_closed(flow: &Flow) -> bool {
+    flow.flags & FLOW_RESET != 0
+        || flow.flags & (FLOW_FIN_CLIENT | FLOW_FIN_NODE) == FLOW_FIN_CLIENT | FLOW_FIN_NODE
+}
+
 /// Whether a recorded flow is over at `epoch`.
 pub fn is_over(flow: &Flow, timeouts: &Timeouts, epoch: u32) -> bool {
-    let closed = flow.flags & FLOW_RESET != 0
-        || flow.flags & (FLOW_FIN_CLIENT | FLOW_FIN_NODE) == FLOW_FIN_CLIENT | FLOW_FIN_NODE;
-    let timeout = if closed {
+    let timeout = if is_closed(flow) {
         timeouts.closing
     } else {
         timeouts.session

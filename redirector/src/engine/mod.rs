@@ -7,6 +7,8 @@
 //! | `relay/reconfigure.rs` | what another configuration changes |
 //! | `relay/retarget.rs` | which nodes take clients, and which are given up |
 //! | `relay/round.rs` | what recorded flows still hold up |
+//! | `relay/operate.rs` | what the operator's words do |
+//! | `operator.rs` | what the operator has said, and about what |
 //! | `backends.rs` | which node has which entry in the map of backends |
 //! | `listeners.rs` | which listener has which number |
 //! | `endpoints.rs` | how the data path is told to treat listeners' and nodes' packets |
@@ -27,6 +29,7 @@ mod backends;
 mod endpoints;
 mod flows;
 mod listeners;
+mod operator;
 mod plan;
 mod relay;
 mod rendezvous;
@@ -35,10 +38,11 @@ mod slots;
 
 pub use associations::{Associations, Closed, Surroundings};
 pub use backends::{Backends, Entry};
-pub use flows::{Census, Timeouts, is_over};
+pub use flows::{Census, Timeouts, is_closed, is_over};
 pub use listeners::Listener;
+pub use operator::{Kind, Operator, OperatorState, Said, Subject, UnknownName, find};
 pub use plan::{State, Write, plan};
-pub use relay::{Checked, Found, Member, RedirectState, Relay, RelayError};
+pub use relay::{Checked, Found, Live, LiveFlows, Member, RedirectState, Relay, RelayError};
 pub use rendezvous::{Candidate, Owners, Rendezvous, winners};
 pub use silence::{Silence, Traffic};
 pub use slots::{SlotBook, Swap};

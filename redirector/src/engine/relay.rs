@@ -1,6 +1,7 @@
 //! The state of the relay, and what it wants in the kernel's maps.
 
 mod adopt;
+mod operate;
 mod reconfigure;
 mod retarget;
 mod round;
@@ -15,12 +16,15 @@ use std::{
 use redirector_common::abi::{self, Backend, Endpoint, NextHop, SlotTable};
 use thiserror::Error;
 
+pub use operate::{Live, LiveFlows};
+
 use super::{
     associations::Associations,
     backends::Backends,
     endpoints::{self, Served},
     flows::Timeouts,
     listeners::{Listener, Retired},
+    operator::Operator,
     plan::State,
     rendezvous::{Candidate, Owners, Rendezvous},
     silence::{Silence, Traffic},
@@ -72,6 +76,8 @@ pub struct Found {
     pub tables: BTreeMap<u16, Box<SlotTable>>,
     /// Listener and backend of the recorded flows.
     pub flows: BTreeSet<(u16, u16)>,
+    /// What its operator has said.
+    pub operator: Operator,
 }
 
 /// A node of a pool as a redirect reaches it.
@@ -127,6 +133,7 @@ pub struct Relay {
     checked: HashMap<Target, Checked>,
     silences: BTreeMap<u16, Silence>,
     silent: BTreeSet<u16>,
+    operator: Operator,
     /// No node takes clients until all have been checked once. A table for the first node that answers
     /// would be split a moment later, by the second.
     holding: bool,
@@ -169,6 +176,7 @@ impl Relay {
             checked: HashMap::new(),
             silences: BTreeMap::new(),
             silent: BTreeSet::new(),
+            operator: found.operator.clone(),
             holding: found.tables.is_empty(),
             rendezvous: Rendezvous::new(key),
             revision: 0,

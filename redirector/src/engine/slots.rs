@@ -86,6 +86,14 @@ impl SlotBook {
         swap
     }
 
+    /// Takes every backend out, for new connections and for old ones.
+    pub fn clear(&mut self) -> Swap {
+        let empty = Slot::default();
+        let slots = self.table.slots.iter_mut().filter(|slot| **slot != empty);
+        let moved = slots.map(|slot| *slot = empty).count();
+        self.recount(Swap { moved, settled: 0 })
+    }
+
     /// Settles what can be settled, given the flows that are recorded.
     ///
     /// A slot whose new connections are back on the backend of its unrecorded ones needs to wait for

@@ -1,5 +1,6 @@
 //! What `show` and `explain` print: pure functions from a snapshot to text or JSON.
 
+mod operator;
 mod table;
 
 #[cfg(test)]
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use self::operator::{draining, operated};
 use self::table::{Align, Table};
 use crate::control::status::{OperatorState, PoolStatus, RedirectStatus};
 use crate::control::{Explanation, Status};
@@ -43,9 +45,10 @@ pub fn summary(status: &Status) -> String {
             table.row([&id, "udp", "associations", "", &state]);
         }
         for pool in redirect.pools() {
-            let state = match pool.available() {
-                0 => "empty".to_owned(),
-                count => format!("active ({})", Counted(count, "node")),
+            let state = match (pool.operator, pool.available()) {
+                (OperatorState::Enabled, 0) => "empty".to_owned(),
+                (OperatorState::Enabled, count) => format!("active ({})", Counted(count, "node")),
+                (OperatorState::Draining | OperatorState::Disabled, _) => pool.operator.to_string(),
             };
             table.row([&id, "pool", &name_of(pool), "", &state]);
             for node in &pool.nodes {
@@ -80,6 +83,7 @@ pub fn nodes(status: &Status) -> String {
         ("For", Align::Right),
         ("Avlblty", Align::Right),
         ("Slots", Align::Right),
+        ("Live", Align::Right),
         ("Sent", Align::Right),
         ("Answered", Align::Right),
         ("SYN", Align::Right),
@@ -117,6 +121,7 @@ pub fn nodes(status: &Status) -> String {
             &rough(Duration::from_secs(status.at.saturating_sub(node.since))),
             &percent(node.availability),
             &node.slots.to_string(),
+            &node.live.to_string(),
             &bytes(node.traffic.forward_bytes),
             &heard(bytes(node.traffic.reply_bytes)),
             &node.traffic.syns.to_string(),

@@ -2,8 +2,9 @@ use super::*;
 use crate::control::status::{
     CheckStatus, CounterStatus, FORWARD_TO, FlowsStatus, InterfaceStatus, NextHopStatus,
     NodeStatus, OperatorState, PoolStatus, ROUTE_TO, RecordedFlow, RedirectExplanation,
-    RedirectState, RedirectStatus, Traffic,
+    RedirectState, RedirectStatus, SubjectStatus, Traffic,
 };
+use crate::engine::Subject;
 use crate::health::Health;
 
 fn node(id: u32, name: &str, health: Health) -> NodeStatus {
@@ -23,6 +24,7 @@ fn node(id: u32, name: &str, health: Health) -> NodeStatus {
             at: 1_000_000,
         }),
         slots: 100 * id,
+        live: 0,
         next_hop: (health == Health::Up).then(|| NextHopStatus {
             interface: "eth1".to_owned(),
             neighbour: [10, 0, 1, 2].into(),
@@ -43,6 +45,7 @@ fn status() -> Status {
     let pool = |name: &str, nodes| PoolStatus {
         name: name.to_owned(),
         port: Some(1080),
+        operator: OperatorState::Enabled,
         nodes,
     };
     let counter = |name: &str, packets| CounterStatus {
@@ -70,6 +73,7 @@ fn status() -> Status {
             delivery: FORWARD_TO.to_owned(),
             listen: vec!["10.0.0.1:1080".to_owned()],
             state: RedirectState::Active,
+            operator: OperatorState::Enabled,
             associations: None,
             pool: pool(
                 "socksservers",
@@ -135,11 +139,11 @@ fn nodes_have_a_line_each() {
     assert_eq!(
         nodes(&status()),
         "\
-Id  Pool          Name      Address        Weight  Health   Operator     For  Avlblty  Slots     Sent  Answered  SYN  SYN-ACK  Next hop                               Last check
-2   socksservers  10.0.1.2  10.0.1.2:1080       2  up       enabled   3h 20m   99.32%    200  2.0 KiB     900 B    2        1  10.0.1.2 at 02:00:00:00:00:01 on eth1  tcp (3ms, tcp connect ok)
-3   socksservers  p2        10.0.1.3:1080       3  down     enabled   3h 20m   99.32%    300  2.0 KiB     900 B    2        1  unknown                                tcp (3ms, tcp connect ok)
-4   socksservers  10.0.1.4  10.0.1.4:1080       4  up       draining  3h 20m   99.32%    400  2.0 KiB     900 B    2        1  10.0.1.2 at 02:00:00:00:00:01 on eth1  tcp (3ms, tcp connect ok)
-9   standby       10.0.1.9  10.0.1.9:1080       9  unknown  enabled   3h 20m        -    900  2.0 KiB     900 B    2        1  unknown                                -
+Id  Pool          Name      Address        Weight  Health   Operator     For  Avlblty  Slots  Live     Sent  Answered  SYN  SYN-ACK  Next hop                               Last check
+2   socksservers  10.0.1.2  10.0.1.2:1080       2  up       enabled   3h 20m   99.32%    200     0  2.0 KiB     900 B    2        1  10.0.1.2 at 02:00:00:00:00:01 on eth1  tcp (3ms, tcp connect ok)
+3   socksservers  p2        10.0.1.3:1080       3  down     enabled   3h 20m   99.32%    300     0  2.0 KiB     900 B    2        1  unknown                                tcp (3ms, tcp connect ok)
+4   socksservers  10.0.1.4  10.0.1.4:1080       4  up       draining  3h 20m   99.32%    400     0  2.0 KiB     900 B    2        1  10.0.1.2 at 02:00:00:00:00:01 on eth1  tcp (3ms, tcp connect ok)
+9   standby       10.0.1.9  10.0.1.9:1080       9  unknown  enabled   3h 20m        -    900     0  2.0 KiB     900 B    2        1  unknown                                -
 "
     );
 }
@@ -222,4 +226,48 @@ fn json_reads_back_as_the_same_status() {
     assert_eq!(nodes[1]["health"], "down");
     assert_eq!(redirects_json(&status)[0]["state"], "active");
     assert_eq!(counters_json(&status)[0]["packets"], 12);
+}
+
+#[test]
+fn what_was_done_and_what_still_lives_is_said_in_a_line_each() {
+    let one = SubjectStatus {
+        subject: Subject::Node {
+            pool: "socksservers".to_owned(),
+            node: "p2".to_owned(),
+        },
+        state: OperatorState::Draining,
+        before: OperatorState::Enabled,
+        at: 1000,
+        until: Some(1600),
+        live: 1,
+        idle: 3,
+        associations: 2,
+        note: None,
+    };
+    let pool = SubjectStatus {
+        subject: Subject::Pool {
+            pool: "standby".to_owned(),
+        },
+        state: OperatorState::Disabled,
+        before: OperatorState::Disabled,
+        until: None,
+        live: 0,
+        associations: 0,
+        note: Some("mind the step".to_owned()),
+        ..one.clone()
+    };
+    assert_eq!(
+        operated(&[one.clone(), pool.clone()]),
+        "\
+node socksservers/p2: enabled -> draining; 1 live connection seen, the last packet 3s ago, 2 UDP associations; disabled in 10m
+pool standby: disabled as before; mind the step
+"
+    );
+    assert_eq!(
+        draining(&[one, pool]),
+        "\
+node socksservers/p2: draining, 1 live connection seen, the last packet 3s ago, 2 UDP associations
+pool standby: disabled, no live connection seen
+"
+    );
 }

@@ -18,6 +18,7 @@ fn found(relay: &Relay, flows: &[(u16, u16)]) -> Found {
         listeners: state.listeners,
         backends: state.backends,
         flows: flows.iter().copied().collect(),
+        operator: relay.operator().clone(),
     }
 }
 

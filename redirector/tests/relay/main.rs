@@ -2,6 +2,7 @@
 
 mod adoption;
 mod endpoints;
+mod operator;
 mod rounds;
 
 use std::{

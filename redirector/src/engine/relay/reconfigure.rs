@@ -120,6 +120,7 @@ impl Relay {
         self.retired
             .extend(before.difference(&after).copied(), epoch);
         self.timeouts = timeouts(&config);
+        self.operator.forget_strangers_to(&config);
         self.config = config;
         let targets = self.targets();
         let serving: BTreeSet<SocketAddr> = self

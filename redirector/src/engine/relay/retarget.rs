@@ -10,7 +10,7 @@ use redirector_common::abi::{BACKEND_DEAD, BACKEND_NEXT_HOP};
 use super::{Relay, members};
 use crate::{
     config::{OnDown, Redirect},
-    engine::rendezvous::Candidate,
+    engine::{operator::OperatorState, rendezvous::Candidate},
     family::Family,
     health::Health,
 };
@@ -26,12 +26,14 @@ impl Relay {
             let Some(id) = self.backends.id_of(member.socket()) else {
                 continue;
             };
-            let is_dead = down
-                && match member.redirect.on_down {
-                    OnDown::Auto => self.silent.contains(&id),
-                    OnDown::Keep => false,
-                    OnDown::Reset => true,
-                };
+            let disabled = self.operator_of(&member) == OperatorState::Disabled;
+            let is_dead = disabled
+                || down
+                    && match member.redirect.on_down {
+                        OnDown::Auto => self.silent.contains(&id),
+                        OnDown::Keep => false,
+                        OnDown::Reset => true,
+                    };
             if is_dead {
                 dead.insert(id);
             } else {
@@ -57,10 +59,12 @@ impl Relay {
         // All that the candidates depend on; redirects of one pool mostly agree in it.
         let mut known: HashMap<_, Vec<Candidate>> = HashMap::new();
         let mut candidates = |redirect: &Redirect, pool, family| {
-            let basis = (pool, redirect.port, redirect.check_port, family);
+            let operator = self.operator.of_redirect(&redirect.name);
+            let basis = (pool, redirect.port, redirect.check_port, family, operator);
             let candidates = || self.candidates(redirect, pool, family);
             known.entry(basis).or_insert_with(candidates).clone()
         };
+        let mut cleared = Vec::new();
         for (index, state) in &self.redirects {
             let Some(redirect) = self.configured(state) else {
                 continue;
@@ -70,6 +74,9 @@ impl Relay {
                 Some(backup) if main.is_empty() => candidates(redirect, backup, state.family),
                 _ => Vec::new(),
             };
+            if self.is_disabled(state) {
+                cleared.push(*index);
+            }
             let using_backup = main.is_empty() && !backup.is_empty();
             let candidates = if using_backup { backup } else { main };
             targets.push((*index, candidates, using_backup));
@@ -80,6 +87,12 @@ impl Relay {
                 continue;
             };
             state.using_backup = using_backup;
+            if cleared.contains(&index) {
+                state.book.clear();
+                state.candidates = Some(candidates);
+                state.owners = None;
+                continue;
+            }
             if state.candidates.as_ref() != Some(&candidates) {
                 let owners = self.rendezvous.owners(&candidates);
                 let winners = owners.backends(&candidates);
@@ -91,8 +104,8 @@ impl Relay {
         self.rendezvous.forget_unused();
     }
 
-    /// The nodes of a pool that may take clients of a family: seen up (or serving, before the first check) and
-    /// reachable.
+    /// The nodes of a pool that may take clients of a family: seen up (or serving, before the first check), enabled
+    /// and reachable.
     fn candidates(&self, redirect: &Redirect, pool: usize, family: Family) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         let members = members(&self.config, redirect);
@@ -116,6 +129,7 @@ impl Relay {
                 Health::Unknown => entry.presumed_up,
                 Health::Down => false,
             };
+            let may = may && self.operator_of(&member) == OperatorState::Enabled;
             if may && entry.backend.flags & BACKEND_NEXT_HOP != 0 {
                 candidates.push(Candidate {
                     backend,

@@ -10,7 +10,7 @@ use redirector_common::{
     wire::protocol,
 };
 
-use super::{Relay, members};
+use super::{RedirectState, Relay, members};
 use crate::{
     engine::{
         associations::{Closed, Surroundings},
@@ -87,6 +87,12 @@ impl Relay {
 
     fn sort<'a>(&self, flows: &'a [Recorded], epoch: u32) -> Sorted<'a> {
         let listeners = self.desired().listeners;
+        let disabled: BTreeSet<u16> = self
+            .redirects
+            .iter()
+            .filter(|(_, state)| self.is_disabled(state))
+            .map(|(index, _)| *index)
+            .collect();
         let mut sorted = Sorted::default();
         let (mut alive, mut over) = (HashSet::<Connection>::new(), HashSet::<Connection>::new());
         for entry in flows {
@@ -94,7 +100,10 @@ impl Relay {
             let With::Listener(id) = name.with else {
                 continue;
             };
-            let Some(listener) = listeners.get(&id) else {
+            let listener = listeners
+                .get(&id)
+                .filter(|listener| !disabled.contains(&listener.redirect));
+            let Some(listener) = listener else {
                 sorted.forgotten.push(*entry);
                 continue;
             };
@@ -185,11 +194,15 @@ impl Relay {
         pinholes: &[(PinholeName, Pinhole)],
         epoch: u32,
     ) -> Closed {
-        let redirects = &self.redirects;
+        let enabled: Vec<&RedirectState> = self
+            .redirects
+            .values()
+            .filter(|state| !self.is_disabled(state))
+            .collect();
         let backends = &self.backends;
         let around = Surroundings {
             vip: |id| {
-                let mut listeners = redirects.values().flat_map(|state| &state.listeners);
+                let mut listeners = enabled.iter().flat_map(|state| &state.listeners);
                 listeners
                     .find(|listener| listener.id == id)
                     .map(|listener| listener.place.address)

@@ -1,5 +1,7 @@
 //! What each command does.
 
+mod operate;
+
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::Path;
@@ -12,6 +14,7 @@ use redirector::control::{Client, Request, Response, Status};
 use redirector::show;
 use redirector::units::Counted;
 
+pub(crate) use self::operate::operate;
 use crate::cli::{Run, Show, What};
 
 /// How long a stopped agent may take to be gone.
@@ -22,10 +25,12 @@ pub(crate) fn run(options: Run) -> anyhow::Result<()> {
         config,
         socket,
         pin_dir,
+        operator_file,
         bpf_object,
         stay_attached,
     } = options;
     agent::run(RunOptions {
+        operator_file: operator_file.unwrap_or_else(|| agent::operator_file_of(&socket.path)),
         config,
         socket: socket.path,
         pin_dir,
