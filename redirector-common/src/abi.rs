@@ -14,7 +14,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the layouts in this file; it names the directory in which the maps are pinned.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Number of slots in the table of a redirect. A power of two: a slot is picked by the top 16 bits
 /// of the hash.
@@ -469,6 +469,8 @@ pub struct BackendStats {
     /// Packets sent that a living node answers: with data, SYN or FIN. A lone acknowledgement or a reset
     /// needs no answer.
     pub asks: u64,
+    /// Resets among the answers: attempts that the node refused, and connections that it gave up.
+    pub resets: u64,
 }
 
 const _: () = {
@@ -484,7 +486,7 @@ const _: () = {
     assert!(size_of::<FlowKey6>() == 24);
     assert!(size_of::<Flow>() == 8);
     assert!(size_of::<Embryo>() == 8);
-    assert!(size_of::<BackendStats>() == 56);
+    assert!(size_of::<BackendStats>() == 64);
     assert!(size_of::<Handshake>() == 16);
     assert!(size_of::<Association>() == 16);
     assert!(size_of::<PinholeKey4>() == 8);

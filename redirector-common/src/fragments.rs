@@ -145,7 +145,7 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
             if rewrite::source(frame, layout, vip, delta, &hop).is_none() {
                 return Verdict::PassTruncated.into();
             }
-            tables.count_reply(owner.backend, length, false);
+            tables.count_reply(owner.backend, length, 0);
             Outcome {
                 verdict: Verdict::ReplyFragment,
                 ifindex: hop.ifindex,

@@ -30,6 +30,7 @@
 extern crate std;
 
 pub mod abi;
+mod account;
 pub mod address;
 pub mod associate;
 pub mod bench;

@@ -307,7 +307,7 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         return Verdict::PassTruncated.into();
     }
     fragments::note(packet, FRAGMENT_REPLY, node.backend, vip.listener, tables);
-    tables.count_reply(node.backend, length, packet.is_syn_ack());
+    tables.count_reply(node.backend, length, packet.flags);
     let outcome = Outcome {
         verdict: Verdict::Reply,
         ifindex: hop.ifindex,

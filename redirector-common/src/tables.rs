@@ -67,9 +67,9 @@ pub trait Tables {
     /// Counts a packet sent to backend `id`; `bytes` from the Ethernet header on.
     fn count_forward<A>(&self, id: u16, bytes: usize, packet: &Packet<A>);
 
-    /// Counts a packet answered by backend `id`; `bytes` from the Ethernet header on, `syn_ack` when it
-    /// accepts a connection.
-    fn count_reply(&self, id: u16, bytes: usize, syn_ack: bool);
+    /// Counts a packet answered by backend `id`; `bytes` from the Ethernet header on, `flags` its TCP flags, 0 where
+    /// it has none.
+    fn count_reply(&self, id: u16, bytes: usize, flags: u8);
 }
 
 /// The maps of one family.

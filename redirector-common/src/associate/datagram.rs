@@ -163,7 +163,7 @@ fn to_client<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         pinhole.listener,
         tables,
     );
-    tables.count_reply(pinhole.backend, length, false);
+    tables.count_reply(pinhole.backend, length, 0);
     let outcome = Outcome {
         verdict: Verdict::ReplyAssociated,
         ifindex: hop.ifindex,

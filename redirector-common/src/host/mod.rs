@@ -276,18 +276,13 @@ impl Tables for HostTables {
     fn count_forward<A>(&self, id: u16, bytes: usize, packet: &Packet<A>) {
         let mut stats = self.stats.borrow_mut();
         let stats = stats.entry(id).or_default();
-        stats.forward_packets += 1;
-        stats.forward_bytes += bytes as u64;
-        stats.syns += u64::from(packet.is_syn());
-        stats.asks += u64::from(packet.asks());
+        stats.add_forward(bytes, packet);
     }
 
-    fn count_reply(&self, id: u16, bytes: usize, syn_ack: bool) {
+    fn count_reply(&self, id: u16, bytes: usize, flags: u8) {
         let mut stats = self.stats.borrow_mut();
         let stats = stats.entry(id).or_default();
-        stats.reply_packets += 1;
-        stats.reply_bytes += bytes as u64;
-        stats.syn_acks += u64::from(syn_ack);
+        stats.add_reply(bytes, flags);
     }
 }
 

@@ -300,21 +300,16 @@ impl Tables for KernelTables<'_> {
         if let Some(stats) = BACKEND_STATS.get_ptr_mut(u32::from(id)) {
             // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
             let stats = unsafe { &mut *stats };
-            stats.forward_packets += 1;
-            stats.forward_bytes += bytes as u64;
-            stats.syns += u64::from(packet.is_syn());
-            stats.asks += u64::from(packet.asks());
+            stats.add_forward(bytes, packet);
         }
     }
 
     #[inline(always)]
-    fn count_reply(&self, id: u16, bytes: usize, syn_ack: bool) {
+    fn count_reply(&self, id: u16, bytes: usize, flags: u8) {
         if let Some(stats) = BACKEND_STATS.get_ptr_mut(u32::from(id)) {
             // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
             let stats = unsafe { &mut *stats };
-            stats.reply_packets += 1;
-            stats.reply_bytes += bytes as u64;
-            stats.syn_acks += u64::from(syn_ack);
+            stats.add_reply(bytes, flags);
         }
     }
 }

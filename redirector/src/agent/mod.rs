@@ -11,12 +11,14 @@
 //! | `operator_file.rs` | what the operator has said, for the next agent |
 //! | `reload.rs` | another configuration while packets run |
 //! | `status.rs` | what `show` and `explain` are told |
+//! | `look.rs` | passive health: the looks at the data path's counters |
 //! | `clock.rs` | the data path's clock |
 
 mod answer;
 mod apply;
 mod attachment;
 mod clock;
+mod look;
 mod operate;
 mod operator_file;
 mod reload;
@@ -39,7 +41,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use self::{apply::Applied, attachment::Attachment, clock::Clock};
+use self::{apply::Applied, attachment::Attachment, clock::Clock, look::Watch};
 use crate::{
     control::{Call, Server},
     datapath::{Datapath, MapsError, detach, unpin},
@@ -55,6 +57,10 @@ use crate::{
 
 /// How often counters are looked at and the clock is moved.
 const TICK: Duration = Duration::from_millis(250);
+
+/// How often the data path's counters are looked at for nodes that have become doubtful. While no packet is counted this
+/// is one read, and soon nothing else.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How often recorded flows are gone through, unless the session timeout is very short.
 const ROUND: Duration = Duration::from_secs(10);
@@ -141,6 +147,7 @@ struct Agent {
     generation: u64,
     last_round: Instant,
     last_associations: Instant,
+    watch: Watch,
     /// How often a connection could not be recorded, as of the last round.
     table_full: Option<u64>,
     /// What is known of the recorded connections.
@@ -155,6 +162,8 @@ impl Agent {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut observations = Vec::new();
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 1.. = self.observations.recv_many(&mut observations, OBSERVATIONS) => {
@@ -163,6 +172,7 @@ impl Agent {
                 }
                 Ok(()) = self.views.changed() => self.follow_network().await,
                 _ = ticks.tick() => self.tick().await,
+                _ = looks.tick() => self.look(),
                 Some(call) = self.calls.recv() => {
                     let (response, end) = self.answer(call.request).await;
                     // The client may have gone away; what it asked for is done all the same.

@@ -22,6 +22,7 @@ use super::{
     apply::Applied,
     attachment::{self, Attachment},
     clock::Clock,
+    look::Watch,
     operator_file,
 };
 use crate::{
@@ -99,6 +100,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         generation: 1,
         last_round: Instant::now(),
         last_associations: Instant::now(),
+        watch: Watch::default(),
         table_full: None,
         counted: super::operate::Counted::default(),
         _monitor: monitor,

@@ -320,6 +320,7 @@ fn traffic(stats: &BackendStats) -> Traffic {
         reply_bytes: stats.reply_bytes,
         syns: stats.syns,
         syn_acks: stats.syn_acks,
+        resets: stats.resets,
     }
 }
 

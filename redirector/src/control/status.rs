@@ -231,6 +231,8 @@ pub struct Traffic {
     pub syns: u64,
     /// Attempts that it accepted.
     pub syn_acks: u64,
+    /// Resets by the node: attempts that it refused, and connections that it gave up.
+    pub resets: u64,
 }
 
 /// A counter of the data path.

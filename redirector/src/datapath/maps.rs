@@ -353,13 +353,7 @@ impl Maps {
             .map_err(failed("read", map::BACKEND_STATS))?;
         let mut sum = BackendStats::zeroed();
         for Plain(cpu) in per_cpu.iter() {
-            sum.forward_packets += cpu.forward_packets;
-            sum.forward_bytes += cpu.forward_bytes;
-            sum.reply_packets += cpu.reply_packets;
-            sum.reply_bytes += cpu.reply_bytes;
-            sum.syns += cpu.syns;
-            sum.syn_acks += cpu.syn_acks;
-            sum.asks += cpu.asks;
+            sum.add(cpu);
         }
         Ok(sum)
     }

@@ -18,6 +18,7 @@
 //! | `slots.rs` | when a slot splits and when it settles |
 //! | `slots/stamps.rs` | since when each slot is as it is |
 //! | `flows.rs` | which recorded flows are over, and what the others hold up |
+//! | `doubt.rs` | whether a node should be checked at once |
 //! | `silence.rs` | whether a node that is down is dead |
 //! | `plan.rs` | the writes that bring the maps from what they hold to what they should |
 //!
@@ -26,6 +27,7 @@
 
 mod associations;
 mod backends;
+mod doubt;
 mod endpoints;
 mod flows;
 mod listeners;
@@ -38,6 +40,7 @@ mod slots;
 
 pub use associations::{Associations, Closed, Surroundings};
 pub use backends::{Backends, Entry};
+pub use doubt::{Doubt, Doubts};
 pub use flows::{Census, Timeouts, is_closed, is_over};
 pub use listeners::Listener;
 pub use operator::{Kind, Operator, OperatorState, Said, Subject, UnknownName, find};

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -14,6 +15,10 @@ use crate::config::{Check, Timing};
 
 /// The first checks of all targets are spread over so long at most: a start should not wait.
 const FIRST_WITHIN: Duration = Duration::from_millis(50);
+
+/// A hasty check waits so long, or four times as long as the node took for its last good one, but never longer than the
+/// configured timeout.
+const HASTE: Duration = Duration::from_millis(250);
 
 /// What is checked: a node of a pool, on the port that clients are forwarded to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +50,7 @@ pub struct Observation {
 struct Running {
     timing: watch::Sender<Timing>,
     now: Arc<Notify>,
+    hasty: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -98,6 +104,15 @@ impl Scheduler {
         running.is_some()
     }
 
+    /// Like [`Scheduler::probe_now`], for a target that is in doubt already: the check does not wait for an answer as long
+    /// as others do.
+    pub fn probe_in_haste(&self, target: &Target) -> bool {
+        if let Some(running) = self.running.get(target) {
+            running.hasty.store(true, Ordering::Relaxed);
+        }
+        self.probe_now(target)
+    }
+
     /// Number of targets.
     pub fn targets(&self) -> usize {
         self.running.len()
@@ -107,10 +122,13 @@ impl Scheduler {
         let (sender, timing) = watch::channel(timing);
         let now = Arc::new(Notify::new());
         let observations = self.observations.clone();
-        let task = tokio::spawn(run(target, timing, Arc::clone(&now), observations));
+        let hasty = Arc::new(AtomicBool::new(false));
+        let signals = (Arc::clone(&now), Arc::clone(&hasty));
+        let task = tokio::spawn(run(target, timing, signals, observations));
         Running {
             timing: sender,
             now,
+            hasty,
             task,
         }
     }
@@ -119,11 +137,12 @@ impl Scheduler {
 async fn run(
     target: Target,
     mut timing: watch::Receiver<Timing>,
-    now: Arc<Notify>,
+    (now, hasty): (Arc<Notify>, Arc<AtomicBool>),
     observations: mpsc::Sender<Observation>,
 ) {
     let phase = phase(&target);
     let mut last = None;
+    let mut usual = Duration::ZERO;
     let mut next = tokio::time::Instant::now() + FIRST_WITHIN.mul_f64(phase);
     loop {
         tokio::select! {
@@ -138,11 +157,17 @@ async fn run(
                 continue;
             }
         }
-        let current = *timing.borrow();
+        let mut current = *timing.borrow();
+        if hasty.swap(false, Ordering::Relaxed) {
+            current.timeout = current.timeout.min(HASTE.max(4 * usual));
+        }
         let start = tokio::time::Instant::now();
         let (outcome, took) = match target.check {
             Check::Tcp => probe::tcp(target.address, current.timeout).await,
         };
+        if outcome.success() == Some(true) {
+            usual = took;
+        }
         let at = Instant::now();
         let observation = Observation {
             target: target.clone(),
@@ -263,6 +288,47 @@ mod tests {
         scheduler.set_targets([(target.clone(), timing(Duration::from_millis(30)))]);
         next(&mut observations).await;
         next(&mut observations).await;
+    }
+
+    #[tokio::test]
+    async fn a_hasty_check_of_a_node_that_says_nothing_ends_early_and_the_next_one_does_not() {
+        // A listener whose queue is full answers no SYN.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = Vec::new();
+        while let Ok(Ok(stream)) = timeout(
+            Duration::from_millis(100),
+            tokio::net::TcpStream::connect(address),
+        )
+        .await
+        {
+            queued.push(stream);
+            assert!(queued.len() < 64, "the queue never fills");
+        }
+        let target = Target {
+            pool: "pool".to_owned(),
+            node: "full".to_owned(),
+            address,
+            check: Check::Tcp,
+        };
+        let (sender, mut observations) = mpsc::channel(8);
+        let mut scheduler = Scheduler::new(sender);
+        let slow = Timing {
+            interval: Duration::from_secs(3600),
+            timeout: Duration::from_secs(2),
+            ..Timing::default()
+        };
+        scheduler.set_targets([(target.clone(), slow)]);
+        let first = next(&mut observations).await;
+        assert_eq!(first.outcome, Outcome::TimedOut);
+        assert!(first.took >= slow.timeout, "{:?}", first.took);
+        assert!(scheduler.probe_in_haste(&target));
+        let hasty = next(&mut observations).await;
+        assert!(hasty.took < slow.timeout / 2, "{:?}", hasty.took);
+        assert!(scheduler.probe_now(&target));
+        assert!(next(&mut observations).await.took >= slow.timeout);
     }
 
     #[tokio::test]

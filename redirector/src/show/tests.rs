@@ -37,6 +37,7 @@ fn node(id: u32, name: &str, health: Health) -> NodeStatus {
             reply_bytes: 900,
             syns: 2,
             syn_acks: 1,
+            resets: 0,
         },
     }
 }

@@ -28,6 +28,8 @@ pub struct AgentConfig {
     pub nodes: Vec<(usize, u32)>,
     /// Time between health checks.
     pub interval: String,
+    /// How long a health check waits for an answer.
+    pub timeout: String,
     /// Most recorded flows.
     pub max_flows: u32,
     /// `tcp`, `udp` or `both`.
@@ -53,6 +55,7 @@ impl AgentConfig {
             families: vec![Family::V4],
             nodes: (0..nodes).map(|node| (node, 1)).collect(),
             interval: "1s".to_owned(),
+            timeout: "300ms".to_owned(),
             max_flows: 65_536,
             protocol: "tcp",
             route_to: false,
@@ -96,13 +99,14 @@ impl AgentConfig {
             "interfaces = [{interfaces}]\n\
              xdp-mode = \"{mode}\"\n\
              hash-key = \"the key of the lab\"\n\n\
-             [health]\ninterval = \"{interval}\"\ntimeout = \"300ms\"\nrise = 1\nfall = 1\n\n\
+             [health]\ninterval = \"{interval}\"\ntimeout = \"{timeout}\"\nrise = 1\nfall = 1\n\n\
              [pool.socksservers]\nnodes = [\n{nodes}]\ncheck = \"tcp\"\n\n\
              [redirect.socksbalance]\nlisten = [{listen}]\nprotocol = \"{protocol}\"\n\
              {delivery}\nudp-associate = \"{associate}\"\n\n\
              [flows]\nmax = {max}\nsession-timeout = \"1h\"\nhandshake-timeout = \"5s\"\n",
             mode = self.xdp_mode,
             interval = self.interval,
+            timeout = self.timeout,
             protocol = self.protocol,
             associate = self.udp_associate,
             max = self.max_flows,

@@ -391,6 +391,7 @@ fn statistics_count_packets_bytes_and_attempts_per_backend() {
         (stats.reply_packets, stats.reply_bytes, stats.syn_acks),
         (3, 3 * 54, 1)
     );
+    assert_eq!(stats.resets, 1, "the node's, not the client's");
     let other = program
         .maps()
         .backend_stats(1)

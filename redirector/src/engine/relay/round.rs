@@ -184,6 +184,7 @@ impl Relay {
         let backends = &self.backends;
         self.silences.retain(|id, _| backends.get(*id).is_some());
         self.silent.retain(|id| backends.get(*id).is_some());
+        self.doubts.retain(|id, _| backends.get(*id).is_some());
     }
 
     /// The round over UDP associations: gives those that are over without having ended. `pinholes` must have
