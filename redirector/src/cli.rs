@@ -35,6 +35,8 @@ pub(crate) enum Command {
         /// The configuration file
         file: PathBuf,
     },
+    /// Print a relayd.conf as a configuration of ours; what has no counterpart becomes a comment
+    ImportRelayd(ImportRelayd),
     /// Show the state of the running agent
     Show(Show),
     /// Say where a client goes, and why
@@ -98,6 +100,15 @@ pub(crate) struct Run {
     /// adopt it
     #[arg(long)]
     pub(crate) stay_attached: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportRelayd {
+    /// The relayd.conf
+    pub(crate) file: PathBuf,
+    /// The NICs towards clients and nodes, of which relayd has no list
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) interfaces: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -21,6 +21,7 @@ pub mod datapath;
 pub mod engine;
 pub mod family;
 pub mod health;
+pub mod import;
 pub mod names;
 pub mod net;
 pub mod show;

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Run(options) => commands::run(options),
         Command::CheckConfig { file } => commands::check_config(&file),
+        Command::ImportRelayd(options) => commands::import_relayd(&options),
         Command::Show(options) => commands::show(&options),
         Command::Explain {
             client,

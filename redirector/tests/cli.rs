@@ -49,6 +49,26 @@ fn a_wrong_configuration_is_an_error_with_its_places() {
 }
 
 #[test]
+fn a_relayd_conf_is_printed_as_a_configuration_that_is_right() {
+    let relayd = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/relayd/dante.conf");
+    let output = redirector(&["import-relayd", relayd, "--interfaces", "eth0,eth1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let path = std::env::temp_dir().join(format!("redirector-import-{}.toml", std::process::id()));
+    std::fs::write(&path, &output.stdout).unwrap();
+    let checked = redirector(&["check-config", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+    let wrong = redirector(&["import-relayd", EXAMPLE]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert_eq!(stdout(&wrong), "");
+    assert!(
+        stderr(&wrong).contains("socksbalance.toml:3:1: "),
+        "{}",
+        stderr(&wrong)
+    );
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named_with_the_reason() {
     let output = redirector(&["check-config", "/nonexistent.toml"]);
     assert_eq!(output.status.code(), Some(1));

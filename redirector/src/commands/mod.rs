@@ -11,11 +11,12 @@ use anyhow::{Context as _, bail};
 use redirector::agent::{self, RunOptions};
 use redirector::config::Config;
 use redirector::control::{Client, Request, Response, Status};
+use redirector::import::{ImportError, ThisHost, import};
 use redirector::show;
 use redirector::units::Counted;
 
 pub(crate) use self::operate::operate;
-use crate::cli::{Run, Show, What};
+use crate::cli::{ImportRelayd, Run, Show, What};
 
 /// How long a stopped agent may take to be gone.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,6 +50,19 @@ pub(crate) fn check_config(file: &Path) -> anyhow::Result<()> {
         Counted(config.pools.len(), "pool"),
         Counted(nodes, "node"),
     ))
+}
+
+/// Prints what was made of the file also where it has to be corrected by hand.
+pub(crate) fn import_relayd(options: &ImportRelayd) -> anyhow::Result<()> {
+    match import(&options.file, &options.interfaces, &ThisHost) {
+        Ok(toml) => print(&toml),
+        Err(error) => {
+            if let ImportError::Unfit { toml, .. } = &error {
+                print(toml)?;
+            }
+            Err(error.into())
+        }
+    }
 }
 
 pub(crate) fn show(options: &Show) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@
 //! under the key (`i`, 0).
 
 /// Shortest accepted text, in bytes: what 16 random letters hold is out of reach for guessing.
-pub(super) const MIN_LENGTH: usize = 16;
+pub(crate) const MIN_LENGTH: usize = 16;
 
 /// The key for a text; `None` when it is shorter than [`MIN_LENGTH`].
 pub(super) fn derive(text: &str) -> Option<[u64; 2]> {

@@ -9,14 +9,14 @@
 //! on every machine; whether an interface exists is asked where it is used.
 
 mod conflicts;
-mod hash_key;
+pub(crate) mod hash_key;
 mod meaning;
 mod model;
-mod problem;
+pub(crate) mod problem;
 mod redirect;
 mod section;
-mod suggest;
-mod values;
+pub(crate) mod suggest;
+pub(crate) mod values;
 mod words;
 mod written;
 

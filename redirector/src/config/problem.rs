@@ -13,28 +13,28 @@ const EXCERPT: usize = 120;
 
 /// Something found wrong while reading: a place in the text, what is wrong, and what to do.
 #[derive(Debug)]
-pub(super) struct Finding {
-    pub(super) at: Range<usize>,
-    pub(super) message: String,
-    pub(super) help: Option<String>,
+pub(crate) struct Finding {
+    pub(crate) at: Range<usize>,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
 }
 
 /// What is wrong with one value; whoever knows its place makes a [`Finding`] of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Complaint {
-    pub(super) message: String,
-    pub(super) help: Option<String>,
+pub(crate) struct Complaint {
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
 }
 
 impl Complaint {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             help: None,
         }
     }
 
-    pub(super) fn help(self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
         Self {
             help: Some(help.into()),
             ..self
@@ -42,23 +42,23 @@ impl Complaint {
     }
 
     /// A thing that is well written but that this version cannot do.
-    pub(super) fn not_yet(what: impl fmt::Display, help: impl Into<String>) -> Self {
+    pub(crate) fn not_yet(what: impl fmt::Display, help: impl Into<String>) -> Self {
         Self::new(format!("{what} is not supported yet")).help(help)
     }
 }
 
 /// Everything found so far.
 #[derive(Debug, Default)]
-pub(super) struct Findings(pub(super) Vec<Finding>);
+pub(crate) struct Findings(pub(crate) Vec<Finding>);
 
 impl Findings {
-    pub(super) fn add(&mut self, at: Range<usize>, complaint: Complaint) {
+    pub(crate) fn add(&mut self, at: Range<usize>, complaint: Complaint) {
         let Complaint { message, help } = complaint;
         self.0.push(Finding { at, message, help });
     }
 
     /// Keeps a good value, reports a bad one.
-    pub(super) fn check<T>(&mut self, at: Range<usize>, value: Result<T, Complaint>) -> Option<T> {
+    pub(crate) fn check<T>(&mut self, at: Range<usize>, value: Result<T, Complaint>) -> Option<T> {
         value.map_err(|complaint| self.add(at, complaint)).ok()
     }
 }
@@ -90,7 +90,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    pub(super) fn new(name: &str, text: &str, mut findings: Findings) -> Self {
+    pub(crate) fn new(name: &str, text: &str, mut findings: Findings) -> Self {
         findings
             .0
             .sort_by_key(|finding| (finding.at.start, finding.at.end));

@@ -184,7 +184,7 @@ fn address(text: &str) -> Result<IpAddr, Complaint> {
 }
 
 /// Refuses addresses that no packet from or to a NIC can carry.
-fn usable(address: IpAddr) -> Result<IpAddr, Complaint> {
+pub(crate) fn usable(address: IpAddr) -> Result<IpAddr, Complaint> {
     let kind =
         if matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0) || address.is_unspecified() {
             "names no host"
