@@ -62,7 +62,7 @@ fn a_relayd_conf_is_printed_as_a_configuration_that_is_right() {
     assert_eq!(wrong.status.code(), Some(1));
     assert_eq!(stdout(&wrong), "");
     assert!(
-        stderr(&wrong).contains("socksbalance.toml:3:1: "),
+        stderr(&wrong).contains("socksbalance.toml:3:14: "),
         "{}",
         stderr(&wrong)
     );
