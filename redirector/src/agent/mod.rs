@@ -46,7 +46,7 @@ use crate::{
     control::{Call, Server},
     datapath::{Datapath, MapsError, detach, unpin},
     engine::{Relay, Traffic},
-    health::{Health, Observation, Scheduler, log_line::ChangeLine},
+    health::{Health, Observation, Outcome, Scheduler, log_line::ChangeLine},
     net::{
         monitor::Monitor,
         resolve::{resolve, way_to},
@@ -242,6 +242,9 @@ impl Agent {
     }
 
     fn observe(&mut self, observations: &[Observation]) {
+        for observation in observations {
+            self.warn_of_unmade(observation);
+        }
         let changes = self.relay.observe_all(observations, self.epoch());
         for (observation, change) in observations.iter().zip(changes) {
             let Some(change) = change else {
@@ -251,10 +254,10 @@ impl Agent {
             let checked = self.relay.checked(target);
             let line = ChangeLine {
                 node: &target.node,
-                address: target.address,
+                address: observation.address(),
                 pool: &target.pool,
-                check: target.check,
-                outcome: observation.outcome,
+                check: observation.check_name(),
+                outcome: &observation.outcome,
                 took: observation.took,
                 change,
                 availability: checked
@@ -268,6 +271,23 @@ impl Agent {
             }
         }
         self.apply();
+    }
+
+    /// Says so when a check begins not to be made, for a reason at this host.
+    fn warn_of_unmade(&self, observation: &Observation) {
+        let target = &observation.target;
+        let made = |outcome: &Outcome| outcome.success().is_some();
+        let before = self.relay.checked(target).and_then(|c| c.last.as_ref());
+        if !made(&observation.outcome) && before.is_none_or(|before| made(&before.outcome)) {
+            log::warn!(
+                "node {} ({}) of pool {}: check {}: {}; its state stays as it is meanwhile",
+                target.node,
+                observation.address(),
+                target.pool,
+                observation.check_name(),
+                observation.outcome,
+            );
+        }
     }
 
     /// The neighbours by which the nodes are reached, and the gateways through which clients are answered: the

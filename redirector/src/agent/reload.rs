@@ -9,7 +9,7 @@ use super::{
 };
 use redirector_common::abi::{ENDPOINT_NODE, ENDPOINT_TRACKED, Endpoint};
 
-use crate::{config::Config, datapath::detach, engine::State, net::view::NetView};
+use crate::{config::Config, datapath::detach, engine::State, health::Secrets, net::view::NetView};
 
 impl Agent {
     /// Reads the configuration file again. A wrong one changes nothing.
@@ -18,6 +18,7 @@ impl Agent {
         let current = self.relay.config();
         // Everything that may be wrong is looked at before anything is changed.
         self.relay.accepts(&config)?;
+        let secrets = Secrets::read(&config)?;
         let view = Arc::clone(&self.views.borrow());
         start::refuse_own_nodes(&view, &config)?;
         if config.flows.max != current.flows.max {
@@ -41,6 +42,7 @@ impl Agent {
         warn_of_tracking(&before, &self.relay.desired());
         self.forget_said(&gone);
         self.generation += 1;
+        self.scheduler.set_secrets(secrets);
         self.scheduler.set_targets(self.relay.targets());
         self.follow_network().await;
         Ok(format!("{} is in force", self.options.config.display()))

@@ -146,7 +146,8 @@ impl Agent {
                 since: tracker.map_or(0, |tracker| unix(wall_clock(tracker.since()))),
                 availability: tracker.and_then(Tracker::availability),
                 last_check: last.map(|last| CheckStatus {
-                    check: last.target.check.name().to_owned(),
+                    check: last.check_name().to_owned(),
+                    cause: last.outcome.cause().word().to_owned(),
                     outcome: last.outcome.to_string(),
                     took_us: u64::try_from(last.took.as_micros()).unwrap_or(u64::MAX),
                     at: unix(wall_clock(last.at)),

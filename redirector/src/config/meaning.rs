@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_spanned::Spanned;
 
+use super::check::{Check, read::TIMEOUT};
 use super::conflicts::Places;
 use super::model::{Config, Flows, MAX_WEIGHT, Node, Pool, Timing};
 use super::problem::{Complaint, Findings};
@@ -17,7 +18,6 @@ use crate::units::exact;
 
 /// Bounds of `interval`: below, checks would be the load; above, they would say nothing.
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_secs(86_400);
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 /// Bounds of the timeouts of flows: the data path counts whole seconds.
 const FLOW_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
@@ -245,18 +245,14 @@ fn pool(
         }
     }
     places.nodes.push(nodes_at);
-    let (check, check_port) = written.check.map_or((None, None), |check| {
-        let port = check
-            .port
-            .and_then(|value| findings.check(value.span(), values::port("port", *value.get_ref())));
-        let kind = choice("check", Some(check.kind), &words::CHECKS, findings);
-        (kind, port)
-    });
+    let mut checks = written.checks;
+    if checks.is_empty() {
+        checks.push(Check::default());
+    }
     Pool {
         name,
         nodes,
-        check: check.unwrap_or_default(),
-        check_port,
+        checks: checks.into(),
         timing: timing(&written.health, health, findings),
     }
 }

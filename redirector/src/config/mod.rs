@@ -8,6 +8,7 @@
 //! **Architecture invariant:** nothing here looks at the host. The same text gives the same result
 //! on every machine; whether an interface exists is asked where it is used.
 
+mod check;
 mod conflicts;
 pub(crate) mod hash_key;
 mod meaning;
@@ -29,9 +30,13 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+pub use self::check::{
+    Associate, Canary, Check, CheckKind, DatagramCanary, Destination, Expect, Login, Socks4,
+    Socks5, Step,
+};
 pub use self::model::{
-    Check, Config, Delivery, DirectTcp, Flows, Listen, MAX_WEIGHT, Node, OnDown, Pool, Protocol,
-    Redirect, Timing, UdpAssociate, XdpMode,
+    Config, Delivery, DirectTcp, Flows, Listen, MAX_WEIGHT, Node, OnDown, Pool, Protocol, Redirect,
+    Timing, UdpAssociate, XdpMode,
 };
 use self::problem::{Complaint, Findings};
 pub use self::problem::{Problem, Problems};

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redirector_common::wire::protocol;
 
+use super::check::Check;
 use crate::family::Family;
 
 /// A whole configuration.
@@ -71,12 +73,18 @@ pub struct Pool {
     pub name: String,
     /// The nodes, in the order of the file; at least one.
     pub nodes: Vec<Node>,
-    /// How a node's health is observed.
-    pub check: Check,
-    /// Port of the nodes to check, where it is not the one that clients are forwarded to.
-    pub check_port: Option<u16>,
+    /// How a node's health is observed; at least one, all of which must succeed.
+    pub checks: Arc<[Check]>,
     /// When, and how often it must be seen.
     pub timing: Timing,
+}
+
+impl Pool {
+    /// Whether the pool alone tells which ports are checked.
+    pub fn names_its_ports(&self) -> bool {
+        let mut checks = self.checks.iter();
+        checks.all(|check| check.port.is_some() || !check.needs_port())
+    }
 }
 
 /// A Dante host.
@@ -92,23 +100,6 @@ pub struct Node {
 
 /// Largest weight of a node.
 pub const MAX_WEIGHT: u32 = 1000;
-
-/// How a node's health is observed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Check {
-    /// By connecting to the port that clients are forwarded to.
-    #[default]
-    Tcp,
-}
-
-impl Check {
-    /// The name in the configuration and in logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-        }
-    }
-}
 
 /// When nodes are checked, and how many results it takes to believe them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +140,7 @@ pub struct Redirect {
     pub delivery: Delivery,
     /// Port of the nodes, in the main and in the backup pool; `None` where each client's port is kept.
     pub port: Option<u16>,
-    /// Port of the nodes that is checked, where a pool names no other; not 0.
+    /// Port of the nodes that is checked, where a check names no other; not 0.
     pub check_port: u16,
     /// Index of the pool that is used when `pool` has no node that is up.
     pub backup: Option<usize>,
@@ -178,9 +169,9 @@ impl Redirect {
         (node.address, self.port.unwrap_or(0)).into()
     }
 
-    /// The socket of a node of `pool` that is checked.
-    pub fn checked_socket(&self, pool: &Pool, node: &Node) -> SocketAddr {
-        (node.address, pool.check_port.unwrap_or(self.check_port)).into()
+    /// The socket of a node that checks without a port of their own look at.
+    pub fn checked_socket(&self, node: &Node) -> SocketAddr {
+        (node.address, self.check_port).into()
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) fn redirect(
     let checked_by_pools = [main, backup]
         .into_iter()
         .flatten()
-        .all(|pool| pools[pool].check_port.is_some());
+        .all(|pool| pools[pool].names_its_ports());
     if ports.check.is_none() && port_at.is_none() && !checked_by_pools && !listen.is_empty() {
         let complaint = Complaint::new(format!(
             "which port of the nodes tells that they are up? Redirect `{name}` has every port"

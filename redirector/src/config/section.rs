@@ -84,6 +84,16 @@ impl<'t> Section<'t> {
             .map(|number| Spanned::new(value.span(), number))
     }
 
+    /// An optional `true` or `false`.
+    pub(super) fn flag(&mut self, key: &'static str, findings: &mut Findings) -> Option<bool> {
+        let value = self.value(key)?;
+        let DeValue::Boolean(flag) = value.get_ref() else {
+            wrong_type(value, key, "true or false", findings);
+            return None;
+        };
+        Some(*flag)
+    }
+
     /// An optional list.
     pub(super) fn list(
         &mut self,

@@ -1,4 +1,5 @@
 mod any_text;
+mod checks;
 mod delivery;
 
 use std::time::Duration;
@@ -434,10 +435,6 @@ fn values_that_clash_are_reported() {
 fn what_comes_later_is_said_to_come_later() {
     for (from, to) in [
         ("port = 1081 }", "port = 1081, mode = \"least-states\" }"),
-        (
-            "type = \"tcp\"",
-            "type = \"socks5\", connect = \"192.0.2.80:80\"",
-        ),
         ("[flows]", "[http]\nlisten = \"127.0.0.1:9180\"\n[flows]"),
     ] {
         assert_problem(from, to, "is not supported yet", "");

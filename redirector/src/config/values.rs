@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::model::Listen;
@@ -92,6 +93,18 @@ pub(super) fn port(key: &str, value: i64) -> Result<u16, Complaint> {
         .ok_or_else(|| {
             Complaint::new(format!("`{key}` cannot be {value}")).help("a port is 1 to 65535")
         })
+}
+
+/// The path of a file, which must not depend on where the agent was started.
+pub(super) fn path(key: &str, text: &str) -> Result<PathBuf, Complaint> {
+    let path = PathBuf::from(text);
+    if !path.is_absolute() || text.contains('\0') {
+        return Err(
+            Complaint::new(format!("`{key}` is no absolute path: {text:?}"))
+                .help("begin it with /"),
+        );
+    }
+    Ok(path)
 }
 
 /// A name of a pool, node or redirect.

@@ -1,6 +1,7 @@
 //! Words that a key may have, each with what it means or with why it cannot be had yet.
 
-use super::model::{Check, DirectTcp, OnDown, Protocol, UdpAssociate, XdpMode};
+use super::check::read::Kind;
+use super::model::{DirectTcp, OnDown, Protocol, UdpAssociate, XdpMode};
 
 pub(super) const XDP_MODES: [(&str, Result<XdpMode, &str>); 3] = [
     ("auto", Ok(XdpMode::Auto)),
@@ -8,15 +9,16 @@ pub(super) const XDP_MODES: [(&str, Result<XdpMode, &str>); 3] = [
     ("generic", Ok(XdpMode::Generic)),
 ];
 const USE_TCP_CHECK: &str = "use check = \"tcp\"";
-pub(super) const CHECKS: [(&str, Result<Check, &str>); 8] = [
-    ("tcp", Ok(Check::Tcp)),
+pub(super) const CHECKS: [(&str, Result<Kind, &str>); 9] = [
+    ("tcp", Ok(Kind::Tcp)),
     ("icmp", Err(USE_TCP_CHECK)),
     ("tls", Err(USE_TCP_CHECK)),
     ("http", Err(USE_TCP_CHECK)),
     ("https", Err(USE_TCP_CHECK)),
-    ("send", Err(USE_TCP_CHECK)),
+    ("send", Ok(Kind::Send)),
     ("script", Err(USE_TCP_CHECK)),
-    ("socks5", Err(USE_TCP_CHECK)),
+    ("socks5", Ok(Kind::Socks5)),
+    ("socks4", Ok(Kind::Socks4)),
 ];
 pub(super) const PROTOCOLS: [(&str, Result<Protocol, &str>); 3] = [
     ("tcp", Ok(Protocol::Tcp)),

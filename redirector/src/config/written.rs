@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::check::{self, Check};
 use super::problem::Findings;
 use super::section::{Section, text, wrong_type};
 
@@ -44,13 +45,9 @@ pub(super) struct Flows {
 pub(super) struct Pool {
     pub(super) name: Spanned<String>,
     pub(super) nodes: Option<(Range<usize>, Vec<Node>)>,
-    pub(super) check: Option<Check>,
+    /// As meant already: what a check may have depends on its type.
+    pub(super) checks: Vec<Check>,
     pub(super) health: Timing,
-}
-
-pub(super) struct Check {
-    pub(super) kind: Spanned<String>,
-    pub(super) port: Option<Spanned<i64>>,
 }
 
 pub(super) struct Node {
@@ -159,7 +156,7 @@ fn pool(name: Spanned<String>, mut section: Section<'_>, findings: &mut Findings
                     nodes.iter().map(|value| node(value, findings)).collect(),
                 )
             }),
-        check: check(&mut section, findings),
+        checks: check::read::checks(&mut section, findings),
         health: section
             .section("health", health, findings)
             .map(|section| timing(section, findings))
@@ -207,25 +204,6 @@ fn node(value: &Spanned<DeValue<'_>>, findings: &mut Findings) -> Node {
             }
         }
     }
-}
-
-/// A check is the name of its type, or a table with the type and its settings.
-fn check(section: &mut Section<'_>, findings: &mut Findings) -> Option<Check> {
-    let value = section.value("check")?;
-    let DeValue::Table(table) = value.get_ref() else {
-        let kind = text(value, "check", "\"tcp\"", findings)?;
-        return Some(Check { kind, port: None });
-    };
-    let mut section = Section::new("a check", value.span(), table);
-    section.require("type", "{ type = \"tcp\" }", findings);
-    let kind = section.text("type", "\"tcp\"", findings)?;
-    // The settings of another type are for whoever reads that type.
-    let mut port = None;
-    if kind.get_ref() == "tcp" {
-        port = section.integer("port", findings);
-        section.finish(findings);
-    }
-    Some(Check { kind, port })
 }
 
 fn redirect(name: Spanned<String>, mut section: Section<'_>, findings: &mut Findings) -> Redirect {

@@ -195,8 +195,11 @@ impl NodeStatus {
 /// What a check saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckStatus {
-    /// Kind of the check.
+    /// Kind of the check; where a pool has several, of the one that decided.
     pub check: String,
+    /// Why it succeeded or failed, one of a few stable words such as `ok` or `refused`.
+    #[serde(default)]
+    pub cause: String,
     /// What it saw, for people.
     pub outcome: String,
     /// How long it took, in microseconds.

@@ -232,8 +232,8 @@ impl Relay {
         Target {
             pool: pool.name.clone(),
             node: member.node.name.clone(),
-            address: member.redirect.checked_socket(pool, member.node),
-            check: pool.check,
+            address: member.redirect.checked_socket(member.node),
+            checks: Arc::clone(&pool.checks),
         }
     }
 
@@ -260,10 +260,10 @@ impl Relay {
 
     /// Takes the result of a check; `counts` is set where it may change which nodes take clients.
     fn note(&mut self, observation: &Observation, counts: &mut bool) -> Option<Change> {
-        let success = observation.outcome.success()?;
         let checked = self.checked.get_mut(&observation.target)?;
-        let change = checked.tracker.observe(success, observation.at);
         checked.last = Some(observation.clone());
+        let success = observation.outcome.success()?;
+        let change = checked.tracker.observe(success, observation.at);
         *counts |= change.is_some();
         if self.backends.iter().any(|(_, entry)| entry.presumed_up) {
             let told = self.sockets_checked_by(|target| *target == observation.target);

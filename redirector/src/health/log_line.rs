@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Change, Outcome};
-use crate::config::Check;
 use crate::units::took;
 
 /// A change of a node's health; its `Display` is the line for the log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ChangeLine<'a> {
     /// The node's name.
     pub node: &'a str,
@@ -17,10 +16,10 @@ pub struct ChangeLine<'a> {
     pub address: SocketAddr,
     /// The pool's name.
     pub pool: &'a str,
-    /// How it was checked.
-    pub check: Check,
-    /// What the last check saw.
-    pub outcome: Outcome,
+    /// Kind of the last check.
+    pub check: &'static str,
+    /// What it saw.
+    pub outcome: &'a Outcome,
     /// How long it took.
     pub took: Duration,
     /// What it changed.
@@ -35,12 +34,13 @@ impl fmt::Display for ChangeLine<'_> {
             node,
             address,
             pool,
+            check,
             outcome,
             change,
             availability,
             ..
         } = self;
-        let (check, took) = (self.check.name(), took(self.took));
+        let took = took(self.took);
         let Change { from, to } = change;
         write!(
             f,
@@ -61,8 +61,8 @@ mod tests {
             node: "p2",
             address: "10.0.1.3:1080".parse().unwrap(),
             pool: "socksservers",
-            check: Check::Tcp,
-            outcome: Outcome::Refused,
+            check: "tcp",
+            outcome: &Outcome::Refused,
             took: Duration::from_millis(3),
             change: Change {
                 from: Health::Up,

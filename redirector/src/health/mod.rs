@@ -1,15 +1,24 @@
 //! Whether nodes can take clients: from probes to health.
 //!
-//! A [`probe`] of a node's port has an [`Outcome`]; outcomes in a row make its [`Health`]
+//! A [`probe`] of a node makes its checks and has an [`Outcome`]; outcomes in a row make its [`Health`]
 //! ([`Tracker`]). The [`Scheduler`] runs the probes and sends what it sees; it decides nothing.
+//!
+//! What a node says is never trusted: every read has a bound and every conversation a deadline.
 //!
 //! **Architecture invariant:** the tracker reads no clock and does no IO; time is an argument.
 
+mod exchange;
+pub mod glob;
 pub mod log_line;
+pub mod outcome;
 pub mod probe;
 pub mod schedule;
+pub mod secret;
+mod socks;
+mod talk;
 pub mod tracker;
 
-pub use self::probe::Outcome;
+pub use self::outcome::{Cause, Outcome};
 pub use self::schedule::{Observation, Scheduler, Target};
+pub use self::secret::{SecretError, Secrets};
 pub use self::tracker::{Change, Health, Thresholds, Tracker};

@@ -1,173 +1,136 @@
-//! One check of one node's port.
+//! One turn of a target: all of its checks, side by side.
 
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpSocket;
-use tokio::time::timeout;
+use futures::future::join_all;
 
-/// What a check saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The node accepted the connection.
-    Connected,
-    /// The node refused the connection: it is there, its Dante is not.
-    Refused,
-    /// Nothing answered in time.
-    TimedOut,
-    /// There is no way to the node.
-    Unreachable,
-    /// The connection failed in another way.
-    Failed(io::ErrorKind),
-    /// The relay itself lacked something that a check needs, such as file descriptors or local ports.
-    /// This says nothing about the node.
-    NotProbed(io::ErrorKind),
+use super::secret::Secrets;
+use super::{Outcome, Target, exchange, socks, talk};
+use crate::config::{Check, CheckKind};
+
+/// What a turn came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The check that decided: the first one that failed, else the first that learned nothing, else the slowest.
+    pub which: usize,
+    /// What it saw.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub took: Duration,
 }
 
-impl Outcome {
-    /// Whether the node passed; `None` when nothing was learned about it.
-    pub fn success(self) -> Option<bool> {
-        match self {
-            Self::Connected => Some(true),
-            Self::Refused | Self::TimedOut | Self::Unreachable | Self::Failed(_) => Some(false),
-            Self::NotProbed(_) => None,
-        }
-    }
-
-    fn of_connect(error: &io::Error) -> Self {
-        use io::ErrorKind as Kind;
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "ErrorKind is not exhaustive"
-        )]
-        match error.kind() {
-            Kind::ConnectionRefused => Self::Refused,
-            Kind::TimedOut => Self::TimedOut,
-            Kind::HostUnreachable | Kind::NetworkUnreachable => Self::Unreachable,
-            kind @ (Kind::AddrNotAvailable
-            | Kind::AddrInUse
-            | Kind::OutOfMemory
-            | Kind::PermissionDenied) => Self::NotProbed(kind),
-            kind => Self::Failed(kind),
-        }
-    }
+/// Makes all checks of a target and says what came of them. None takes longer than `haste`, if there is any, nor
+/// than its own timeout, or else `timeout`.
+pub async fn turn(
+    target: &Target,
+    timeout: Duration,
+    haste: Option<Duration>,
+    secrets: &Secrets,
+) -> Verdict {
+    let checks = target.checks.iter().map(|check| {
+        let limit = check.timeout.unwrap_or(timeout);
+        let limit = haste.map_or(limit, |haste| limit.min(haste));
+        one(check, target.address, limit, secrets)
+    });
+    decide(join_all(checks).await)
 }
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connected => f.write_str("tcp connect ok"),
-            Self::Refused => f.write_str("tcp connect refused"),
-            Self::TimedOut => f.write_str("tcp connect timed out"),
-            Self::Unreachable => f.write_str("no route to the node"),
-            Self::Failed(kind) => write!(f, "tcp connect failed: {kind}"),
-            Self::NotProbed(kind) => write!(f, "not checked, the relay itself failed: {kind}"),
-        }
+/// The one of the results that counts.
+fn decide(results: Vec<(Outcome, Duration)>) -> Verdict {
+    let first = |wanted: Option<bool>| {
+        let mut results = results.iter();
+        results.position(|(outcome, _)| outcome.success() == wanted)
+    };
+    let slowest = || (0..results.len()).max_by_key(|index| results[*index].1);
+    let which = first(Some(false)).or_else(|| first(None)).or_else(slowest);
+    let which = which.unwrap_or(0);
+    let (outcome, took) = results
+        .into_iter()
+        .nth(which)
+        // Every pool has a check.
+        .unwrap_or((
+            Outcome::NotProbed(std::io::ErrorKind::NotFound),
+            Duration::ZERO,
+        ));
+    Verdict {
+        which,
+        outcome,
+        took,
     }
 }
 
-/// Connects to a node's port and closes the connection again; says what came of it and how long it
+/// Makes one check of a node whose `default` socket is this, within `limit`; says what came of it and how long it
 /// took.
-pub async fn tcp(address: SocketAddr, limit: Duration) -> (Outcome, Duration) {
+pub async fn one(
+    check: &Check,
+    default: SocketAddr,
+    limit: Duration,
+    secrets: &Secrets,
+) -> (Outcome, Duration) {
     let start = Instant::now();
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    let deadline = tokio::time::Instant::from_std(start) + limit;
+    let address = check.address(default);
+    let ttl = None;
+    let (outcome, took) = match &check.kind {
+        CheckKind::Tcp => tcp(address, ttl, deadline, start).await,
+        CheckKind::Exchange(steps) => {
+            let outcome = match talk::connect(address, ttl, deadline).await {
+                Err(outcome) => outcome,
+                Ok(mut talk) => {
+                    let outcome = exchange::check(&mut talk, steps).await;
+                    talk.part().await;
+                    outcome
+                }
+            };
+            (outcome, start.elapsed())
+        }
+        CheckKind::Socks5(settings) => {
+            let password = check.password_file().and_then(|path| secrets.get(path));
+            let outcome = socks::check5(address, ttl, settings, password, deadline).await;
+            (outcome, start.elapsed())
+        }
+        CheckKind::Socks4(settings) => {
+            let outcome = socks::check4(address, ttl, settings, deadline).await;
+            (outcome, start.elapsed())
+        }
     };
-    let outcome = match socket {
-        Err(error) => Outcome::NotProbed(error.kind()),
-        Ok(socket) => match timeout(limit, socket.connect(address)).await {
-            Err(_) => Outcome::TimedOut,
-            Ok(Err(error)) => Outcome::of_connect(&error),
-            Ok(Ok(mut stream)) => {
-                let took = start.elapsed();
-                // A FIN, never a reset: the node's log shall show an ordinary end. It may have gone
-                // first, which changes nothing about the connection having been accepted.
-                let _ = stream.shutdown().await;
-                return (Outcome::Connected, took);
-            }
-        },
-    };
-    (outcome, start.elapsed())
+    (judged(check, outcome, took, limit), took)
+}
+
+/// Connects to a node's port and closes the connection again.
+async fn tcp(
+    address: SocketAddr,
+    ttl: Option<u8>,
+    deadline: tokio::time::Instant,
+    start: Instant,
+) -> (Outcome, Duration) {
+    match talk::connect(address, ttl, deadline).await {
+        Err(outcome) => (outcome, start.elapsed()),
+        Ok(talk) => {
+            let took = start.elapsed();
+            talk.part().await;
+            (Outcome::Connected, took)
+        }
+    }
+}
+
+/// Takes the time into account.
+fn judged(check: &Check, outcome: Outcome, took: Duration, limit: Duration) -> Outcome {
+    match (outcome.success(), check.slow) {
+        (Some(true), Some(slow)) if took > slow => Outcome::told(
+            super::Cause::Slow,
+            format!(
+                "slow: {outcome} after {}, more than {}",
+                crate::units::took(took),
+                crate::units::exact(slow)
+            ),
+        ),
+        // The agent itself was busy for longer than the node had: whatever failed then was not the node's fault.
+        (Some(false), _) if took >= limit * 2 => Outcome::NotProbed(std::io::ErrorKind::TimedOut),
+        (Some(_) | None, _) => outcome,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use tokio::io::AsyncReadExt as _;
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_listening_port_is_connected_and_the_connection_ends_in_order() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let node = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.read(&mut [0; 8]).await
-        });
-        let (outcome, took) = tcp(address, Duration::from_secs(5)).await;
-        assert_eq!(outcome, Outcome::Connected);
-        assert!(took < Duration::from_secs(5));
-        assert_eq!(
-            node.await.unwrap().unwrap(),
-            0,
-            "an orderly end, not a reset"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_closed_port_refuses() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        assert_eq!(
-            tcp(address, Duration::from_secs(5)).await.0,
-            Outcome::Refused
-        );
-    }
-
-    #[tokio::test]
-    async fn a_silent_port_times_out_in_time() {
-        // A backlog that is full drops SYNs: one connection is queued, the others get no answer.
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let listener = socket.listen(0).unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut queued = Vec::new();
-        for _ in 0..8 {
-            let connect = tokio::net::TcpStream::connect(address);
-            let Ok(stream) = timeout(Duration::from_millis(100), connect).await else {
-                break;
-            };
-            queued.push(stream);
-        }
-        let (outcome, took) = tcp(address, Duration::from_millis(50)).await;
-        assert_eq!(outcome, Outcome::TimedOut);
-        assert!((50..1000).contains(&took.as_millis()), "{took:?}");
-    }
-
-    #[tokio::test]
-    async fn an_agent_that_was_busy_for_longer_than_the_limit_does_not_fail_the_node() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let limit = Duration::from_millis(50);
-        let probe = tokio::spawn(tcp(address, limit));
-        tokio::task::yield_now().await;
-        std::thread::sleep(2 * limit);
-        assert_eq!(probe.await.unwrap().0, Outcome::Connected);
-    }
-
-    #[test]
-    fn a_fault_of_the_relay_says_nothing_about_the_node() {
-        let outcome = Outcome::of_connect(&io::ErrorKind::AddrNotAvailable.into());
-        assert_eq!(outcome.success(), None);
-        let outcome = Outcome::of_connect(&io::ErrorKind::HostUnreachable.into());
-        assert_eq!(outcome.success(), Some(false));
-    }
-}
+mod tests;

@@ -10,7 +10,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
-use super::{Outcome, probe};
+use super::probe::{self, Verdict};
+use super::{Outcome, Secrets};
 use crate::config::{Check, Timing};
 
 /// The first checks of all targets are spread over so long at most: a start should not wait.
@@ -27,10 +28,10 @@ pub struct Target {
     pub pool: String,
     /// The node's name.
     pub node: String,
-    /// The node's address and the port.
+    /// The node's address, and the port of checks that have none of their own.
     pub address: SocketAddr,
-    /// How it is checked.
-    pub check: Check,
+    /// How it is checked; at least one, all of which must succeed.
+    pub checks: Arc<[Check]>,
 }
 
 /// The result of one check.
@@ -38,12 +39,32 @@ pub struct Target {
 pub struct Observation {
     /// What was checked.
     pub target: Target,
-    /// What the check saw.
+    /// The one of its checks that decided, such as the first that failed.
+    pub which: usize,
+    /// What that check saw.
     pub outcome: Outcome,
     /// How long it took.
     pub took: Duration,
     /// When it ended.
     pub at: Instant,
+}
+
+impl Observation {
+    /// The check that decided.
+    pub fn check(&self) -> Option<&Check> {
+        self.target.checks.get(self.which)
+    }
+
+    /// Kind of the check that decided.
+    pub fn check_name(&self) -> &'static str {
+        self.check().map_or("no check", Check::name)
+    }
+
+    /// Where it was made.
+    pub fn address(&self) -> SocketAddr {
+        let default = self.target.address;
+        self.check().map_or(default, |check| check.address(default))
+    }
 }
 
 /// A running check; ends with its owner.
@@ -63,6 +84,7 @@ impl Drop for Running {
 /// Runs one task per target and sends what they see. Dropping it ends all checks.
 pub struct Scheduler {
     running: HashMap<Target, Running>,
+    secrets: watch::Sender<Arc<Secrets>>,
     observations: mpsc::Sender<Observation>,
 }
 
@@ -71,6 +93,7 @@ impl Scheduler {
     pub fn new(observations: mpsc::Sender<Observation>) -> Self {
         Self {
             running: HashMap::new(),
+            secrets: watch::Sender::default(),
             observations,
         }
     }
@@ -113,6 +136,11 @@ impl Scheduler {
         self.probe_now(target)
     }
 
+    /// Gives the checks their passwords, from the next one on.
+    pub fn set_secrets(&self, secrets: Secrets) {
+        self.secrets.send_replace(Arc::new(secrets));
+    }
+
     /// Number of targets.
     pub fn targets(&self) -> usize {
         self.running.len()
@@ -124,7 +152,8 @@ impl Scheduler {
         let observations = self.observations.clone();
         let hasty = Arc::new(AtomicBool::new(false));
         let signals = (Arc::clone(&now), Arc::clone(&hasty));
-        let task = tokio::spawn(run(target, timing, signals, observations));
+        let secrets = self.secrets.subscribe();
+        let task = tokio::spawn(run(target, timing, secrets, signals, observations));
         Running {
             timing: sender,
             now,
@@ -137,6 +166,7 @@ impl Scheduler {
 async fn run(
     target: Target,
     mut timing: watch::Receiver<Timing>,
+    secrets: watch::Receiver<Arc<Secrets>>,
     (now, hasty): (Arc<Notify>, Arc<AtomicBool>),
     observations: mpsc::Sender<Observation>,
 ) {
@@ -157,23 +187,26 @@ async fn run(
                 continue;
             }
         }
-        let mut current = *timing.borrow();
-        if hasty.swap(false, Ordering::Relaxed) {
-            current.timeout = current.timeout.min(HASTE.max(4 * usual));
-        }
+        let current = *timing.borrow();
+        let haste = hasty
+            .swap(false, Ordering::Relaxed)
+            .then(|| HASTE.max(4 * usual));
         let start = tokio::time::Instant::now();
-        let (outcome, took) = match target.check {
-            Check::Tcp => probe::tcp(target.address, current.timeout).await,
-        };
+        let known = Arc::clone(&secrets.borrow());
+        let Verdict {
+            which,
+            outcome,
+            took,
+        } = probe::turn(&target, current.timeout, haste, &known).await;
         if outcome.success() == Some(true) {
             usual = took;
         }
-        let at = Instant::now();
         let observation = Observation {
             target: target.clone(),
+            which,
             outcome,
             took,
-            at,
+            at: Instant::now(),
         };
         if observations.send(observation).await.is_err() {
             return;
@@ -229,7 +262,7 @@ mod tests {
             pool: "pool".to_owned(),
             node: format!("node{port}"),
             address: (Ipv4Addr::LOCALHOST, port).into(),
-            check: Check::Tcp,
+            checks: [Check::default()].into(),
         };
         (listener, target)
     }
@@ -311,7 +344,7 @@ mod tests {
             pool: "pool".to_owned(),
             node: "full".to_owned(),
             address,
-            check: Check::Tcp,
+            checks: [Check::default()].into(),
         };
         let (sender, mut observations) = mpsc::channel(8);
         let mut scheduler = Scheduler::new(sender);
@@ -354,7 +387,7 @@ mod tests {
                     pool: String::new(),
                     node: String::new(),
                     address: ([10, 0, 1, host], 1080).into(),
-                    check: Check::Tcp,
+                    checks: [Check::default()].into(),
                 })
             })
             .collect();

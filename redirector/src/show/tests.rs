@@ -19,6 +19,7 @@ fn node(id: u32, name: &str, health: Health) -> NodeStatus {
         availability: (health != Health::Unknown).then_some(99.318),
         last_check: (health != Health::Unknown).then(|| CheckStatus {
             check: "tcp".to_owned(),
+            cause: "ok".to_owned(),
             outcome: "tcp connect ok".to_owned(),
             took_us: 3200,
             at: 1_000_000,

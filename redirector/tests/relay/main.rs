@@ -64,7 +64,8 @@ fn check(relay: &mut Relay, address: &str, up: bool) {
             for _ in 0..10 {
                 let observation = Observation {
                     target: target.clone(),
-                    outcome,
+                    which: 0,
+                    outcome: outcome.clone(),
                     took: Duration::ZERO,
                     at: Instant::now(),
                 };

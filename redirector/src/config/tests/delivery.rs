@@ -66,8 +66,8 @@ fn a_port_is_translated_where_one_is_given_and_kept_otherwise() {
     let redirect = |listen: &str, target: &str| {
         let config = valid(&format!("listen = [{listen}]\n{target}"));
         let redirect = &config.redirects[0];
-        let checked =
-            redirect.checked_socket(&config.pools[redirect.pool], &config.pools[0].nodes[0]);
+        let checked = redirect.checked_socket(&config.pools[0].nodes[0]);
+        let checked = config.pools[redirect.pool].checks[0].address(checked);
         (redirect.port, checked.port())
     };
     let range = "\"10.0.0.1:1080-1089\"";
