@@ -13,7 +13,7 @@ use super::check::{Check, read::TIMEOUT};
 use super::conflicts::Places;
 use super::model::{Config, Flows, MAX_WEIGHT, Node, Pool, Timing};
 use super::problem::{Complaint, Findings};
-use super::{conflicts, hash_key, redirect, values, words, written};
+use super::{conflicts, hash_key, http, redirect, values, words, written};
 use crate::units::exact;
 
 /// Bounds of `interval`: below, checks would be the load; above, they would say nothing.
@@ -56,6 +56,9 @@ pub(super) fn mean(written: written::Written, findings: &mut Findings) -> Config
         flows: flows(&written.flows, findings),
         pools,
         redirects,
+        http: written
+            .http
+            .and_then(|written| http::mean(written, findings)),
     };
     conflicts::find(&config, &places, findings);
     config

@@ -11,6 +11,7 @@
 mod check;
 mod conflicts;
 pub(crate) mod hash_key;
+mod http;
 mod meaning;
 mod model;
 pub(crate) mod problem;
@@ -35,8 +36,8 @@ pub use self::check::{
     Socks5, Step,
 };
 pub use self::model::{
-    Config, Delivery, DirectTcp, Flows, Listen, MAX_WEIGHT, Node, OnDown, Pool, Protocol, Redirect,
-    Timing, UdpAssociate, XdpMode,
+    Config, Delivery, DirectTcp, Flows, Http, Listen, MAX_WEIGHT, Node, OnDown, Pool, Protocol,
+    Redirect, Timing, UdpAssociate, XdpMode,
 };
 use self::problem::{Complaint, Findings};
 pub use self::problem::{Problem, Problems};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,19 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// Redirects, in the order of the file; at least one.
     pub redirects: Vec<Redirect>,
+    /// The HTTP server; none unless it is asked for.
+    pub http: Option<Http>,
+}
+
+/// Metrics, status page and API by HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where it listens; the port is not 0.
+    pub listen: SocketAddr,
+    /// Names that browsers may call it by, in lower case, beside its addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// File with the token that allows operators' actions; without one there are none.
+    pub token_file: Option<PathBuf>,
 }
 
 /// How the data path is attached to an interface.

@@ -43,19 +43,6 @@ impl<'t> Section<'t> {
         self.table.get(key)
     }
 
-    /// A key that a later version will read.
-    pub(super) fn later(&mut self, key: &'static str, help: &str, findings: &mut Findings) -> bool {
-        self.asked.push(key);
-        let found = self.table.get_key_value(key);
-        if let Some((key, _)) = found {
-            findings.add(
-                key.span(),
-                Complaint::not_yet(format!("`{}`", key.get_ref()), help),
-            );
-        }
-        found.is_some()
-    }
-
     /// An optional text; `like` is an example for whoever wrote something else.
     pub(super) fn text(
         &mut self,

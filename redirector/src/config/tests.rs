@@ -433,10 +433,7 @@ fn values_that_clash_are_reported() {
 
 #[test]
 fn what_comes_later_is_said_to_come_later() {
-    for (from, to) in [
-        ("port = 1081 }", "port = 1081, mode = \"least-states\" }"),
-        ("[flows]", "[http]\nlisten = \"127.0.0.1:9180\"\n[flows]"),
-    ] {
+    for (from, to) in [("port = 1081 }", "port = 1081, mode = \"least-states\" }")] {
         assert_problem(from, to, "is not supported yet", "");
     }
 }

@@ -6,6 +6,7 @@ use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::check::{self, Check};
+use super::http;
 use super::problem::Findings;
 use super::section::{Section, text, wrong_type};
 
@@ -23,6 +24,7 @@ pub(super) struct Written {
     pub(super) flows: Flows,
     pub(super) pools: Vec<Pool>,
     pub(super) redirects: Vec<Redirect>,
+    pub(super) http: Option<http::Written>,
 }
 
 #[derive(Default)]
@@ -106,13 +108,15 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings) -> Written {
             .into_iter()
             .map(|(name, section)| redirect(name, section, findings))
             .collect(),
+        http: section
+            .section("http", "[http]", findings)
+            .map(|section| http::read(section, findings)),
     };
     section.require(
         "redirect",
         "add a [redirect.NAME] with listen and forward-to",
         findings,
     );
-    section.later("http", "remove it", findings);
     section.finish(findings);
     written
 }

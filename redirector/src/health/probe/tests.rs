@@ -113,7 +113,15 @@ fn of_several_checks_the_first_that_failed_decides_or_else_the_slowest() {
         )
     };
     for (results, which, success) in [
-        (vec![pass(), (Outcome::Connected, Duration::from_millis(1)), pass()], 1, Some(true)),
+        (
+            vec![
+                pass(),
+                (Outcome::Connected, Duration::from_millis(1)),
+                pass(),
+            ],
+            1,
+            Some(true),
+        ),
         (vec![pass(), fail(), fail()], 1, Some(false)),
         (vec![unknown(), fail()], 1, Some(false)),
         (vec![pass(), unknown()], 1, None),
