@@ -107,9 +107,10 @@ impl Applied {
     }
 
     /// Writes what differs from what the relay wants. What fails is tried again at the next call.
-    pub(super) fn apply(&mut self, relay: &Relay) -> anyhow::Result<()> {
+    /// Says whether there was something to write.
+    pub(super) fn apply(&mut self, relay: &Relay) -> anyhow::Result<bool> {
         if self.revision == Some(relay.revision()) {
-            return Ok(());
+            return Ok(false);
         }
         self.revision = None;
         let desired = relay.desired();
@@ -125,7 +126,7 @@ impl Applied {
         }
         self.held.forget_tables(&desired);
         self.revision = Some(relay.revision());
-        Ok(())
+        Ok(!writes.is_empty())
     }
 
     /// Makes one write, or puts several tables in place.
@@ -149,6 +150,11 @@ impl Applied {
             }
         }
         Ok(self.maps.set_slot_tables(&tables)?)
+    }
+
+    /// What is known to be in the maps.
+    pub(super) fn held(&self) -> &State {
+        &self.held
     }
 
     /// The gateways that clients are answered through, with their interfaces.

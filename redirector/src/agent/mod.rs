@@ -12,6 +12,7 @@
 //! | `reload.rs` | another configuration while packets run |
 //! | `status.rs` | what `show` and `explain` are told |
 //! | `look.rs` | passive health: the looks at the data path's counters |
+//! | `seen.rs` | what metrics and the status page are told |
 //! | `clock.rs` | the data path's clock |
 
 mod answer;
@@ -22,6 +23,7 @@ mod look;
 mod operate;
 mod operator_file;
 mod reload;
+mod seen;
 mod start;
 mod status;
 
@@ -41,12 +43,19 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use self::{apply::Applied, attachment::Attachment, clock::Clock, look::Watch};
+use self::{
+    apply::Applied,
+    attachment::Attachment,
+    clock::Clock,
+    look::Watch,
+    seen::{Shown, Tally},
+};
 use crate::{
     control::{Call, Server},
     datapath::{Datapath, MapsError, detach, unpin},
     engine::{Relay, Traffic},
     health::{Health, Observation, Outcome, Scheduler, log_line::ChangeLine},
+    http::{Ask, Http},
     net::{
         monitor::Monitor,
         resolve::{resolve, way_to},
@@ -139,7 +148,12 @@ struct Agent {
     views: watch::Receiver<Arc<NetView>>,
     observations: mpsc::Receiver<Observation>,
     calls: mpsc::Receiver<Call>,
+    call_sender: mpsc::Sender<Call>,
+    asked: mpsc::Receiver<Ask>,
+    ask: mpsc::Sender<Ask>,
     server: Server,
+    http: Option<Http>,
+    shown: Shown,
     started: SystemTime,
     /// Until then a fresh start waits for the first results.
     holds_until: Instant,
@@ -181,6 +195,7 @@ impl Agent {
                         return end;
                     }
                 }
+                Some(ask) = self.asked.recv() => self.show_to(ask),
                 signal = signals.next() => match signal {
                     Heeded::Reload => match self.reload().await {
                         Ok(message) => log::info!("SIGHUP: {message}"),
@@ -236,7 +251,7 @@ impl Agent {
 
     /// Brings the maps up to date; what fails is tried again at the next tick.
     fn apply(&mut self) {
-        if let Err(error) = self.applied.apply(&self.relay) {
+        if let Err(error) = self.try_apply() {
             log::error!("{error:#}; trying again");
         }
     }
@@ -246,6 +261,9 @@ impl Agent {
             self.warn_of_unmade(observation);
         }
         let changes = self.relay.observe_all(observations, self.epoch());
+        for observation in observations {
+            self.shown.observe(observation);
+        }
         for (observation, change) in observations.iter().zip(changes) {
             let Some(change) = change else {
                 continue;
@@ -424,8 +442,9 @@ impl Agent {
             Ok(flows) => flows,
             Err(error) => return log::error!("{error}"),
         };
+        self.counted_now(&flows);
         let forgotten = self.relay.round(&flows, epoch);
-        if let Err(error) = self.applied.apply(&self.relay) {
+        if let Err(error) = self.try_apply() {
             // The tables in place may still need these flows.
             return log::error!("{error:#}; trying again");
         }
@@ -443,6 +462,10 @@ impl Agent {
         // In this order: what belongs to a pinhole is there once the pinhole is.
         let pinholes = maps.pinholes()?;
         let associations = maps.associations()?;
+        self.shown.tally = Tally {
+            pinholes: pinholes.len() as u64,
+            ..Tally::of(&associations)
+        };
         let epoch = self.epoch();
         let closed = self
             .relay

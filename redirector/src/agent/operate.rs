@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::bail;
-use redirector_common::abi::BACKEND_DEAD;
+use redirector_common::abi::{BACKEND_DEAD, Flow};
 
 use super::{Agent, operator_file, status::unix};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         status::{OperatorState, SubjectStatus},
     },
     engine::{Live, LiveFlows, Operator, Said, Subject, find},
-    names::With,
+    names::{FlowName, With},
 };
 
 /// How old what is known of recorded connections may be when it is shown.
@@ -211,13 +211,18 @@ impl Agent {
             .is_some_and(|at| now.duration_since(at) < fresh);
         if !known {
             let flows = self.applied.maps.flows()?;
-            self.counted = Counted {
-                at: Some(now),
-                records: flows.len() as u64,
-                live: self.relay.live(&flows, None, self.epoch()),
-            };
+            self.counted_now(&flows);
         }
         Ok(())
+    }
+
+    /// Counts these, which are all recorded connections.
+    pub(super) fn counted_now(&mut self, flows: &[(FlowName, Flow)]) {
+        self.counted = Counted {
+            at: Some(Instant::now()),
+            records: flows.len() as u64,
+            live: self.relay.live(flows, None, self.epoch()),
+        };
     }
 
     /// Counts the recorded connections as freshly as it takes to be shown.

@@ -43,8 +43,10 @@ impl Agent {
         self.forget_said(&gone);
         self.generation += 1;
         self.scheduler.set_secrets(secrets);
+        self.forget_unchecked();
         self.scheduler.set_targets(self.relay.targets());
         self.follow_network().await;
+        self.serve_http()?;
         Ok(format!("{} is in force", self.options.config.display()))
     }
 

@@ -24,6 +24,7 @@ use super::{
     clock::Clock,
     look::Watch,
     operator_file,
+    seen::Shown,
 };
 use crate::{
     config::Config,
@@ -59,7 +60,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
     let lock = lock(&options.pin_dir)?;
     let mut datapath = load(&object, config.flows.max, Some(&options.pin_dir))?;
     let (call_sender, calls) = mpsc::channel(QUEUE);
-    let prepared = Server::start(&options.socket, call_sender)
+    let prepared = Server::start(&options.socket, call_sender.clone())
         .map_err(anyhow::Error::from)
         .and_then(|server| {
             let prepared = Prepared::new(&mut datapath, config, &view, &interfaces, &options)?;
@@ -84,7 +85,8 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
     let mut scheduler = Scheduler::new(sender);
     scheduler.set_secrets(secrets);
     scheduler.set_targets(relay.targets());
-    let agent = Agent {
+    let (ask, asked) = mpsc::channel(QUEUE);
+    let mut agent = Agent {
         options,
         relay,
         applied,
@@ -96,7 +98,12 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         views,
         observations,
         calls,
+        call_sender,
+        asked,
+        ask,
         server,
+        http: None,
+        shown: Shown::default(),
         started: SystemTime::now(),
         holds_until: Instant::now() + FIRST_RESULTS,
         generation: 1,
@@ -109,6 +116,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         log,
         _lock: lock,
     };
+    agent.serve_http()?;
     agent.keep_neighbours(&view).await;
     log::info!("running");
     Ok(agent)

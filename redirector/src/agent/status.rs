@@ -1,7 +1,9 @@
 //! What `show` and `explain` are told.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
+    sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -10,7 +12,7 @@ use redirector_common::{
     verdict::{Event, Verdict},
 };
 
-use super::Agent;
+use super::{Agent, seen::Tally};
 use crate::{
     config::{Delivery, Node, Redirect, UdpAssociate},
     control::status::{
@@ -21,6 +23,7 @@ use crate::{
     engine::{Member, RedirectState},
     family::Family,
     health::{Health, Tracker},
+    http::Slots,
     names::{With, slot_of},
     net::resolve::way_to,
 };
@@ -29,18 +32,26 @@ impl Agent {
     /// Everything at one moment.
     pub(super) fn status(&mut self) -> anyhow::Result<Status> {
         self.count_to_show()?;
+        let associations = Tally::of(&self.applied.maps.associations()?);
+        let slots = self.slots_now();
+        self.status_of(&associations, &slots)
+    }
+
+    /// Everything, with recorded flows and associations as they were counted.
+    pub(super) fn status_of(
+        &self,
+        tally: &Tally,
+        slots: &BTreeMap<u16, Arc<Slots>>,
+    ) -> anyhow::Result<Status> {
         let mut redirects = Vec::new();
-        let associations = self.applied.maps.associations()?;
         for redirect in &self.relay.config().redirects {
             let states = self.relay.redirects().iter();
             for (index, state) in states.filter(|(_, state)| state.name == redirect.name) {
-                let live = associations.iter().filter(|(name, _)| {
-                    let mut listeners = state.listeners.iter();
-                    listeners.any(|listener| name.with == With::Listener(listener.id))
-                });
-                let live = live.count() as u64;
+                let listeners = state.listeners.iter();
+                let live = listeners.filter_map(|listener| tally.associations.get(&listener.id));
+                let live = live.sum();
                 let shared = redirect.udp_associate == UdpAssociate::Shared;
-                let shown = self.redirect_status(*index, redirect, state)?;
+                let shown = self.redirect_status(*index, redirect, state, &slots[index].owned)?;
                 redirects.push(RedirectStatus {
                     associations: shared.then_some(live),
                     ..shown
@@ -76,9 +87,9 @@ impl Agent {
         index: u16,
         redirect: &Redirect,
         state: &RedirectState,
+        owned: &BTreeMap<u16, u32>,
     ) -> anyhow::Result<RedirectStatus> {
-        let owned = state.book.owned();
-        let pool = |pool| self.pool_status(pool, redirect, state.family, &owned);
+        let pool = |pool| self.pool_status(pool, redirect, state.family, owned);
         let served = owned.keys().any(|backend| *backend != 0);
         let table = state.book.table();
         let operator = self.relay.operator().of_redirect(&redirect.name);
@@ -119,7 +130,7 @@ impl Agent {
         index: usize,
         redirect: &Redirect,
         family: Family,
-        owned: &std::collections::BTreeMap<u16, u32>,
+        owned: &BTreeMap<u16, u32>,
     ) -> anyhow::Result<PoolStatus> {
         let pool = &self.relay.config().pools[index];
         let mut nodes = Vec::new();

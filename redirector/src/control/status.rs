@@ -4,13 +4,14 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use crate::engine::OperatorState;
 use crate::engine::Subject;
 use crate::health::Health;
 
 /// The state of an agent at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Version of the agent.
     pub version: String,
@@ -44,7 +45,7 @@ impl Status {
 }
 
 /// An interface that the data path is attached to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InterfaceStatus {
     /// Its name.
     pub interface: String,
@@ -60,7 +61,7 @@ pub const FORWARD_TO: &str = "forward-to";
 pub const ROUTE_TO: &str = "route-to";
 
 /// A redirect, in one family.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RedirectStatus {
     /// Index of its slot table.
     pub id: u32,
@@ -103,7 +104,7 @@ impl RedirectStatus {
 }
 
 /// What a redirect does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum RedirectState {
     /// New connections go to the main pool.
     #[serde(rename = "active")]
@@ -135,7 +136,7 @@ impl fmt::Display for RedirectState {
 }
 
 /// A pool as one redirect uses it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PoolStatus {
     /// Its name.
     pub name: String,
@@ -155,13 +156,14 @@ impl PoolStatus {
 }
 
 /// A node as one redirect reaches it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NodeStatus {
     /// Number of its backend in the data path; 0 when it has none.
     pub id: u32,
     /// Its name.
     pub name: String,
     /// Its address and port; port 0 where clients' ports are kept.
+    #[schema(value_type = String)]
     pub address: SocketAddr,
     /// Its weight.
     pub weight: u32,
@@ -193,7 +195,7 @@ impl NodeStatus {
 }
 
 /// What a check saw.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CheckStatus {
     /// Kind of the check; where a pool has several, of the one that decided.
     pub check: String,
@@ -209,18 +211,19 @@ pub struct CheckStatus {
 }
 
 /// How packets reach a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NextHopStatus {
     /// The interface.
     pub interface: String,
     /// Address of the neighbour: the node itself, or a gateway.
+    #[schema(value_type = String)]
     pub neighbour: IpAddr,
     /// Link-layer address of the neighbour, as `02:00:00:00:00:01`.
     pub mac: String,
 }
 
 /// What a node was sent and has answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Traffic {
     /// Packets sent to it.
     pub forward_packets: u64,
@@ -239,7 +242,7 @@ pub struct Traffic {
 }
 
 /// A counter of the data path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CounterStatus {
     /// Its name.
     pub name: String,
@@ -250,7 +253,7 @@ pub struct CounterStatus {
 }
 
 /// The table of recorded connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowsStatus {
     /// Connections that are recorded now.
     pub recorded: u64,

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::Timing;
 
 /// What is believed about a target.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
     /// Not checked yet; gets no clients.

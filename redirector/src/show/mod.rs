@@ -4,7 +4,7 @@ mod operator;
 mod table;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

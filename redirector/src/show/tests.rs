@@ -43,7 +43,8 @@ fn node(id: u32, name: &str, health: Health) -> NodeStatus {
     }
 }
 
-fn status() -> Status {
+/// A relay with a node in each state.
+pub(crate) fn status() -> Status {
     let pool = |name: &str, nodes| PoolStatus {
         name: name.to_owned(),
         port: Some(1080),

@@ -1,0 +1,176 @@
+//! What is shown by HTTP: the state of the agent, without going through the large maps for each who looks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use redirector_common::abi::{
+    Association, MAX_ASSOCIATIONS, MAX_BACKENDS, MAX_ENDPOINTS, MAX_LISTENERS, MAX_PINHOLES,
+    MAX_REDIRECTS,
+};
+
+use super::Agent;
+use crate::{
+    family::Family,
+    health::{Observation, Target},
+    http::{Ask, Http, Slots, Snapshot},
+    metrics::{Fill, Measured, Probed},
+    names::{FlowName, With},
+};
+
+/// The UDP associations, as of the last time that they were gone through.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// Live ones by listener.
+    pub(super) associations: BTreeMap<u16, u64>,
+    /// Their pinholes and marks.
+    pub(super) pinholes: u64,
+}
+
+impl Tally {
+    /// Counts associations.
+    pub(super) fn of(associations: &[(FlowName, Association)]) -> Self {
+        let mut tally = Self::default();
+        for (name, _) in associations {
+            if let With::Listener(listener) = name.with {
+                *tally.associations.entry(listener).or_default() += 1;
+            }
+        }
+        tally
+    }
+}
+
+/// What is kept for those who look.
+#[derive(Default)]
+pub(super) struct Shown {
+    pub(super) tally: Tally,
+    pub(super) measured: Measured,
+    /// Owners of the slots, of each redirect's table as of [`Slots::generation`].
+    slots: BTreeMap<u16, Arc<Slots>>,
+}
+
+impl Shown {
+    /// Takes in the result of a check.
+    pub(super) fn observe(&mut self, observation: &Observation) {
+        let probed = probed(&observation.target);
+        let result = (observation.check_name(), observation.outcome.cause().word());
+        self.measured.probed(probed, result, observation.took);
+    }
+}
+
+fn probed(target: &Target) -> Probed {
+    Probed {
+        pool: target.pool.clone(),
+        node: target.node.clone(),
+    }
+}
+
+impl Agent {
+    /// Starts, ends or changes the HTTP server as the configuration says.
+    pub(super) fn serve_http(&mut self) -> anyhow::Result<()> {
+        let wanted = self.relay.config().http.clone();
+        if self.http.as_ref().map(Http::config) == wanted.as_ref() {
+            return Ok(());
+        }
+        // The old one must be gone before another can have its address.
+        self.http = None;
+        if let Some(config) = &wanted {
+            let http = Http::start(config, self.ask.clone(), self.call_sender.clone())?;
+            self.http = Some(http);
+        }
+        Ok(())
+    }
+
+    /// Gives a snapshot to whoever asks.
+    pub(super) fn show_to(&mut self, ask: Ask) {
+        match self.snapshot() {
+            // Who has gone away meanwhile does not miss it.
+            Ok(snapshot) => drop(ask.send(Arc::new(snapshot))),
+            Err(error) => log::error!("{error:#}"),
+        }
+    }
+
+    fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
+        let slots = self.slots_now();
+        let status = self.status_of(&self.shown.tally, &slots)?;
+        let of_redirect = |(index, slots)| (u32::from(index), slots);
+        Ok(Snapshot {
+            at_ms: Snapshot::now(),
+            status,
+            measured: Measured {
+                fills: self.fills(),
+                ..self.shown.measured.clone()
+            },
+            slots: slots.into_iter().map(of_redirect).collect(),
+        })
+    }
+
+    /// Who owns the slots; only tables that have changed are gone through.
+    pub(super) fn slots_now(&mut self) -> BTreeMap<u16, Arc<Slots>> {
+        let mut known = std::mem::take(&mut self.shown.slots);
+        let slots = self.relay.redirects().iter().map(|(index, state)| {
+            let table = state.book.table();
+            let slots = known
+                .remove(index)
+                .filter(|slots| slots.generation == table.generation)
+                .unwrap_or_else(|| Arc::new(Slots::of(table)));
+            (*index, slots)
+        });
+        self.shown.slots = slots.collect();
+        self.shown.slots.clone()
+    }
+
+    fn fills(&self) -> Vec<Fill> {
+        let tally = &self.shown.tally;
+        let associations: u64 = tally.associations.values().sum();
+        let held = self.applied.held();
+        let families = Family::BOTH.len() as u64;
+        let fill = |map, used: usize, max: u32| Fill {
+            map,
+            used: used as u64,
+            max: u64::from(max),
+        };
+        vec![
+            fill("redirects", held.tables.len(), MAX_REDIRECTS),
+            // Number 0 is for none.
+            fill("listeners", held.listeners.len(), MAX_LISTENERS - 1),
+            fill("backends", held.backends.len(), MAX_BACKENDS - 1),
+            fill("endpoints", held.endpoints.len(), MAX_ENDPOINTS),
+            Fill {
+                map: "flows",
+                used: self.counted.records,
+                max: u64::from(self.relay.config().flows.max),
+            },
+            Fill {
+                map: "associations",
+                used: associations,
+                max: families * u64::from(MAX_ASSOCIATIONS),
+            },
+            Fill {
+                map: "pinholes",
+                used: tally.pinholes,
+                max: families * u64::from(MAX_PINHOLES),
+            },
+        ]
+    }
+
+    /// Brings the maps up to date, and notes how long that took.
+    pub(super) fn try_apply(&mut self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let result = self.applied.apply(&self.relay);
+        let measured = &mut self.shown.measured;
+        measured.applied(matches!(result, Ok(true)), result.is_ok(), start.elapsed());
+        result.map(drop)
+    }
+
+    /// Forgets what was measured of nodes that are not checked any more.
+    pub(super) fn forget_unchecked(&mut self) {
+        let checked: Vec<Probed> = self
+            .relay
+            .targets()
+            .iter()
+            .map(|(target, _)| probed(target))
+            .collect();
+        self.shown.measured.keep(|probed| checked.contains(probed));
+    }
+}

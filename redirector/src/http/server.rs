@@ -1,0 +1,250 @@
+//! Connections and their limits.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::net::{SocketAddr, TcpListener as BlockingListener};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::timeout;
+
+use super::routes::{Shared, routes};
+use super::source::{Ask, Source};
+use crate::config;
+use crate::control::Call;
+
+/// Most connections at a time.
+const MAX_CONNECTIONS: usize = 64;
+/// How long a client may take to send the head of a request, or stay idle between two.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a client may leave what it was sent unread, in milliseconds (tcp(7), `TCP_USER_TIMEOUT`).
+const READ_WITHIN_MS: u32 = 10_000;
+/// Longest head of a request, in bytes.
+const MAX_HEAD: usize = 16 << 10;
+/// Most headers of a request.
+const MAX_HEADERS: usize = 64;
+/// Longest token file, in bytes.
+const MAX_TOKEN: u64 = 4096;
+/// Shortest token, in bytes: what can be guessed is none.
+const MIN_TOKEN: usize = 16;
+
+/// Why there is no HTTP server.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// It cannot listen.
+    #[error(
+        "cannot listen for HTTP on {listen}: {source}; is it an address of this host that nobody else uses?"
+    )]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The token cannot be read.
+    #[error("cannot read the token file {}: {source}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The token is none.
+    #[error("the token file {} {problem}", path.display())]
+    BadToken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        problem: &'static str,
+    },
+    /// There is no thread for it.
+    #[error("cannot start the HTTP server: {0}")]
+    Thread(io::Error),
+}
+
+/// The server; dropping it ends it and every connection.
+#[derive(Debug)]
+pub struct Http {
+    config: config::Http,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+}
+
+impl Http {
+    /// Listens, and serves from a thread of its own. Snapshots are asked for by `ask`, actions by `calls`.
+    ///
+    /// # Errors
+    /// [`HttpError`]
+    pub fn start(
+        config: &config::Http,
+        ask: mpsc::Sender<Ask>,
+        calls: mpsc::Sender<Call>,
+    ) -> Result<Self, HttpError> {
+        let token = config.token_file.as_deref().map(read_token).transpose()?;
+        let failed = |source| HttpError::Listen {
+            listen: config.listen,
+            source,
+        };
+        let listener = BlockingListener::bind(config.listen).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let shared = Shared::new(Source::new(ask), calls, config.hosts.clone(), token);
+        let (stop, stopped) = watch::channel(false);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(HttpError::Thread)?;
+        std::thread::Builder::new()
+            .name("http".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    match TcpListener::from_std(listener) {
+                        Ok(listener) => accept(listener, routes(shared), stopped).await,
+                        Err(error) => log::error!("{}", failed_later(address, error)),
+                    }
+                });
+                // Connections that still wait for something must not keep the thread.
+                runtime.shutdown_background();
+            })
+            .map_err(HttpError::Thread)?;
+        if !address.ip().is_loopback() {
+            log::warn!(
+                "HTTP on {address}: whoever can reach it may read metrics and status; let it listen on \
+                 127.0.0.1 or keep others away by a firewall"
+            );
+        }
+        log::info!("metrics and status page on http://{address}/");
+        Ok(Self {
+            config: config.clone(),
+            address,
+            stop,
+        })
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> &config::Http {
+        &self.config
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+fn failed_later(listen: SocketAddr, source: io::Error) -> HttpError {
+    HttpError::Listen { listen, source }
+}
+
+/// Reads the token: one line that only its owner and group can read.
+fn read_token(path: &Path) -> Result<String, HttpError> {
+    let failed = |source| HttpError::Token {
+        path: path.to_owned(),
+        source,
+    };
+    let bad = |problem| HttpError::BadToken {
+        path: path.to_owned(),
+        problem,
+    };
+    let file = fs::File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.mode() & 0o007 != 0 {
+        return Err(bad(
+            "can be used by everybody; take that away: chmod o= FILE",
+        ));
+    }
+    let mut text = String::new();
+    file.take(MAX_TOKEN)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    let token = text.trim();
+    if token.len() < MIN_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(bad(
+            "must hold one word of at least 16 visible ASCII characters; make one with: openssl rand -hex 32",
+        ));
+    }
+    Ok(token.to_owned())
+}
+
+async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match stream {
+            Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => {
+                    let router = router.clone();
+                    tokio::spawn(async move {
+                        serve(stream, router).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => refuse(&stream),
+            },
+            Err(error) => {
+                log::warn!("the HTTP server cannot accept a client: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Tells a client that there are too many, without waiting for it.
+fn refuse(stream: &TcpStream) {
+    // Whether it hears that is its own affair.
+    let _ = stream.try_write(
+        b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 21\r\n\
+          retry-after: 5\r\n\r\ntoo many connections\n",
+    );
+}
+
+async fn serve(mut stream: TcpStream, router: Router) {
+    if let Err(error) = setsockopt(&stream, sockopt::TcpUserTimeout, &READ_WITHIN_MS) {
+        log::debug!("a client of the HTTP server may read slowly: {error}");
+    }
+    let heard = Arc::new(AtomicBool::new(false));
+    let noting = {
+        let heard = Arc::clone(&heard);
+        router.layer(axum::middleware::map_request(
+            move |request: axum::extract::Request| {
+                heard.store(true, Ordering::Relaxed);
+                std::future::ready(request)
+            },
+        ))
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(&mut stream), TowerToHyperService::new(noting))
+        .await;
+    if let Err(error) = connection {
+        log::debug!("a client of the HTTP server went wrong: {error}");
+        // One that has been answered and is just idle needs no more words.
+        if error.is_timeout() && !heard.load(Ordering::Relaxed) {
+            let late =
+                b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            let _ = timeout(HEAD_WITHIN, stream.write_all(late)).await;
+        }
+    }
+}
