@@ -46,7 +46,7 @@ pub struct Packet<A> {
     pub acknowledgement: u32,
     /// The transport checksum as it stands in the packet.
     pub checksum: [u8; 2],
-    /// Transport header and data, bytes; of this fragment only.
+    /// Transport header and data, bytes; of this fragment only. Of a whole UDP datagram what its own length says.
     pub segment: u16,
     /// The transport header alone, bytes.
     pub header: u16,

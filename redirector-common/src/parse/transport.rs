@@ -73,6 +73,10 @@ pub fn transport<A: Address, F: Frame>(
             if usize::from(length) < size_of::<Udp>() || whole && length > packet.segment {
                 return Err(Verdict::PassMalformed);
             }
+            if whole {
+                // The checksum covers no bytes that may follow the datagram (RFC 768).
+                packet.segment = length;
+            }
             packet.checksum = udp.checksum;
             packet.header = size_of::<Udp>() as u16;
             packet.source_port = udp.source;
