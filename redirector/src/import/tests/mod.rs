@@ -104,7 +104,7 @@ fn what_has_a_counterpart_means_the_same() {
         (1, 1),
         "relayd believes one result"
     );
-    assert_eq!(pool.check.name(), "tcp");
+    assert_eq!(pool.checks[0].name(), "tcp");
     let [redirect] = config.redirects.as_slice() else {
         panic!("{toml}");
     };
@@ -412,5 +412,5 @@ fn what_one_relay_cannot_do_is_printed_with_the_problem() {
 #[test]
 fn the_check_is_translated() {
     let (_, config) = imported(&with("", &format!("{LISTEN}\nforward to <t> check tcp")));
-    assert_eq!(config.pools[0].check, Check::Tcp);
+    assert_eq!(*config.pools[0].checks, [Check::default()]);
 }
