@@ -40,7 +40,7 @@ pub(crate) fn build(tools: &Tools) -> Result<()> {
 
 /// Checks the eBPF programs, as their own compiler sees them, with warnings as errors.
 pub(crate) fn check(tools: &Tools) -> Result<()> {
-    for name in ["redirector", "bench"] {
+    for name in ["redirector", "bench", "traffic"] {
         command::run(
             cargo(tools, "rustc")
                 .args(["--quiet", "--bin", &format!("{name}{SUFFIX}")])
