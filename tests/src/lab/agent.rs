@@ -11,8 +11,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::netns::Netns;
 use super::plan::{Family, SHARED, SOCKS_PORT, Topology, node_inside};
 use super::programs::{object, program};
+use super::workspace::Workspace;
 use super::{Lab, wait_until};
 
 /// The agent's configuration, as the lab writes it. Words are as in the file.
@@ -144,7 +146,7 @@ impl Agent {
     /// Starts it with this configuration and waits until it answers on its control socket.
     ///
     /// # Errors
-    /// When there is no program, or it ends, or does not answer within ten seconds; the error holds its log.
+    /// When there is no program, or it ends, or does not answer within half a minute; the error holds its log.
     pub fn start(lab: &Lab, config: &str) -> Result<Self> {
         let mut agent = Self::prepare(lab, config)?;
         agent.start_again()?;
@@ -156,14 +158,22 @@ impl Agent {
     /// # Errors
     /// When there is no program or the configuration can't be written.
     pub fn prepare(lab: &Lab, config: &str) -> Result<Self> {
+        Self::prepare_in(lab.relay(), &lab.workspace, config)
+    }
+
+    /// The same in a relay that is no lab's.
+    ///
+    /// # Errors
+    /// Like [`Agent::prepare`].
+    pub(crate) fn prepare_in(relay: &Netns, workspace: &Workspace, config: &str) -> Result<Self> {
         let agent = Self {
             program: program()?,
             object: object(),
-            namespace: lab.relay().name().to_owned(),
-            config: lab.workspace.file("redirector.toml"),
-            socket: lab.workspace.file("control.sock"),
-            pins: lab.workspace.bpf().join("redirector"),
-            log: lab.workspace.file("redirector.log"),
+            namespace: relay.name().to_owned(),
+            config: workspace.file("redirector.toml"),
+            socket: workspace.file("control.sock"),
+            pins: workspace.bpf().join("redirector"),
+            log: workspace.file("redirector.log"),
             child: None,
         };
         agent.write_config(config)?;
@@ -217,6 +227,11 @@ impl Agent {
         &self.program
     }
 
+    /// Its process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Its control socket.
     pub fn socket(&self) -> &Path {
         &self.socket
@@ -243,7 +258,8 @@ impl Agent {
             .spawn()
             .with_context(|| format!("can't start {}", self.program.display()))?;
         self.child = Some(child);
-        let limit = Instant::now() + Duration::from_secs(10);
+        // The kernel's verifier takes its time where other work is going on.
+        let limit = Instant::now() + Duration::from_secs(30);
         loop {
             let child = self.child.as_mut().context("the agent is not running")?;
             if let Some(status) = child.try_wait().context("can't ask for the agent's end")? {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 ///
 /// # Errors
 /// When the tool is missing or fails; the error holds the line and what it printed to stderr.
-pub(super) fn run(line: &str) -> Result<String> {
+pub(crate) fn run(line: &str) -> Result<String> {
     run_with_input(line, "")
 }
 
@@ -17,7 +17,7 @@ pub(super) fn run(line: &str) -> Result<String> {
 ///
 /// # Errors
 /// Like [`run`].
-pub(super) fn run_with_input(line: &str, input: &str) -> Result<String> {
+pub(crate) fn run_with_input(line: &str, input: &str) -> Result<String> {
     let mut words = line.split_whitespace();
     let program = words.next().context("an empty command line")?;
     let mut child = Command::new(program)
@@ -47,7 +47,7 @@ pub(super) fn run_with_input(line: &str, input: &str) -> Result<String> {
 }
 
 /// Whether `program` is in the search path.
-pub(super) fn available(program: &str) -> bool {
+pub(crate) fn available(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])

@@ -50,6 +50,15 @@ impl Flood {
         })
     }
 
+    /// Ends it at once and returns how many SYNs were sent.
+    ///
+    /// # Errors
+    /// When sending failed.
+    pub fn stop(self) -> Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.finish()
+    }
+
     /// Waits for the end and returns how many SYNs were sent.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 
 pub mod agent;
 pub mod capture;
-mod command;
+pub(crate) mod command;
 pub mod demo;
 pub mod flood;
 pub mod frames;
@@ -37,7 +37,7 @@ mod target_datagrams;
 mod traffic;
 pub mod transfer;
 mod wiring;
-mod workspace;
+pub(crate) mod workspace;
 mod xdp_pass;
 
 pub use netns::Netns;
@@ -158,6 +158,11 @@ impl Lab {
             .host
             .as_ref()
             .with_context(|| format!("node {node} is dead"))
+    }
+
+    /// The path of a file of this name in the lab's directory.
+    pub fn workspace_file(&self, name: &str) -> std::path::PathBuf {
+        self.workspace.file(name)
     }
 
     /// How many nodes there are, dead ones included.

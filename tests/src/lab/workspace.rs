@@ -13,7 +13,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// The directory; removed when dropped.
 #[derive(Debug)]
-pub(super) struct Workspace {
+pub(crate) struct Workspace {
     identity: String,
     path: PathBuf,
     /// Tells `lab --clean` that this lab is alive.
@@ -25,7 +25,7 @@ impl Workspace {
     ///
     /// # Errors
     /// When that needs privileges that are missing.
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let identity = format!(
             "{}-{}",
             std::process::id(),
@@ -64,17 +64,17 @@ impl Workspace {
     }
 
     /// What the names of this lab's namespaces hold: `PID-N`.
-    pub(super) fn identity(&self) -> &str {
+    pub(crate) fn identity(&self) -> &str {
         &self.identity
     }
 
     /// The path of `name` in the directory.
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// The BPF file system.
-    pub(super) fn bpf(&self) -> PathBuf {
+    pub(crate) fn bpf(&self) -> PathBuf {
         self.path.join("bpf")
     }
 }
