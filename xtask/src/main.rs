@@ -56,7 +56,7 @@ enum Task {
         /// Also write the results to this file
         #[arg(long)]
         json: Option<PathBuf>,
-        /// Fewer rounds: to see that it works, not to compare numbers
+        /// Less of everything: two minutes in place of twenty
         #[arg(long)]
         quick: bool,
         /// Arguments for the bench program

@@ -8,7 +8,11 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{build, command, user, workspace};
+use crate::{
+    build, command,
+    setup::{self, Program},
+    user, workspace,
+};
 
 /// Brings up the lab in network namespaces and shows it.
 pub(crate) fn lab(arguments: &[OsString]) -> Result<()> {
@@ -29,6 +33,11 @@ pub(crate) fn agent(config: &Path, arguments: &[OsString]) -> Result<()> {
 /// Runs the benches.
 pub(crate) fn bench(json: Option<&Path>, quick: bool, arguments: &[OsString]) -> Result<()> {
     build::with_tests()?;
+    for rival in [Program::Haproxy, Program::Iptables] {
+        if let Err(error) = setup::program(rival) {
+            eprintln!("bench: {error:#}; the report will say what is missing");
+        }
+    }
     let mut all: Vec<OsString> = Vec::new();
     if let Some(json) = json {
         let json = absolute(json)
@@ -45,12 +54,13 @@ pub(crate) fn bench(json: Option<&Path>, quick: bool, arguments: &[OsString]) ->
 /// Replaces this process by `program`, which needs root to load the eBPF program. Only that runs
 /// through sudo; what is built belongs to the user who builds.
 fn exec_as_root(program: &Path, arguments: &[OsString]) -> Result<()> {
-    let variables: [(&str, PathBuf); 3] = [
+    let variables: [(&str, PathBuf); 4] = [
         ("REDIRECTOR_BPF_OBJECT", workspace::bpf_object()),
         (
             "REDIRECTOR_BENCH_OBJECT",
             workspace::bpf_object().with_file_name("bench.o"),
         ),
+        ("REDIRECTOR_BENCH_REPORT", workspace::target().join("bench")),
         ("REDIRECTOR_BIN", workspace::agent()),
     ];
     let mut command = if user::is_root()? {

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::command;
 
+/// The package of HAProxy, whose own service must not be left running.
+pub(super) const HAPROXY: &str = "haproxy";
+
 /// Says what it does and why, and does it.
 pub(super) fn carry_out(step: &Step, reason: &str) -> Result<()> {
     eprintln!("setup: {step} ({reason})");
@@ -20,7 +23,10 @@ pub(super) fn carry_out(step: &Step, reason: &str) -> Result<()> {
                 format!("to install them by hand: {}", apt_command(true, packages))
             })?;
             if packages.contains(&DANTE) {
-                silence_dante()?;
+                silence("danted", DANTE)?;
+            }
+            if packages.contains(&HAPROXY) {
+                silence("haproxy", HAPROXY)?;
             }
             Ok(())
         }
@@ -74,12 +80,12 @@ fn apt_get() -> Command {
     command
 }
 
-/// The lab runs Dante nodes of its own; a Dante that listens on this host was not asked for.
-fn silence_dante() -> Result<()> {
-    eprintln!("setup: stopping and disabling the danted service that came with {DANTE}");
+/// The lab and the benches run their own; a server that listens on this host was not asked for.
+fn silence(service: &str, package: &str) -> Result<()> {
+    eprintln!("setup: stopping and disabling the {service} service that came with {package}");
     if Path::new("/run/systemd/system").is_dir() {
-        return command::run(Command::new("systemctl").args(["disable", "--now", "danted"]));
+        return command::run(Command::new("systemctl").args(["disable", "--now", service]));
     }
-    command::run(Command::new("/etc/init.d/danted").arg("stop"))?;
-    command::run(Command::new("update-rc.d").args(["danted", "disable"]))
+    command::run(Command::new(format!("/etc/init.d/{service}")).arg("stop"))?;
+    command::run(Command::new("update-rc.d").args([service, "disable"]))
 }

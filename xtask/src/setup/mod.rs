@@ -45,6 +45,10 @@ pub(crate) fn ready(need: Need) -> Result<Tools> {
 pub(crate) enum Program {
     /// libFuzzer is written in C++.
     CPlusPlus,
+    /// One of those that the benches compare with.
+    Haproxy,
+    /// Another one.
+    Iptables,
 }
 
 /// Makes sure that a program is there.
@@ -54,6 +58,8 @@ pub(crate) enum Program {
 pub(crate) fn program(program: Program) -> Result<()> {
     let (name, package) = match program {
         Program::CPlusPlus => ("c++", "g++"),
+        Program::Haproxy => ("haproxy", install::HAPROXY),
+        Program::Iptables => ("iptables", "iptables"),
     };
     if command::is_installed(name) {
         return Ok(());
