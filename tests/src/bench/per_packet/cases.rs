@@ -56,6 +56,8 @@ pub const FORWARD_MANY: &str = "forward settled, 64k clients";
 /// See [`FORWARD`].
 pub const FORWARD_MILLION: &str = "forward settled, 1M clients";
 /// See [`FORWARD`].
+pub const NEW_CONNECTION: &str = "new connection settled";
+/// See [`FORWARD`].
 pub const REPLY: &str = "reply settled, 1 client";
 /// See [`FORWARD`].
 pub const REPLY_MANY: &str = "reply settled, 64k clients";
@@ -191,14 +193,7 @@ pub(super) fn all() -> Vec<Case> {
             ForwardSettled,
             Settled,
         ),
-        Case::new(
-            "new connection settled",
-            &syn,
-            Source,
-            MANY,
-            ForwardSettled,
-            Settled,
-        ),
+        Case::new(NEW_CONNECTION, &syn, Source, MANY, ForwardSettled, Settled),
         Case::new(REPLY, &reply, Destination, 0, Reply, Settled),
         Case::new(REPLY_MANY, &reply, Destination, MANY, Reply, Settled),
         Case::new(

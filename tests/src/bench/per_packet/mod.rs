@@ -6,9 +6,17 @@
 //! the way it was meant to take.
 
 mod cases;
+mod section;
 mod tables;
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 use aya::{
@@ -22,19 +30,20 @@ use redirector_common::{
     Stage,
     bench::{HEADERS, Template},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::cases::{
-    DATA, FORWARD, FORWARD_MANY, FORWARD_MILLION, FORWARD6, REPLY, REPLY_DATA, REPLY_MANY, REPLY6,
+    DATA, FORWARD, FORWARD_MANY, FORWARD_MILLION, FORWARD6, NEW_CONNECTION, REPLY, REPLY_DATA,
+    REPLY_MANY, REPLY6,
 };
 use self::tables::tables;
 use crate::fixture;
 
 /// A measured case.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figure {
     /// What was measured.
-    pub name: &'static str,
+    pub name: String,
     /// Median of the program's own work, nanoseconds per packet.
     pub own_ns: f64,
     /// Median of (floor + own) / floor, each round by itself.
@@ -44,18 +53,34 @@ pub struct Figure {
 }
 
 /// Two cases, each round by itself.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Comparison {
     /// What is compared.
-    pub name: &'static str,
+    pub name: String,
     /// Median of the ratios of whole packets, floor included.
     pub ratio: f64,
     /// Median of the differences, nanoseconds per packet.
     pub difference_ns: f64,
 }
 
+/// How large a program is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProgramSize {
+    /// Its name.
+    pub name: String,
+    /// Instructions that the verifier went through, of at most 1,000,000.
+    pub verified_instructions: u32,
+    /// Length of what it was compiled to, bytes.
+    pub jited_bytes: u32,
+}
+
 /// The pairs that are compared: what of, the case in question and the one that it is held against.
-const COMPARED: [(&str, &str, &str); 7] = [
+const COMPARED: [(&str, &str, &str); 8] = [
+    (
+        "new connection against established, forward",
+        NEW_CONNECTION,
+        FORWARD_MANY,
+    ),
     ("64k clients against 1, forward", FORWARD_MANY, FORWARD),
     ("1M clients against 1, forward", FORWARD_MILLION, FORWARD),
     ("64k clients against 1, reply", REPLY_MANY, REPLY),
@@ -70,7 +95,7 @@ const COMPARED: [(&str, &str, &str); 7] = [
 ];
 
 /// The whole measurement.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Median of the floor program, nanoseconds per packet.
     pub floor_ns: f64,
@@ -78,8 +103,10 @@ pub struct Report {
     pub figures: Vec<Figure>,
     /// What one way costs in relation to another.
     pub comparisons: Vec<Comparison>,
-    /// Instructions that the verifier went through for each program, of at most 1,000,000.
-    pub verified_instructions: Vec<(String, u32)>,
+    /// The programs.
+    pub programs: Vec<ProgramSize>,
+    /// Memory of all maps, bytes.
+    pub map_memory: u64,
     /// Rounds measured.
     pub rounds: usize,
     /// Packets per run.
@@ -143,21 +170,26 @@ impl Bench {
         Ok(program.try_into()?)
     }
 
-    fn verified_instructions(&mut self) -> anyhow::Result<Vec<(String, u32)>> {
-        let mut all = Vec::new();
-        let first = self.datapath.program()?.info()?;
-        all.push(("redirector".to_owned(), first.verified_instruction_count()));
+    fn programs(&mut self) -> anyhow::Result<(Vec<ProgramSize>, u64)> {
+        let mut infos = vec![("redirector".to_owned(), self.datapath.program()?.info()?)];
         for stage in Stage::ALL {
             let info = self.datapath.program_named(stage.program())?.info()?;
-            all.push((
-                stage.program().to_owned(),
-                info.verified_instruction_count(),
-            ));
+            infos.push((stage.program().to_owned(), info));
         }
-        Ok(all
-            .into_iter()
-            .filter_map(|(name, count)| Some((name, count?)))
-            .collect())
+        let mut maps = BTreeSet::new();
+        for (_, info) in &infos {
+            maps.extend(info.map_ids()?.unwrap_or_default());
+        }
+        let mut memory = 0;
+        for id in maps {
+            memory += memory_of(id)?;
+        }
+        let sizes = infos.into_iter().map(|(name, info)| ProgramSize {
+            name,
+            verified_instructions: info.verified_instruction_count().unwrap_or(0),
+            jited_bytes: info.size_jitted(),
+        });
+        Ok((sizes.collect(), memory))
     }
 
     fn aim(&mut self, program: &ProgramFd) -> anyhow::Result<()> {
@@ -209,7 +241,7 @@ pub fn measure(
     let mut bench = Bench::new(object, bench_object)?;
     let floor_fd = bench.program("floor")?.fd()?.try_clone()?;
     let redirector_fd = bench.datapath.program()?.fd()?.try_clone()?;
-    let verified_instructions = bench.verified_instructions()?;
+    let (programs, map_memory) = bench.programs()?;
     let cases = cases::all();
     let mut floors = Vec::new();
     let mut own: Vec<Vec<f64>> = vec![Vec::new(); cases.len()];
@@ -272,7 +304,7 @@ pub fn measure(
             .map(|((case, against), floor)| (case + floor) / (against + floor));
         let differences = pairs().map(|(case, against)| case - against);
         Comparison {
-            name,
+            name: name.to_owned(),
             ratio: median(&ratios.collect::<Vec<_>>()),
             difference_ns: median(&differences.collect::<Vec<_>>()),
         }
@@ -284,7 +316,7 @@ pub fn measure(
             .map(|(own, floor)| (own + floor) / floor)
             .collect();
         Figure {
-            name: case.name,
+            name: case.name.to_owned(),
             own_ns: median(own),
             times_floor: median(&ratios),
             spread: (
@@ -297,10 +329,22 @@ pub fn measure(
         floor_ns: median(&floors),
         figures: figures.collect(),
         comparisons: comparisons.to_vec(),
-        verified_instructions,
+        programs,
+        map_memory,
         rounds,
         packets,
     })
+}
+
+/// What the kernel has set aside for a map, bytes; it says so of each open one.
+fn memory_of(id: u32) -> anyhow::Result<u64> {
+    let map = MapData::from_id(id)?;
+    let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let memory = text
+        .lines()
+        .find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok());
+    memory.with_context(|| format!("{path} does not say how large the map is"))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one packet")]
