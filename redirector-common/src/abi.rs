@@ -150,6 +150,9 @@ pub const ENDPOINT_DIRECT: u16 = 8;
 /// [`Endpoint::flags`]: it stands for every port, and ports are not translated.
 pub const ENDPOINT_ANY_PORT: u16 = 16;
 
+/// [`Endpoint::flags`]: who sends a packet that no backend takes is told so (`when-empty = "reset"`). Set on listeners.
+pub const ENDPOINT_REFUSES: u16 = 32;
+
 /// What an [`EndpointKey4`] or [`EndpointKey6`] stands for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

@@ -47,6 +47,7 @@ pub mod learn;
 pub mod parse;
 pub mod partial;
 mod process;
+pub mod refuse;
 pub mod rewrite;
 pub mod select;
 pub mod slot;

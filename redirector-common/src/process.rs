@@ -6,15 +6,15 @@
 use crate::{
     Frame,
     abi::{
-        ENDPOINT_DIRECT, ENDPOINT_ROUTE, ENDPOINT_TRACKED, Endpoint, FRAGMENT_FORWARD,
-        FRAGMENT_REPLY, NextHop,
+        ENDPOINT_DIRECT, ENDPOINT_REFUSES, ENDPOINT_ROUTE, ENDPOINT_TRACKED, Endpoint,
+        FRAGMENT_FORWARD, FRAGMENT_REPLY, NextHop,
     },
     address::Address,
     associate,
     classify::{Class, classify},
     fragments, hash, icmp, learn,
     parse::{self, Fragment, Layout, Offsets, Packet, Plain},
-    partial, rewrite, select,
+    partial, refuse, rewrite, select,
     stage::{Stage, Step},
     tables::{AllTables, FamilyTables, ReturnHop},
     task::{TASK_FROM_CLIENT, TASK_FROM_NODE, TASK_ROUTED, Task},
@@ -64,6 +64,8 @@ pub fn process<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Outcome {
             Step::Go(Stage::Complete) => partial::complete(frame, tables).into(),
             Step::Go(Stage::TooBig4) => too_big::answer::<[u8; 4], _, _>(frame, tables).into(),
             Step::Go(Stage::TooBig6) => too_big::answer::<[u8; 16], _, _>(frame, tables).into(),
+            Step::Go(Stage::Refuse4) => refuse::answer::<[u8; 4], _, _>(frame, tables).into(),
+            Step::Go(Stage::Refuse6) => refuse::answer::<[u8; 16], _, _>(frame, tables).into(),
         };
     }
 }
@@ -201,6 +203,9 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     };
     let backend = match select::ready(id, tables) {
         Ok(backend) => backend,
+        Err(Verdict::DropNoBackend) if listener.flags & ENDPOINT_REFUSES != 0 => {
+            return refuse::leave(layout, packet, tables);
+        }
         Err(verdict) => return verdict.into(),
     };
     if exceeds(packet, &backend.hop) {

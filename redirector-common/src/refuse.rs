@@ -13,7 +13,7 @@ use crate::{
     process::Outcome,
     stage::Step,
     tables::Tables,
-    task::Task,
+    task::{TASK_ACKNOWLEDGES, Task},
     too_big::Link,
     verdict::Verdict,
     wire::{Icmp, Tcp, protocol, tcp_flag},
@@ -52,6 +52,11 @@ pub fn leave<A: Address, L: Layout<A>, T: Tables>(
             packet.source_port[1],
         ]),
         numbers: numbers(packet),
+        flags: if packet.has(tcp_flag::ACK) {
+            0
+        } else {
+            TASK_ACKNOWLEDGES
+        },
         ..Task::default()
     });
     Step::Go(A::REFUSE_STAGE)
@@ -66,13 +71,7 @@ fn numbers<A>(packet: &Packet<A>) -> [u32; 2] {
     }
     let data = u32::from(packet.segment) - u32::from(packet.header);
     let controls = u32::from(packet.has(tcp_flag::SYN)) + u32::from(packet.has(tcp_flag::FIN));
-    [
-        0,
-        packet
-            .sequence
-            .wrapping_add(data)
-            .wrapping_add(controls),
-    ]
+    [0, packet.sequence.wrapping_add(data).wrapping_add(controls)]
 }
 
 /// The program that answers the packet of the [`Task`].
@@ -111,10 +110,10 @@ fn reset<A: Address, F: Frame>(
     }
     link.write_turned(frame)?;
     let [sequence, acknowledgement] = task.numbers;
-    let acknowledges = if sequence == 0 && acknowledgement != 0 {
-        tcp_flag::ACK
-    } else {
+    let acknowledges = if task.flags & TASK_ACKNOWLEDGES == 0 {
         0
+    } else {
+        tcp_flag::ACK
     };
     let [a, b, c, d] = task.ports.to_ne_bytes();
     let mut tcp = Tcp {

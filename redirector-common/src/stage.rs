@@ -37,11 +37,15 @@ pub enum Stage {
     TooBig4,
     /// The same in IPv6.
     TooBig6,
+    /// Answers what no backend takes in IPv4; see [`crate::refuse`].
+    Refuse4,
+    /// The same in IPv6.
+    Refuse6,
 }
 
 impl Stage {
     /// All of them, by index.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Plain6,
         Self::Ipv4,
         Self::Ipv6,
@@ -56,6 +60,8 @@ impl Stage {
         Self::Complete,
         Self::TooBig4,
         Self::TooBig6,
+        Self::Refuse4,
+        Self::Refuse6,
     ];
 
     /// Its index in the map of programs.
@@ -81,6 +87,8 @@ impl Stage {
             Self::Complete => "complete",
             Self::TooBig4 => "too_big4",
             Self::TooBig6 => "too_big6",
+            Self::Refuse4 => "refuse4",
+            Self::Refuse6 => "refuse6",
         }
     }
 }

@@ -39,6 +39,12 @@ pub struct Task {
     pub protocol: u8,
     /// Zero.
     pub reserved: u16,
+    /// Source and destination port of an answer, as they are in memory.
+    pub ports: u32,
+    /// Sequence and acknowledgement number of an answer.
+    pub numbers: [u32; 2],
+    /// Zero.
+    pub padding: u32,
 }
 
 /// [`Task::flags`]: the transport checksum, which is 0 now, is to be made.
@@ -49,6 +55,8 @@ pub const TASK_FROM_CLIENT: u16 = 2;
 pub const TASK_FROM_NODE: u16 = 4;
 /// [`Task::flags`]: it was sent as it came (`route-to`).
 pub const TASK_ROUTED: u16 = 8;
+/// [`Task::flags`]: the acknowledgement number of the answer counts.
+pub const TASK_ACKNOWLEDGES: u16 = 16;
 
 impl Task {
     /// Sends a packet, and nothing more as yet.

@@ -54,9 +54,17 @@ pub fn answer<A: Address, F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Out
         return Verdict::DropTooBig.into();
     }
     // From here on the packet is not what it was: there is no way back.
-    let written = link
-        .write_turned(frame)
-        .and_then(|()| A::write_too_big(frame, ip, ends, task.mtu));
+    let written = link.write_turned(frame).and_then(|()| {
+        let (kind, code) = A::TOO_BIG;
+        let [high, low] = task.mtu.to_be_bytes();
+        let icmp = Icmp {
+            kind,
+            code,
+            rest: [0, 0, high, low],
+            ..Icmp::default()
+        };
+        A::write_error(frame, ip, ends, icmp, A::QUOTED)
+    });
     if written.is_none() {
         return Verdict::DropTooBig.into();
     }
@@ -64,7 +72,7 @@ pub fn answer<A: Address, F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Out
 }
 
 /// The link-layer header, with up to two tags.
-struct Link {
+pub(crate) struct Link {
     ethernet: Ethernet,
     tags: [VlanTag; 2],
     count: usize,
@@ -73,7 +81,7 @@ struct Link {
 impl Link {
     /// Reads it, and gives the offset of what follows.
     #[inline(always)]
-    fn read<F: Frame>(frame: &F) -> Option<(Self, usize)> {
+    pub(crate) fn read<F: Frame>(frame: &F) -> Option<(Self, usize)> {
         let first = size_of::<Ethernet>();
         let second = first + size_of::<VlanTag>();
         let third = second + size_of::<VlanTag>();
@@ -97,7 +105,7 @@ impl Link {
 
     /// Writes it at the front of a frame, back to its sender.
     #[inline(always)]
-    fn write_turned<F: Frame>(&self, frame: &mut F) -> Option<()> {
+    pub(crate) fn write_turned<F: Frame>(&self, frame: &mut F) -> Option<()> {
         let first = size_of::<Ethernet>();
         *frame.header_mut(0)? = Ethernet {
             destination: self.ethernet.source,

@@ -69,6 +69,8 @@ named! {
     ReplyIcmp = "reply-icmp",
     /// Too large for the way on; its sender was told how large it may be.
     AnswerTooBig = "answer-too-big",
+    /// No backend to send it to; its sender was told so, by a reset or a port-unreachable message.
+    AnswerNoBackend = "answer-no-backend",
     /// Left alone: too short to hold what its headers announce.
     PassTruncated = "pass-truncated",
     /// Left alone: neither IPv4 nor IPv6 (ARP, LLDP, ...).
@@ -145,7 +147,8 @@ impl Verdict {
             | Self::ReplyFragment
             | Self::ReplyAssociated
             | Self::ReplyIcmp
-            | Self::AnswerTooBig => Action::Transmit,
+            | Self::AnswerTooBig
+            | Self::AnswerNoBackend => Action::Transmit,
             Self::PassTruncated
             | Self::PassNotIp
             | Self::PassVlan

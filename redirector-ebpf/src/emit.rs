@@ -30,6 +30,8 @@ pub(crate) fn go(context: &XdpContext, step: Step) -> u32 {
         Step::Go(Stage::Complete) => jump(context, Stage::Complete),
         Step::Go(Stage::TooBig4) => jump(context, Stage::TooBig4),
         Step::Go(Stage::TooBig6) => jump(context, Stage::TooBig6),
+        Step::Go(Stage::Refuse4) => jump(context, Stage::Refuse4),
+        Step::Go(Stage::Refuse6) => jump(context, Stage::Refuse6),
     }
 }
 

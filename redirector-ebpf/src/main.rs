@@ -23,7 +23,7 @@ mod packet;
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 use redirector_common::{
-    Step, associate, enter, icmp, ip, partial, too_big, transport, wire::protocol,
+    Step, associate, enter, icmp, ip, partial, refuse, too_big, transport, wire::protocol,
 };
 
 use crate::{maps::KernelTables, packet::PacketFrame};
@@ -164,6 +164,24 @@ fn too_big4(context: XdpContext) -> u32 {
 fn too_big6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let outcome = too_big::answer::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::finish(&context, Step::Done(outcome))
+}
+
+/// `Stage::Refuse4`.
+#[xdp(frags)]
+#[inline(always)]
+fn refuse4(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::<true>::new(&context);
+    let outcome = refuse::answer::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
+    emit::finish(&context, Step::Done(outcome))
+}
+
+/// `Stage::Refuse6`.
+#[xdp(frags)]
+#[inline(always)]
+fn refuse6(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::<true>::new(&context);
+    let outcome = refuse::answer::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
     emit::finish(&context, Step::Done(outcome))
 }
 

@@ -27,6 +27,11 @@ impl Address for [u8; 4] {
     const ICMP_STAGE: Stage = Stage::Icmp4;
     const NEGOTIATE_STAGE: Stage = Stage::Negotiate4;
     const TOO_BIG_STAGE: Stage = Stage::TooBig4;
+    const REFUSE_STAGE: Stage = Stage::Refuse4;
+    /// RFC 792, RFC 1191: fragmentation needed.
+    const TOO_BIG: (u8, u8) = (3, 4);
+    /// RFC 792.
+    const PORT_UNREACHABLE: (u8, u8) = (3, 3);
 
     #[inline(always)]
     fn parse<F: Frame>(frame: &F, ip: usize, quoted: bool) -> Result<IpPacket<Self>, Verdict> {
@@ -142,21 +147,19 @@ impl Address for [u8; 4] {
     }
 
     #[inline(always)]
-    fn write_too_big<F: Frame>(
+    fn write_answer<F: Frame>(
         frame: &mut F,
         ip: usize,
         (source, destination): (Self, Self),
-        mtu: u16,
+        protocol: u8,
+        length: u16,
     ) -> Option<()> {
-        const UNREACHABLE: u8 = 3;
-        const FRAGMENTATION_NEEDED: u8 = 4;
-        let message = size_of::<Icmp>() + Self::QUOTED;
         let mut header = Ipv4 {
             version_ihl: IPV4_NO_OPTIONS,
-            total_length: 576_u16.to_be_bytes(),
+            total_length: (size_of::<Ipv4>() as u16 + length).to_be_bytes(),
             fragment: [0x40, 0],
             ttl: ANSWER_TTL,
-            protocol: protocol::ICMP,
+            protocol,
             source: destination,
             destination: source,
             ..Ipv4::default()
@@ -165,14 +168,7 @@ impl Address for [u8; 4] {
         let sum = words.iter().map(checksum::added).sum();
         header.checksum = (!checksum::fold(sum)).to_ne_bytes();
         *frame.header_mut(ip)? = header;
-        let [high, low] = mtu.to_be_bytes();
-        let icmp = Icmp {
-            kind: UNREACHABLE,
-            code: FRAGMENTATION_NEEDED,
-            checksum: [0; 2],
-            rest: [0, 0, high, low],
-        };
-        icmp.write(frame, ip + size_of::<Ipv4>(), message, 0)
+        Some(())
     }
 
     #[inline(always)]

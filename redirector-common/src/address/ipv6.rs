@@ -28,6 +28,11 @@ impl Address for [u8; 16] {
     const ICMP_STAGE: Stage = Stage::Icmp6;
     const NEGOTIATE_STAGE: Stage = Stage::Negotiate6;
     const TOO_BIG_STAGE: Stage = Stage::TooBig6;
+    const REFUSE_STAGE: Stage = Stage::Refuse6;
+    /// RFC 4443, section 3.2.
+    const TOO_BIG: (u8, u8) = (2, 0);
+    /// RFC 4443, section 3.1.
+    const PORT_UNREACHABLE: (u8, u8) = (1, 4);
 
     #[inline(always)]
     fn parse<F: Frame>(frame: &F, ip: usize, quoted: bool) -> Result<IpPacket<Self>, Verdict> {
@@ -136,34 +141,22 @@ impl Address for [u8; 16] {
     }
 
     #[inline(always)]
-    fn write_too_big<F: Frame>(
+    fn write_answer<F: Frame>(
         frame: &mut F,
         ip: usize,
         (source, destination): (Self, Self),
-        mtu: u16,
+        protocol: u8,
+        length: u16,
     ) -> Option<()> {
-        const TOO_BIG: u8 = 2;
-        const MESSAGE: u16 = 1280 - 40;
         *frame.header_mut(ip)? = Ipv6 {
             version_class_flow: [0x60, 0, 0, 0],
-            payload_length: MESSAGE.to_be_bytes(),
-            next_header: protocol::ICMPV6,
+            payload_length: length.to_be_bytes(),
+            next_header: protocol,
             hop_limit: ANSWER_TTL,
             source: destination,
             destination: source,
         };
-        let [high, low] = mtu.to_be_bytes();
-        let icmp = Icmp {
-            kind: TOO_BIG,
-            code: 0,
-            checksum: [0; 2],
-            rest: [0, 0, high, low],
-        };
-        let pseudo = source.added()
-            + destination.added()
-            + checksum::added(&MESSAGE.to_be_bytes())
-            + checksum::added(&[0, protocol::ICMPV6]);
-        icmp.write(frame, ip + size_of::<Ipv6>(), usize::from(MESSAGE), pseudo)
+        Some(())
     }
 
     #[inline(always)]

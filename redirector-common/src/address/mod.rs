@@ -44,6 +44,12 @@ pub trait Address: Pod + Copy + Eq + Ord + Hash + Debug {
     const NEGOTIATE_STAGE: Stage;
     /// The program that answers what is too big.
     const TOO_BIG_STAGE: Stage;
+    /// The program that answers what no backend takes.
+    const REFUSE_STAGE: Stage;
+    /// Type and code of the message of its ICMP that a packet is too big.
+    const TOO_BIG: (u8, u8);
+    /// Type and code of the one that nobody listens at a port.
+    const PORT_UNREACHABLE: (u8, u8);
 
     /// Reads an IP header at this offset and what stands between it and the transport header. A `quoted` packet
     /// may be cut anywhere behind that.
@@ -95,14 +101,42 @@ pub trait Address: Pod + Copy + Eq + Ord + Hash + Debug {
     fn forbids_fragments<F: Frame>(frame: &F, ip: usize) -> bool;
     /// Source and destination of the packet whose header is at `ip`.
     fn ends<F: Frame>(frame: &F, ip: usize) -> Option<(Self, Self)>;
-    /// Writes the headers of a too-big message at `ip`, in front of the quoted packet, which went from the first to
-    /// the second of `ends`; `mtu` is what would have fit, bytes.
-    fn write_too_big<F: Frame>(
+    /// Writes at `ip` the header of an answer with so many bytes of `protocol` to a packet that went from the first to the
+    /// second of `ends`.
+    fn write_answer<F: Frame>(
         frame: &mut F,
         ip: usize,
         ends: (Self, Self),
-        mtu: u16,
+        protocol: u8,
+        length: u16,
     ) -> Option<()>;
+
+    /// Writes the headers of a message of ICMP at `ip`, in front of so many bytes of the packet that it is about, which
+    /// went from the first to the second of `ends`.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "at most 1,240 bytes, see QUOTED"
+    )]
+    fn write_error<F: Frame>(
+        frame: &mut F,
+        ip: usize,
+        ends: (Self, Self),
+        error: Icmp,
+        quoted: usize,
+    ) -> Option<()> {
+        let length = size_of::<Icmp>() + quoted;
+        Self::write_answer(frame, ip, ends, Self::ICMP, length as u16)?;
+        let pseudo = if Self::IS_IPV6 {
+            ends.0.added()
+                + ends.1.added()
+                + checksum::added(&(length as u16).to_be_bytes())
+                + checksum::added(&[0, Self::ICMP])
+        } else {
+            0
+        };
+        error.write(frame, ip + size_of::<Self::Header>(), length, pseudo)
+    }
     /// Writes the source.
     fn set_source(header: &mut Self::Header, address: Self);
     /// Writes the destination.

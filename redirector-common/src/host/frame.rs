@@ -4,7 +4,7 @@ use bytemuck::Pod;
 
 use crate::{Frame, checksum};
 
-/// A frame in a slice. Its length may change, to less; then the rest of the slice has any value.
+/// A frame in a slice. Its length may change, to at most that of the slice, whose rest has any value.
 #[derive(Debug)]
 pub struct SliceFrame<'a> {
     bytes: &'a mut [u8],
@@ -15,6 +15,15 @@ impl<'a> SliceFrame<'a> {
     /// All of the slice.
     pub fn new(bytes: &'a mut [u8]) -> Self {
         let length = bytes.len();
+        Self { bytes, length }
+    }
+
+    /// The first `length` bytes of the slice; the others are room.
+    ///
+    /// # Panics
+    /// The slice is shorter.
+    pub fn with_room(bytes: &'a mut [u8], length: usize) -> Self {
+        assert!(length <= bytes.len(), "a frame beyond its slice");
         Self { bytes, length }
     }
 }
@@ -52,7 +61,7 @@ impl Frame for SliceFrame<'_> {
     }
 
     fn make_room(&mut self, head: usize, length: usize) -> bool {
-        if head > length || length > self.length {
+        if head > length || length - head > self.length || length > self.bytes.len() {
             return false;
         }
         self.bytes.copy_within(..length - head, head);

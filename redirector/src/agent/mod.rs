@@ -361,6 +361,7 @@ impl Agent {
         if now >= self.holds_until {
             self.relay.release(self.epoch());
         }
+        self.relay.advance(self.epoch());
         self.listen(now);
         self.expire_deadlines();
         self.log.flush();

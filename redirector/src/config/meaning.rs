@@ -11,7 +11,7 @@ use serde_spanned::Spanned;
 
 use super::check::{Check, read::TIMEOUT};
 use super::conflicts::Places;
-use super::model::{Config, Flows, MAX_WEIGHT, Node, Pool, Timing};
+use super::model::{Config, DEFAULT_PRIORITY, Flows, MAX_PRIORITY, MAX_WEIGHT, Node, Pool, Timing};
 use super::problem::{Complaint, Findings};
 use super::{conflicts, hash_key, http, redirect, values, words, written};
 use crate::units::exact;
@@ -23,6 +23,10 @@ const FLOW_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
 /// Bounds of `flows.max`: a flow takes about 100 bytes of kernel memory.
 const FLOWS: RangeInclusive<u32> = 1..=1 << 24;
+/// Bounds of `slow-start`: the data path's clock counts whole seconds.
+const SLOW_START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+/// Bounds of `min-active`.
+const MIN_ACTIVE: RangeInclusive<u32> = 1..=1024;
 const STREAK: RangeInclusive<u32> = 1..=1000;
 
 /// Checks everything; the result means something only when `findings` stays empty.
@@ -247,6 +251,22 @@ fn pool(
             nodes_at.push(at);
         }
     }
+    let min_active = number(
+        "min-active",
+        written.min_active.as_ref(),
+        &MIN_ACTIVE,
+        1,
+        findings,
+    );
+    if let Some(at) = &written.min_active
+        && nodes.len() < min_active as usize
+    {
+        let complaint = Complaint::new(format!(
+            "pool `{name}` has {} nodes, so no priority can have {min_active} that are up",
+            nodes.len()
+        ));
+        findings.add(at.span(), complaint.help("lower min-active, or add nodes"));
+    }
     places.nodes.push(nodes_at);
     let mut checks = written.checks;
     if checks.is_empty() {
@@ -254,6 +274,16 @@ fn pool(
     }
     Pool {
         name,
+        min_active,
+        failback: choice("failback", written.failback, &words::FAILBACKS, findings)
+            .unwrap_or_default(),
+        slow_start: duration(
+            "slow-start",
+            written.slow_start.as_ref(),
+            &SLOW_START,
+            Duration::ZERO,
+            findings,
+        ),
         nodes,
         checks: checks.into(),
         timing: timing(&written.health, health, findings),
@@ -272,6 +302,13 @@ fn node(
         1,
         findings,
     );
+    let priority = number(
+        "priority",
+        written.priority.as_ref(),
+        &(0..=MAX_PRIORITY),
+        DEFAULT_PRIORITY,
+        findings,
+    );
     let name = written.name.and_then(|name| {
         findings
             .check(name.span(), values::name(name.get_ref()))
@@ -286,6 +323,7 @@ fn node(
             name,
             address,
             weight,
+            priority,
         },
         at,
         name_at,

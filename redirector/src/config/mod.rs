@@ -36,8 +36,8 @@ pub use self::check::{
     Socks5, Step,
 };
 pub use self::model::{
-    Config, Delivery, DirectTcp, Flows, Http, Listen, MAX_WEIGHT, Node, OnDown, Pool, Protocol,
-    Redirect, Timing, UdpAssociate, XdpMode,
+    Config, DEFAULT_PRIORITY, Delivery, DirectTcp, Failback, Flows, Http, Listen, MAX_PRIORITY,
+    MAX_WEIGHT, Node, OnDown, Pool, Protocol, Redirect, Timing, UdpAssociate, WhenEmpty, XdpMode,
 };
 use self::problem::{Complaint, Findings};
 pub use self::problem::{Problem, Problems};

@@ -91,6 +91,22 @@ pub struct Pool {
     pub checks: Arc<[Check]>,
     /// When, and how often it must be seen.
     pub timing: Timing,
+    /// So many nodes of a priority must be up for it to take the clients; at least 1.
+    pub min_active: u32,
+    /// When clients go back to a higher priority.
+    pub failback: Failback,
+    /// How long a node that comes up takes to get its whole share; zero: it gets it at once.
+    pub slow_start: Duration,
+}
+
+/// When clients go back to a higher priority whose nodes are up again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Failback {
+    /// At once.
+    #[default]
+    Auto,
+    /// When the priority that has them has too few nodes left.
+    Never,
 }
 
 impl Pool {
@@ -110,7 +126,15 @@ pub struct Node {
     pub address: IpAddr,
     /// Share of the clients in relation to the other nodes' weights, 1 to [`MAX_WEIGHT`].
     pub weight: u32,
+    /// Nodes of the highest priority take the clients; at most [`MAX_PRIORITY`].
+    pub priority: u32,
 }
+
+/// Priority of a node that names none.
+pub const DEFAULT_PRIORITY: u32 = 100;
+
+/// Highest priority of a node.
+pub const MAX_PRIORITY: u32 = 255;
 
 /// Largest weight of a node.
 pub const MAX_WEIGHT: u32 = 1000;
@@ -160,6 +184,8 @@ pub struct Redirect {
     pub backup: Option<usize>,
     /// What becomes of connections to a node whose check fails.
     pub on_down: OnDown,
+    /// What becomes of packets that no node takes.
+    pub when_empty: WhenEmpty,
     /// How the datagrams of UDP ASSOCIATE go.
     pub udp_associate: UdpAssociate,
     /// What becomes of a client's TCP to a node that avoids the shared address.
@@ -289,6 +315,17 @@ pub enum OnDown {
     Keep,
     /// They are reset at once.
     Reset,
+}
+
+/// What becomes of packets that no node takes, neither of the pool nor of the backup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenEmpty {
+    /// Their sender is told so at once, as by a host where nobody listens: by a reset in TCP, by ICMP "port unreachable" in
+    /// UDP. So it is with relayd, whose rules are withdrawn when no host is up.
+    #[default]
+    Reset,
+    /// They are dropped, and their sender waits.
+    Drop,
 }
 
 /// What becomes of a client's TCP to a node that avoids the shared address.

@@ -102,6 +102,13 @@ pub(super) fn redirect(
         port: ports.translated,
         check_port: ports.check.unwrap_or(1),
         backup,
+        when_empty: choice(
+            "when-empty",
+            written.when_empty,
+            &words::WHEN_EMPTY,
+            findings,
+        )
+        .unwrap_or_default(),
         on_down: choice("on-down", written.on_down, &words::ON_DOWN, findings).unwrap_or_default(),
         udp_associate,
         direct_tcp: choice(

@@ -1,7 +1,7 @@
 //! Words that a key may have, each with what it means or with why it cannot be had yet.
 
 use super::check::read::Kind;
-use super::model::{DirectTcp, OnDown, Protocol, UdpAssociate, XdpMode};
+use super::model::{DirectTcp, Failback, OnDown, Protocol, UdpAssociate, WhenEmpty, XdpMode};
 
 pub(super) const XDP_MODES: [(&str, Result<XdpMode, &str>); 3] = [
     ("auto", Ok(XdpMode::Auto)),
@@ -40,6 +40,12 @@ pub(super) const DIRECT_TCP: [(&str, Result<DirectTcp, &str>); 2] = [
     ("drop", Ok(DirectTcp::Drop)),
     ("allow", Ok(DirectTcp::Allow)),
 ];
+pub(super) const WHEN_EMPTY: [(&str, Result<WhenEmpty, &str>); 2] = [
+    ("reset", Ok(WhenEmpty::Reset)),
+    ("drop", Ok(WhenEmpty::Drop)),
+];
+pub(super) const FAILBACKS: [(&str, Result<Failback, &str>); 2] =
+    [("auto", Ok(Failback::Auto)), ("never", Ok(Failback::Never))];
 pub(super) const ON_DOWN: [(&str, Result<OnDown, &str>); 3] = [
     ("auto", Ok(OnDown::Auto)),
     ("keep", Ok(OnDown::Keep)),

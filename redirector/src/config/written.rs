@@ -50,12 +50,16 @@ pub(super) struct Pool {
     /// As meant already: what a check may have depends on its type.
     pub(super) checks: Vec<Check>,
     pub(super) health: Timing,
+    pub(super) min_active: Option<Spanned<i64>>,
+    pub(super) failback: Option<Spanned<String>>,
+    pub(super) slow_start: Option<Spanned<String>>,
 }
 
 pub(super) struct Node {
     pub(super) address: Option<Spanned<String>>,
     pub(super) name: Option<Spanned<String>>,
     pub(super) weight: Option<Spanned<i64>>,
+    pub(super) priority: Option<Spanned<i64>>,
 }
 
 pub(super) struct Redirect {
@@ -68,6 +72,7 @@ pub(super) struct Redirect {
     pub(super) udp_associate: Option<Spanned<String>>,
     pub(super) direct_tcp: Option<Spanned<String>>,
     pub(super) on_down: Option<Spanned<String>>,
+    pub(super) when_empty: Option<Spanned<String>>,
 }
 
 /// The value of `forward-to` or `route-to`.
@@ -165,6 +170,9 @@ fn pool(name: Spanned<String>, mut section: Section<'_>, findings: &mut Findings
             .section("health", health, findings)
             .map(|section| timing(section, findings))
             .unwrap_or_default(),
+        min_active: section.integer("min-active", findings),
+        failback: section.text("failback", "\"auto\"", findings),
+        slow_start: section.text("slow-start", "\"30s\"", findings),
         name,
     };
     section.finish(findings);
@@ -185,6 +193,7 @@ fn node(value: &Spanned<DeValue<'_>>, findings: &mut Findings) -> Node {
                 address: section.text("address", LIKE_ADDRESS, findings),
                 name: section.text("name", "\"p2\"", findings),
                 weight: section.integer("weight", findings),
+                priority: section.integer("priority", findings),
             };
             section.finish(findings);
             node
@@ -193,6 +202,7 @@ fn node(value: &Spanned<DeValue<'_>>, findings: &mut Findings) -> Node {
             address: text(value, "nodes", LIKE_ADDRESS, findings),
             name: None,
             weight: None,
+            priority: None,
         },
         DeValue::Integer(_)
         | DeValue::Float(_)
@@ -205,6 +215,7 @@ fn node(value: &Spanned<DeValue<'_>>, findings: &mut Findings) -> Node {
                 address: None,
                 name: None,
                 weight: None,
+                priority: None,
             }
         }
     }
@@ -227,6 +238,7 @@ fn redirect(name: Spanned<String>, mut section: Section<'_>, findings: &mut Find
         udp_associate: section.text("udp-associate", "\"direct\"", findings),
         direct_tcp: section.text("direct-tcp", "\"drop\"", findings),
         on_down: section.text("on-down", "\"auto\"", findings),
+        when_empty: section.text("when-empty", "\"reset\"", findings),
         name,
     };
     if !section.has("route-to") {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use redirector_common::abi::{
-    self, ENDPOINT_ANY_PORT, ENDPOINT_DIRECT, ENDPOINT_ROUTE, ENDPOINT_SHARED, ENDPOINT_TRACKED,
-    Endpoint,
+    self, ENDPOINT_ANY_PORT, ENDPOINT_DIRECT, ENDPOINT_REFUSES, ENDPOINT_ROUTE, ENDPOINT_SHARED,
+    ENDPOINT_TRACKED, Endpoint,
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     plan::State,
 };
 use crate::{
-    config::{Delivery, DirectTcp, Redirect, UdpAssociate},
+    config::{Delivery, DirectTcp, Redirect, UdpAssociate, WhenEmpty},
     names::Place,
 };
 
@@ -22,6 +22,9 @@ use crate::{
 pub(super) struct Served<'a> {
     pub(super) listener: Listener,
     pub(super) redirect: &'a Redirect,
+    /// Whether it is known by now which nodes are up. As long as it is not, packets that no node takes are dropped
+    /// whatever the redirect says: their senders try again.
+    pub(super) settled: bool,
 }
 
 impl Served<'_> {
@@ -125,7 +128,12 @@ pub(super) fn fill(state: &mut State, served: &BTreeMap<u16, Served<'_>>, backen
         } = place;
         let listener = abi::Listener::new(address, port, protocol, redirect, flags);
         state.listeners.insert(id, listener);
-        let endpoint = Endpoint::listener(address, port, redirect, id, flags);
+        let refuses = if one.settled && one.redirect.when_empty == WhenEmpty::Reset {
+            ENDPOINT_REFUSES
+        } else {
+            0
+        };
+        let endpoint = Endpoint::listener(address, port, redirect, id, flags | refuses);
         state.endpoints.insert(place, endpoint);
         vip(state, address, &one.listener, flags);
     }

@@ -15,6 +15,8 @@
 //! | `associations.rs` | which UDP associations are over without having ended |
 //! | `rendezvous.rs` | which node each slot belongs to |
 //! | `rendezvous/score.rs` | the score of a node for a slot |
+//! | `tiers.rs` | which priority of a pool takes the clients |
+//! | `ramp.rs` | how much of its share a node that came up has by now |
 //! | `slots.rs` | when a slot splits and when it settles |
 //! | `slots/stamps.rs` | since when each slot is as it is |
 //! | `flows.rs` | which recorded flows are over, and what the others hold up |
@@ -33,10 +35,12 @@ mod flows;
 mod listeners;
 mod operator;
 mod plan;
+mod ramp;
 mod relay;
 mod rendezvous;
 mod silence;
 mod slots;
+mod tiers;
 
 pub use associations::{Associations, Closed, Surroundings};
 pub use backends::{Backends, Entry};
@@ -45,6 +49,7 @@ pub use flows::{Census, Timeouts, is_closed, is_over};
 pub use listeners::Listener;
 pub use operator::{Kind, Operator, OperatorState, Said, Subject, UnknownName, find};
 pub use plan::{State, Write, plan};
+pub use ramp::Ramp;
 pub use relay::{Checked, Found, Live, LiveFlows, Member, RedirectState, Relay, RelayError};
 pub use rendezvous::{Candidate, Owners, Rendezvous, winners};
 pub use silence::{Silence, Traffic};

@@ -27,6 +27,7 @@ use super::{
     listeners::{Listener, Retired},
     operator::Operator,
     plan::State,
+    ramp::Ramp,
     rendezvous::{Candidate, Owners, Rendezvous},
     silence::{Silence, Traffic},
     slots::SlotBook,
@@ -50,6 +51,10 @@ pub struct RedirectState {
     pub book: SlotBook,
     /// Whether its clients go to the backup pool.
     pub using_backup: bool,
+    /// The priority of the main pool that has its clients.
+    pub tier: Option<u32>,
+    /// The nodes that come up slowly.
+    ramp: Ramp,
     /// Those that `book` was last computed for, by this agent.
     candidates: Option<Vec<Candidate>>,
     /// What they own.
@@ -140,6 +145,8 @@ pub struct Relay {
     /// would be split a moment later, by the second.
     holding: bool,
     rendezvous: Rendezvous,
+    /// When slow starts were last looked at.
+    advanced: u32,
     /// Counts the changes of what is wanted in the maps.
     revision: u64,
 }
@@ -182,6 +189,7 @@ impl Relay {
             doubts: BTreeMap::new(),
             holding: found.tables.is_empty(),
             rendezvous: Rendezvous::new(key),
+            advanced: epoch,
             revision: 0,
         };
         relay.adopt(found, &config, epoch);
@@ -280,6 +288,15 @@ impl Relay {
     pub fn release(&mut self, epoch: u32) {
         if self.holding {
             self.holding = false;
+            self.retarget(epoch);
+        }
+    }
+
+    /// Gives nodes that come up slowly more of their share, when it is time.
+    pub fn advance(&mut self, epoch: u32) {
+        let mut states = self.redirects.values();
+        if epoch != self.advanced && states.any(|state| state.ramp.is_rising()) {
+            self.advanced = epoch;
             self.retarget(epoch);
         }
     }
@@ -393,6 +410,7 @@ impl Relay {
                 let mine = state.listeners.iter().map(|listener| Served {
                     listener: *listener,
                     redirect,
+                    settled: !self.holding,
                 });
                 served.extend(mine.map(|one| (one.listener.id, one)));
             }

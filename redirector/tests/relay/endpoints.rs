@@ -3,18 +3,43 @@
 use redirector::engine::State;
 use redirector_common::abi::{
     BACKEND_IPV6, ENDPOINT_ANY_PORT, ENDPOINT_DIRECT, ENDPOINT_LISTENER, ENDPOINT_NODE,
-    ENDPOINT_NODE_ADDRESS, ENDPOINT_ROUTE, ENDPOINT_SHARED, ENDPOINT_TRACKED, ENDPOINT_VIP,
-    Endpoint,
+    ENDPOINT_NODE_ADDRESS, ENDPOINT_REFUSES, ENDPOINT_ROUTE, ENDPOINT_SHARED, ENDPOINT_TRACKED,
+    ENDPOINT_VIP, Endpoint,
 };
 
 use super::*;
 
+/// What stands there, but for whether it refuses, which one test alone is about.
 #[track_caller]
 fn at(state: &State, place: Place) -> Endpoint {
-    *state
-        .endpoints
-        .get(&place)
-        .unwrap_or_else(|| panic!("nothing at {place:?}"))
+    let endpoint = state.endpoints.get(&place);
+    let endpoint = *endpoint.unwrap_or_else(|| panic!("nothing at {place:?}"));
+    Endpoint {
+        flags: endpoint.flags & !ENDPOINT_REFUSES,
+        ..endpoint
+    }
+}
+
+#[test]
+fn packets_that_no_node_takes_are_refused_unless_the_redirect_says_otherwise_or_nothing_is_known() {
+    let refuses = |relay: &Relay| {
+        let state = relay.desired();
+        let flags = |endpoint: &Endpoint| endpoint.flags & ENDPOINT_REFUSES != 0;
+        let place = tcp("10.0.0.1", 1080);
+        let others = state.endpoints.iter().filter(|(other, _)| **other != place);
+        assert!(!others.into_iter().any(|(_, other)| flags(other)));
+        flags(&state.endpoints[&place])
+    };
+    let text = |more: &str| format!("[redirect.r]\nlisten = [\"10.0.0.1:1080\"]\n{more}{FORWARD}");
+    assert!(refuses(&relay_of(&text(""))));
+    assert!(refuses(&relay_of(&text("when-empty = \"reset\"\n"))));
+    assert!(!refuses(&relay_of(&text("when-empty = \"drop\"\n"))));
+    let config = config_of(&text(""));
+    let mut starting =
+        Relay::new(config, KEY, Found::default(), 0, Instant::now()).expect("a relay");
+    assert!(!refuses(&starting), "no node has been checked yet");
+    starting.release(0);
+    assert!(refuses(&starting));
 }
 
 const FORWARD: &str = "forward-to = { pool = \"a\", port = 1080 }";
@@ -25,7 +50,8 @@ fn a_plain_redirect_has_no_flags_and_its_answers_are_restored_by_the_socket_alon
         "[redirect.r]\nlisten = [\"10.0.0.1:1080\"]\n{FORWARD}"
     ));
     let state = relay.desired();
-    assert!(state.endpoints.values().all(|endpoint| endpoint.flags == 0));
+    let mut places = state.endpoints.keys();
+    assert!(places.all(|place| at(&state, *place).flags == 0));
     let listener = at(&state, tcp("10.0.0.1", 1080));
     assert_eq!(listener.kind, ENDPOINT_LISTENER);
     for node in ["10.0.1.1", "10.0.1.2"] {

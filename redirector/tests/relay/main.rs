@@ -4,6 +4,7 @@ mod adoption;
 mod endpoints;
 mod operator;
 mod rounds;
+mod selection;
 
 use std::{
     net::{IpAddr, SocketAddr},

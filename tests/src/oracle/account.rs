@@ -30,6 +30,7 @@ pub fn claim(world: &World, verdict: Verdict, input: &[u8], tables: &HostTables)
         Verdict::ForwardIcmp => claim_of_error_to_node(world, input, tables),
         Verdict::ReplyIcmp => claim_of_error_to_client(world, input, tables),
         Verdict::AnswerTooBig => claim_of_too_big(world, input, tables),
+        Verdict::AnswerNoBackend => Some(Claim::Refused),
         Verdict::ForwardAssociated => claim_of_client_datagram(world, input, tables),
         Verdict::ReplyAssociated => claim_of_node_datagram(input, tables),
         Verdict::PassTruncated

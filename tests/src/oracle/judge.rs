@@ -7,13 +7,13 @@ use redirector_common::{
 };
 
 use super::{
-    Claim, Kind, Mode, SlotNodes, Unfit, World,
+    Claim, Kind, Listener, Mode, SlotNodes, Unfit, World,
     associations::{Associations, Replaced},
     claim,
     fields::field,
     fragments::{Fragments, Went},
     headers::{Headers, TCP, UDP},
-    slots_of, too_big,
+    refused, slots_of, too_big,
 };
 
 /// Follows a history of frames, and says of each whether the product did right by it.
@@ -96,6 +96,7 @@ impl Judge {
                 let way = self.world.way_to(headers.destination);
                 return too_big::check(input, way.mtu, output);
             }
+            (Claim::Refused, _) => return refused::check(input, output),
             (Claim::AfterFirst, Some(Went::ToNode { node, routed })) => {
                 self.world.fragment_to_node(input, node, routed)?
             }
@@ -195,6 +196,17 @@ impl Judge {
         if verdict == Verdict::DropTooBig {
             too_big::check_dropped(input)?;
         }
+        let refuses = |listener: &Listener| listener.refuses;
+        let listener = match kind {
+            Kind::ToVip(number) => self.world.listener(number),
+            _ => None,
+        };
+        if verdict == Verdict::DropNoBackend && listener.is_some_and(refuses) {
+            refused::check_dropped(input)?;
+        }
+        if verdict == Verdict::AnswerNoBackend && !listener.is_some_and(refuses) {
+            return Err("answered, where packets that no node takes are dropped".to_owned());
+        }
         if possible(self, input, kind).contains(&verdict.name()) {
             Ok(())
         } else {
@@ -236,6 +248,7 @@ fn possible(judge: &Judge, input: &[u8], kind: Kind) -> &'static [&'static str] 
             "forward-orphan",
             "drop-no-table",
             "drop-no-backend",
+            "answer-no-backend",
             "drop-no-next-hop",
             "answer-too-big",
             "drop-too-big",

@@ -22,6 +22,7 @@
 //! | `mistakes.rs`, `mutants/` | does the oracle see mistakes? |
 
 mod account;
+mod answers;
 mod associations;
 mod errors;
 mod fields;
@@ -34,6 +35,7 @@ pub mod mistakes;
 #[cfg(test)]
 mod mutants;
 mod readdress;
+mod refused;
 mod sent;
 mod sums;
 mod too_big;

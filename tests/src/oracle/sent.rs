@@ -37,6 +37,8 @@ pub enum Claim {
     TooBigForNode(u16),
     /// It was too long for the way to the client; its sender was told so.
     TooBigForClient,
+    /// No node takes it; its sender was told so.
+    Refused,
 }
 
 impl Claim {
@@ -55,7 +57,8 @@ impl Claim {
             | Self::Associated(_)
             | Self::AssociatedClientOf(_)
             | Self::TooBigForNode(_)
-            | Self::TooBigForClient => None,
+            | Self::TooBigForClient
+            | Self::Refused => None,
         }
     }
 }

@@ -3,11 +3,10 @@
 //!
 //! Many bytes of an answer are its sender's choice, so the answer is read and checked field by field.
 
-use super::headers::{Headers, Piece, TCP, UDP, word};
-
-/// The longest quotation: an answer is at most 576 bytes in IPv4 (RFC 1812, section 4.3.2.3) and 1,280 in IPv6 (RFC
-/// 4443, section 3.3).
-const LONGEST_QUOTE: (usize, usize) = (548, 1232);
+use super::{
+    answers::{self, same},
+    headers::{Headers, Piece, TCP, UDP, word},
+};
 
 /// Whether a packet may be fragmented, or is a fragment.
 fn is_not_to_be_answered(input: &[u8], about: &Headers) -> bool {
@@ -49,68 +48,14 @@ pub(super) fn check(input: &[u8], mtu: u16, output: &[u8]) -> Result<(), String>
     if is_not_to_be_answered(input, &about) {
         return Err("a fragment, or a packet that may be fragmented, was answered".to_owned());
     }
-    let answer = Headers::read(output).map_err(|unfit| format!("the answer is {unfit:?}"))?;
-    let same = |name: &str, right: bool| {
-        if right {
-            Ok(())
-        } else {
-            Err(format!("{name} of the answer is wrong"))
-        }
-    };
-    same(
-        "the receiver's link-layer address",
-        output[..6] == input[6..12],
-    )?;
-    same(
-        "the sender's link-layer address",
-        output[6..12] == input[..6],
-    )?;
-    same(
-        "a VLAN tag or the Ethernet type",
-        answer.ip == about.ip && output[12..about.ip] == input[12..about.ip],
-    )?;
-    same(
-        "the destination address",
-        answer.destination == about.source,
-    )?;
-    same("the source address", answer.source == about.destination)?;
-    same(
-        "the protocol",
-        answer.is_icmp() && answer.piece == Piece::Whole,
-    )?;
-    same("the time to live", answer.hops >= 32)?;
-    let icmp = answer.transport;
-    same(
-        "the header's length",
-        icmp - answer.ip == if v4 { 20 } else { 40 },
-    )?;
-    same("the frame's length", output.len() == answer.end)?;
-    same("the ICMP header's length", answer.end >= icmp + 8)?;
-    let (kind, longest) = if v4 {
-        ([3, 4], LONGEST_QUOTE.0)
-    } else {
-        ([2, 0], LONGEST_QUOTE.1)
-    };
-    same("the type or code", output[icmp..icmp + 2] == kind)?;
+    let answer = answers::read(input, &about, output)?;
+    let kind = if v4 { [3, 4] } else { [2, 0] };
+    answers::check_error((input, &about), (output, &answer), kind)?;
     // RFC 1191 has 16 unused bits and the MTU, RFC 4443 an MTU of 32 bits.
+    let icmp = answer.transport;
     same(
         "the MTU",
         word(output, icmp + 4) == 0 && word(output, icmp + 6) == mtu,
     )?;
-    let quote = &output[icmp + 8..answer.end];
-    let packet = &input[about.ip..about.end];
-    let shortest = about.transport + 8 - about.ip;
-    same(
-        "the quotation's length",
-        (shortest..=longest.min(packet.len())).contains(&quote.len()),
-    )?;
-    same("the quotation", packet.starts_with(quote))?;
-    for (name, sum) in [
-        ("the IPv4 checksum", answer.header_sum()),
-        ("the ICMP checksum", answer.transport_sum(output)),
-    ] {
-        let right = sum.is_none_or(|sum| sum.defect(output) == 0);
-        same(name, right)?;
-    }
-    Ok(())
+    answers::check_sums(output, &answer)
 }

@@ -47,6 +47,8 @@ pub struct Listener {
     pub tracked: bool,
     /// Whether UDP associations go by way of the VIP.
     pub shared: bool,
+    /// Whether the sender of a packet that no node takes is told so.
+    pub refuses: bool,
 }
 
 /// A node as one redirect reaches it.

@@ -13,6 +13,7 @@
 //! | `errors.rs` | ICMP errors, both ways |
 //! | `checksums.rs` | missing and partial ones |
 //! | `too_big.rs` | packets that do not fit their way |
+//! | `refused.rs` | packets that no node takes |
 //! | `dialogue.rs` | what is said on a control connection |
 //! | `associations.rs` | UDP associations from request to end |
 //! | `conformance.rs` | the table of them all, in `CONFORMANCE.md` |
@@ -27,6 +28,7 @@ mod fragments;
 mod headers;
 mod negotiations;
 mod redirects;
+mod refused;
 mod slots;
 mod story;
 mod talk;
@@ -45,6 +47,7 @@ pub fn all() -> Vec<Story> {
         errors::stories(),
         checksums::stories(),
         too_big::stories(),
+        refused::stories(),
         associations::stories(),
         negotiations::stories(),
     ]

@@ -25,6 +25,8 @@ pub(super) mod redirect {
     pub(in crate::stories) const TRACKED: u16 = 9;
     pub(in crate::stories) const SHARED6: u16 = 10;
     pub(in crate::stories) const SHARED_ROUTED: u16 = 11;
+    pub(in crate::stories) const REFUSES4: u16 = 12;
+    pub(in crate::stories) const REFUSES6: u16 = 13;
 }
 
 /// Redirects that translate addresses and ports: both protocols in both families.
@@ -42,6 +44,7 @@ pub(super) mod slot {
     pub(in crate::stories) const ON_NOTHING: usize = 3;
     pub(in crate::stories) const FIRST_WAS_SECOND: usize = 4;
     pub(in crate::stories) const THIRD_WAS_DEAD: usize = 5;
+    pub(in crate::stories) const NOTHING_WAS_DEAD: usize = 6;
     pub(in crate::stories) const UNREACHABLE_WAS_FIRST: usize = 7;
 }
 

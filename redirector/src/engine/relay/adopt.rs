@@ -10,7 +10,7 @@ use redirector_common::abi::{BACKEND_DEAD, ENDPOINT_LISTENER, ENDPOINT_NODE};
 use super::{Found, RedirectState, Relay};
 use crate::{
     config::{Config, Redirect},
-    engine::{backends::Entry, listeners::Listener, slots::SlotBook},
+    engine::{backends::Entry, listeners::Listener, ramp::Ramp, slots::SlotBook},
     family::Family,
     names::Place,
 };
@@ -81,6 +81,8 @@ impl Relay {
                 listeners,
                 book,
                 using_backup: false,
+                tier: None,
+                ramp: Ramp::default(),
                 candidates: None,
                 owners: None,
             };

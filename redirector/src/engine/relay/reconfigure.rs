@@ -11,7 +11,7 @@ use redirector_common::abi::{MAX_BACKENDS, MAX_LISTENERS, MAX_REDIRECTS};
 use super::{Checked, RedirectState, Relay, RelayError, adopt::places, members, timeouts};
 use crate::{
     config::{Config, Redirect},
-    engine::{backends::Backends, listeners::Listener, slots::SlotBook},
+    engine::{backends::Backends, listeners::Listener, ramp::Ramp, slots::SlotBook},
     family::Family,
     health::{Health, Tracker},
     names::Place,
@@ -107,6 +107,8 @@ impl Relay {
                     listeners: Vec::new(),
                     book: SlotBook::new(self.key),
                     using_backup: false,
+                    tier: None,
+                    ramp: Ramp::default(),
                     candidates: None,
                     owners: None,
                 });

@@ -9,8 +9,12 @@ use redirector_common::abi::{BACKEND_DEAD, BACKEND_NEXT_HOP};
 
 use super::{Relay, members};
 use crate::{
-    config::{OnDown, Redirect},
-    engine::{operator::OperatorState, rendezvous::Candidate},
+    config::{Failback, OnDown, Redirect},
+    engine::{
+        operator::OperatorState,
+        rendezvous::Candidate,
+        tiers::{self, Eligible},
+    },
     family::Family,
     health::Health,
 };
@@ -57,36 +61,54 @@ impl Relay {
         self.revision += 1;
         let mut targets = Vec::new();
         // All that the candidates depend on; redirects of one pool mostly agree in it.
-        let mut known: HashMap<_, Vec<Candidate>> = HashMap::new();
-        let mut candidates = |redirect: &Redirect, pool, family| {
+        let mut known: HashMap<_, Vec<Eligible>> = HashMap::new();
+        let mut eligible = |redirect: &Redirect, pool, family| {
             let operator = self.operator.of_redirect(&redirect.name);
             let basis = (pool, redirect.port, redirect.check_port, family, operator);
-            let candidates = || self.candidates(redirect, pool, family);
-            known.entry(basis).or_insert_with(candidates).clone()
+            let eligible = || self.eligible(redirect, pool, family);
+            known.entry(basis).or_insert_with(eligible).clone()
         };
         let mut cleared = Vec::new();
         for (index, state) in &self.redirects {
             let Some(redirect) = self.configured(state) else {
                 continue;
             };
-            let main = candidates(redirect, redirect.pool, state.family);
-            let backup = match redirect.backup {
-                Some(backup) if main.is_empty() => candidates(redirect, backup, state.family),
-                _ => Vec::new(),
+            let main = eligible(redirect, redirect.pool, state.family);
+            let pool = &self.config.pools[redirect.pool];
+            // An agent that goes on from another's table does as that one did.
+            let current = match pool.failback {
+                Failback::Never if state.tier.is_none() => {
+                    tiers::of_slots(&main, &state.book.owned())
+                }
+                Failback::Never | Failback::Auto => state.tier,
             };
+            let tier = tiers::choose(pool, &main, current);
+            let main = tiers::members(&main, tier);
+            let (mut used, mut backup) = (pool, Vec::new());
+            if let Some(index) = redirect.backup
+                && main.is_empty()
+            {
+                used = &self.config.pools[index];
+                let all = eligible(redirect, index, state.family);
+                backup = tiers::members(&all, tiers::choose(used, &all, None));
+            }
             if self.is_disabled(state) {
                 cleared.push(*index);
             }
             let using_backup = main.is_empty() && !backup.is_empty();
             let candidates = if using_backup { backup } else { main };
-            targets.push((*index, candidates, using_backup));
+            targets.push((*index, candidates, using_backup, tier, used.slow_start));
         }
         let udp = self.timeouts.udp;
-        for (index, candidates, using_backup) in targets {
+        for (index, candidates, using_backup, tier, slow_start) in targets {
             let Some(state) = self.redirects.get_mut(&index) else {
                 continue;
             };
             state.using_backup = using_backup;
+            state.tier = tier.or(state.tier);
+            let before = state.candidates.as_deref().unwrap_or_default();
+            let over = u32::try_from(slow_start.as_secs()).unwrap_or(u32::MAX);
+            let candidates = state.ramp.weigh(candidates, before, over, epoch);
             if cleared.contains(&index) {
                 state.book.clear();
                 state.candidates = Some(candidates);
@@ -106,8 +128,8 @@ impl Relay {
 
     /// The nodes of a pool that may take clients of a family: seen up (or serving, before the first check), enabled
     /// and reachable.
-    fn candidates(&self, redirect: &Redirect, pool: usize, family: Family) -> Vec<Candidate> {
-        let mut candidates = Vec::new();
+    fn eligible(&self, redirect: &Redirect, pool: usize, family: Family) -> Vec<Eligible> {
+        let mut eligible = Vec::new();
         let members = members(&self.config, redirect);
         for member in members.filter(|member| member.pool == pool) {
             if Family::of(member.node.address) != family {
@@ -131,13 +153,16 @@ impl Relay {
             };
             let may = may && self.operator_of(&member) == OperatorState::Enabled;
             if may && entry.backend.flags & BACKEND_NEXT_HOP != 0 {
-                candidates.push(Candidate {
-                    backend,
-                    address: member.node.address,
-                    weight: member.node.weight,
+                eligible.push(Eligible {
+                    candidate: Candidate {
+                        backend,
+                        address: member.node.address,
+                        weight: member.node.weight,
+                    },
+                    priority: member.node.priority,
                 });
             }
         }
-        candidates
+        eligible
     }
 }

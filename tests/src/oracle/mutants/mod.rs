@@ -8,6 +8,7 @@
 //! | `generic.rs` | the same in generic mode |
 //! | `wrong.rs` | one mistake in each kind of them |
 //! | `answers.rs` | the same for answers to packets that are too big |
+//! | `refusals.rs` | the same for answers to packets that no node takes |
 //! | `accounts.rs` | claims that follow from the tables |
 //! | `dialogues.rs` | the same for SOCKS dialogues |
 
@@ -17,4 +18,5 @@ mod by_hand;
 mod dialogues;
 mod generic;
 mod histories;
+mod refusals;
 mod wrong;
