@@ -132,10 +132,6 @@ fn is_own(origin: &[u8], host: &str) -> bool {
 }
 
 /// Checks the token of a request that changes something.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "actions come with the operator's verbs")
-)]
 pub(super) fn authorise(headers: &HeaderMap, token: Option<&str>) -> Result<(), Refused> {
     let Some(token) = token else {
         return refuse(

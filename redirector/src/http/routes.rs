@@ -12,14 +12,17 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use tokio::sync::{Semaphore, mpsc};
+use axum::routing::{get, post};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 use utoipa::OpenApi;
 
-use super::guard::{Refusal, Refused, admit};
-use super::source::{Seen, Source, Stuck};
+use super::guard::{Refusal, Refused, admit, authorise};
+use super::source::{REPLY_WITHIN, Seen, Source, Stuck};
 use super::stream::stream;
-use crate::control::{Call, Status};
+use crate::control::status::OperatorState;
+use crate::control::{Call, Operation, Request as Asked, Response as Answered, Status};
+use crate::engine::Kind;
 use crate::metrics::{Format, expose};
 
 /// Most listeners to the stream at a time.
@@ -35,9 +38,7 @@ pub(super) struct Shared {
     source: Arc<Source>,
     listeners: Arc<Semaphore>,
     hosts: Vec<String>,
-    #[expect(dead_code, reason = "actions come with the operator's verbs")]
     calls: mpsc::Sender<Call>,
-    #[expect(dead_code, reason = "actions come with the operator's verbs")]
     token: Option<String>,
 }
 
@@ -65,7 +66,7 @@ impl Shared {
         title = "redirector",
         description = "State of a running redirector. Everything is read-only without the token."
     ),
-    paths(metrics, healthz, readyz, status, slots, live),
+    paths(metrics, healthz, readyz, status, slots, live, operate),
     components(schemas(Refusal))
 )]
 pub(super) struct Api;
@@ -83,6 +84,7 @@ pub(super) fn routes(shared: Arc<Shared>) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/stream", get(live))
         .route("/api/v1/redirects/{id}/slots", get(slots))
+        .route("/api/v1/pools/{pool}/nodes/{node}/{action}", post(operate))
         .fallback(nothing)
         .method_not_allowed_fallback(other_method)
         .layer(from_fn_with_state(Arc::clone(&shared), guarded))
@@ -268,4 +270,54 @@ async fn slots(
         .flat_map(|owner| owner.to_le_bytes())
         .collect();
     Ok(typed("application/octet-stream", bytes))
+}
+
+/// Enable, drain or disable a node, as `redirector node` does
+#[utoipa::path(post, path = "/api/v1/pools/{pool}/nodes/{node}/{action}",
+    params(
+        ("pool" = String, Path, description = "Name of the pool"),
+        ("node" = String, Path, description = "Name of the node"),
+        ("action" = String, Path, description = "`enable`, `drain` or `disable`"),
+        ("authorization" = String, Header, description = "`Bearer` and the token of token-file"),
+    ),
+    responses(
+        (status = 204, description = "It is done"),
+        (status = 401, description = "The token is missing or wrong", body = Refusal),
+        (status = 403, description = "Actions are off", body = Refusal),
+        (status = 404, description = "There is no such node or action", body = Refusal),
+        (status = 503, description = "The agent does not answer", body = Refusal),
+    ))]
+async fn operate(
+    State(shared): State<Arc<Shared>>,
+    Path((pool, node, action)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Response> {
+    authorise(&headers, shared.token.as_deref()).map_err(IntoResponse::into_response)?;
+    let refuse = |status, error| Refused(status, error).into_response();
+    let state = match action.as_str() {
+        "enable" => OperatorState::Enabled,
+        "drain" => OperatorState::Draining,
+        "disable" => OperatorState::Disabled,
+        _ => {
+            let why = format!("{action} is no action; there are enable, drain and disable");
+            return Err(refuse(StatusCode::NOT_FOUND, why));
+        }
+    };
+    let request = Asked::Operate(Operation {
+        kind: Kind::Node,
+        names: vec![format!("{pool}/{node}")],
+        state,
+        deadline: None,
+    });
+    let (reply, answer) = oneshot::channel();
+    let stuck = || Stuck.into_response();
+    shared.calls.try_send(Call { request, reply }).map_err(|_| stuck())?;
+    match timeout(REPLY_WITHIN, answer).await {
+        Ok(Ok(Answered::Error { message })) => Err(refuse(StatusCode::NOT_FOUND, message)),
+        Ok(Ok(_)) => {
+            log::info!("HTTP: {action} node {pool}/{node}");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Ok(Err(_)) | Err(_) => Err(stuck()),
+    }
 }

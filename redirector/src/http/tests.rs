@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::config;
+use crate::control::{Call, Operation, Request, Response};
 use crate::metrics::Measured;
 use crate::show::tests::status;
 
@@ -39,6 +40,20 @@ struct Served {
     _runtime: tokio::runtime::Runtime,
 }
 
+/// Knows one node.
+fn operated(request: &Request) -> Response {
+    match request {
+        Request::Operate(Operation { names, .. }) if names == &["socksservers/p2"] => {
+            Response::Subjects {
+                subjects: Vec::new(),
+            }
+        }
+        other => Response::Error {
+            message: format!("what is this: {other:?}"),
+        },
+    }
+}
+
 impl Served {
     fn start() -> Self {
         Self::with(None, |ask, snapshot| {
@@ -57,7 +72,12 @@ impl Served {
             .build()
             .unwrap();
         let (ask, mut asked) = mpsc::channel(8);
-        let (calls, _) = mpsc::channel(8);
+        let (calls, mut called) = mpsc::channel::<Call>(8);
+        runtime.spawn(async move {
+            while let Some(call) = called.recv().await {
+                let _ = call.reply.send(operated(&call.request));
+            }
+        });
         runtime.spawn(async move {
             while let Some(ask) = asked.recv().await {
                 answer(ask, snapshot());

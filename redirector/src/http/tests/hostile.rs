@@ -335,3 +335,30 @@ fn an_address_that_is_taken_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn only_the_token_of_the_file_lets_somebody_drain_a_node() {
+    let path = std::env::temp_dir().join(format!("redirector-good-token-{}", std::process::id()));
+    fs::write(&path, "0123456789abcdef\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let answer = |ask: Ask, snapshot| drop(ask.send(Arc::new(snapshot)));
+    let with_token = Served::with(Some(path.clone()), answer);
+    fs::remove_file(&path).unwrap();
+    let without = Served::start();
+    let post = |served: &Served, path: &str, more: &[&str]| {
+        let first = format!("POST /api/v1/pools/{path} HTTP/1.1");
+        let mut lines = vec![first.as_str(), "host: localhost", "connection: close"];
+        lines.extend(more);
+        code(&served.say(&request(&lines)))
+    };
+    let good = "authorization: Bearer 0123456789abcdef";
+    let drain = "socksservers/nodes/p2/drain";
+    assert_eq!(post(&with_token, drain, &[good]), 204);
+    assert_eq!(post(&with_token, drain, &[]), 401);
+    assert_eq!(post(&with_token, drain, &["authorization: Bearer 0123456789abcdeF"]), 401);
+    assert_eq!(post(&with_token, drain, &[good, "origin: http://evil.example"]), 403);
+    assert_eq!(post(&with_token, "socksservers/nodes/p9/drain", &[good]), 404);
+    assert_eq!(post(&with_token, "socksservers/nodes/p2/explode", &[good]), 404);
+    assert_eq!(post(&without, drain, &[good]), 403);
+    with_token.require_alive();
+}
