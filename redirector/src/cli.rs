@@ -39,6 +39,11 @@ pub(crate) enum Command {
     ImportRelayd(ImportRelayd),
     /// Show the state of the running agent
     Show(Show),
+    /// Show the state of the running agent live in the terminal, until q is pressed
+    Top {
+        #[command(flatten)]
+        socket: Socket,
+    },
     /// Say where a client goes, and why
     Explain {
         /// The client's address

@@ -27,4 +27,5 @@ pub mod metrics;
 pub mod names;
 pub mod net;
 pub mod show;
+pub mod top;
 pub mod units;

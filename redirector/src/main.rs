@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Node { action } => commands::operate(Kind::Node, &action),
         Command::Pool { action } => commands::operate(Kind::Pool, &action),
         Command::Redirect { action } => commands::operate(Kind::Redirect, &action),
+        Command::Top { socket } => redirector::top::run(&socket.path),
         Command::Reload { socket } => commands::reload(&socket.path),
         Command::Stop { detach, socket } => commands::stop(detach, &socket.path),
     };

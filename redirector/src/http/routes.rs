@@ -311,7 +311,10 @@ async fn operate(
     });
     let (reply, answer) = oneshot::channel();
     let stuck = || Stuck.into_response();
-    shared.calls.try_send(Call { request, reply }).map_err(|_| stuck())?;
+    shared
+        .calls
+        .try_send(Call { request, reply })
+        .map_err(|_| stuck())?;
     match timeout(REPLY_WITHIN, answer).await {
         Ok(Ok(Answered::Error { message })) => Err(refuse(StatusCode::NOT_FOUND, message)),
         Ok(Ok(_)) => {

@@ -355,10 +355,26 @@ fn only_the_token_of_the_file_lets_somebody_drain_a_node() {
     let drain = "socksservers/nodes/p2/drain";
     assert_eq!(post(&with_token, drain, &[good]), 204);
     assert_eq!(post(&with_token, drain, &[]), 401);
-    assert_eq!(post(&with_token, drain, &["authorization: Bearer 0123456789abcdeF"]), 401);
-    assert_eq!(post(&with_token, drain, &[good, "origin: http://evil.example"]), 403);
-    assert_eq!(post(&with_token, "socksservers/nodes/p9/drain", &[good]), 404);
-    assert_eq!(post(&with_token, "socksservers/nodes/p2/explode", &[good]), 404);
+    assert_eq!(
+        post(
+            &with_token,
+            drain,
+            &["authorization: Bearer 0123456789abcdeF"]
+        ),
+        401
+    );
+    assert_eq!(
+        post(&with_token, drain, &[good, "origin: http://evil.example"]),
+        403
+    );
+    assert_eq!(
+        post(&with_token, "socksservers/nodes/p9/drain", &[good]),
+        404
+    );
+    assert_eq!(
+        post(&with_token, "socksservers/nodes/p2/explode", &[good]),
+        404
+    );
     assert_eq!(post(&without, drain, &[good]), 403);
     with_token.require_alive();
 }
