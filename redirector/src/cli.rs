@@ -37,6 +37,8 @@ pub(crate) enum Command {
     },
     /// Print a relayd.conf as a configuration of ours; what has no counterpart becomes a comment
     ImportRelayd(ImportRelayd),
+    /// Look for what keeps clients from being served, and say how to mend it
+    Doctor(Doctor),
     /// Show the state of the running agent
     Show(Show),
     /// Show the state of the running agent live in the terminal, until q is pressed
@@ -114,6 +116,21 @@ pub(crate) struct ImportRelayd {
     /// The NICs towards clients and nodes, of which relayd has no list
     #[arg(long, value_delimiter = ',')]
     pub(crate) interfaces: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// The configuration file; without it, what a running agent serves is looked at
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) socket: Socket,
+    /// Where links and maps are pinned
+    #[arg(long, default_value = "/sys/fs/bpf/redirector")]
+    pub(crate) pin_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]

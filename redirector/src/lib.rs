@@ -18,6 +18,7 @@ pub mod agent;
 pub mod config;
 pub mod control;
 pub mod datapath;
+pub mod doctor;
 pub mod engine;
 pub mod family;
 pub mod health;

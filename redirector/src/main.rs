@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Run(options) => commands::run(options),
         Command::CheckConfig { file } => commands::check_config(&file),
         Command::ImportRelayd(options) => commands::import_relayd(&options),
+        Command::Doctor(options) => commands::doctor(&options),
         Command::Show(options) => commands::show(&options),
         Command::Explain {
             client,

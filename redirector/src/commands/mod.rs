@@ -11,12 +11,13 @@ use anyhow::{Context as _, bail};
 use redirector::agent::{self, RunOptions};
 use redirector::config::Config;
 use redirector::control::{Client, Request, Response, Status};
+use redirector::doctor::{self, finding};
 use redirector::import::{ImportError, ThisHost, import};
 use redirector::show;
 use redirector::units::Counted;
 
 pub(crate) use self::operate::operate;
-use crate::cli::{ImportRelayd, Run, Show, What};
+use crate::cli::{Doctor, ImportRelayd, Run, Show, What};
 
 /// How long a stopped agent may take to be gone.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,6 +63,26 @@ pub(crate) fn import_relayd(options: &ImportRelayd) -> anyhow::Result<()> {
             }
             Err(error.into())
         }
+    }
+}
+
+/// A problem is an error, so that scripts can tell.
+pub(crate) fn doctor(options: &Doctor) -> anyhow::Result<()> {
+    let config = options.config.as_ref().map(Config::load).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let gathered = doctor::gather::gather(config.as_ref(), &options.socket.path, &options.pin_dir);
+    let findings = doctor::judge::judge(&runtime.block_on(gathered)?);
+    print(&if options.json {
+        format!("{:#}\n", finding::json(&findings))
+    } else {
+        finding::text(&findings)
+    })?;
+    match finding::count(&findings, finding::Level::Problem) {
+        0 => Ok(()),
+        problems => bail!("{}", Counted(problems, "problem")),
     }
 }
 

@@ -28,9 +28,9 @@ pub enum KernelError {
 
 /// What the running kernel can do beyond what is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Abilities {
+pub struct Abilities {
     /// Frames in several buffers.
-    pub(super) frags: bool,
+    pub frags: bool,
 }
 
 /// Checks the running kernel.
@@ -38,7 +38,7 @@ pub(super) struct Abilities {
 /// # Errors
 ///
 /// See [`KernelError`].
-pub(super) fn check() -> Result<Abilities, KernelError> {
+pub fn check() -> Result<Abilities, KernelError> {
     let release = std::fs::read_to_string(RELEASE)
         .map_err(|error| KernelError::Unknown(error.to_string()))?;
     abilities(release.trim())

@@ -27,7 +27,7 @@ mod returns;
 mod stages;
 
 pub use attach::{Attached, Mode, attach, detach, pinned};
-pub use kernel::KernelError;
+pub use kernel::{Abilities, KernelError, check as abilities};
 pub use load::{Datapath, LoadError, load, unpin};
 pub use maps::{Maps, MapsError};
 pub use object::{Object, ObjectError};

@@ -1,0 +1,160 @@
+//! What is to be looked at: out of the configuration, or out of what a running agent tells.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::config::{Config, Delivery, Listen, XdpMode};
+use crate::control::Status;
+
+#[derive(Default)]
+pub(super) struct Subject {
+    pub(super) interfaces: Vec<String>,
+    pub(super) xdp_mode: XdpMode,
+    pub(super) shared: BTreeSet<IpAddr>,
+    pub(super) nodes: Vec<Node>,
+}
+
+pub(super) struct Node {
+    pub(super) pool: String,
+    pub(super) name: String,
+    /// What is checked; port 0 where that is not known.
+    pub(super) address: SocketAddr,
+    pub(super) answers_directly: bool,
+    /// The shared address of its family.
+    pub(super) shared: Option<IpAddr>,
+    pub(super) timeout: Duration,
+    /// SYNs and SYN-ACKs, from a running agent.
+    pub(super) talk: Option<(u64, u64)>,
+    /// What the agent's last check saw, and whether the node is up.
+    pub(super) last: Option<(String, String, bool)>,
+}
+
+impl Subject {
+    pub(super) fn of_config(config: &Config, status: Option<&Status>) -> Self {
+        let mut subject = Self {
+            interfaces: config.interfaces.clone(),
+            xdp_mode: config.xdp_mode,
+            ..Self::default()
+        };
+        for redirect in &config.redirects {
+            let addresses = redirect.listen.iter().map(|listen: &Listen| listen.address);
+            let addresses: BTreeSet<IpAddr> = addresses.collect();
+            for pool in std::iter::once(redirect.pool)
+                .chain(redirect.backup)
+                .map(|index| &config.pools[index])
+            {
+                for node in &pool.nodes {
+                    let address = redirect.checked_socket(pool, node);
+                    let shared = addresses
+                        .iter()
+                        .find(|shared| shared.is_ipv4() == address.is_ipv4());
+                    let talk = status.and_then(|status| {
+                        let mut nodes = status.nodes();
+                        let (_, _, told) = nodes.find(|(of, in_pool, told)| {
+                            of.name == redirect.name
+                                && in_pool.name == pool.name
+                                && told.name == node.name
+                        })?;
+                        Some((told.traffic.syns, told.traffic.syn_acks))
+                    });
+                    subject.add(Node {
+                        pool: pool.name.clone(),
+                        name: node.name.clone(),
+                        address,
+                        answers_directly: redirect.delivery == Delivery::Route,
+                        shared: shared.copied(),
+                        timeout: pool.timing.timeout,
+                        talk,
+                        last: None,
+                    });
+                }
+            }
+            subject.shared.extend(addresses);
+        }
+        subject
+    }
+
+    pub(super) fn of_status(status: &Status) -> Self {
+        let mut subject = Self {
+            interfaces: status
+                .interfaces
+                .iter()
+                .map(|of| of.interface.clone())
+                .collect(),
+            ..Self::default()
+        };
+        for redirect in &status.redirects {
+            let listen = redirect.listen.iter();
+            let addresses: BTreeSet<IpAddr> =
+                listen.filter_map(|listen| listened(listen)).collect();
+            for pool in redirect.pools() {
+                for node in &pool.nodes {
+                    let shared = addresses
+                        .iter()
+                        .find(|shared| shared.is_ipv4() == node.address.is_ipv4());
+                    subject.add(Node {
+                        pool: pool.name.clone(),
+                        name: node.name.clone(),
+                        address: node.address,
+                        answers_directly: !redirect.hears_nodes(),
+                        shared: shared.copied(),
+                        timeout: Duration::from_secs(1),
+                        talk: Some((node.traffic.syns, node.traffic.syn_acks)),
+                        last: node.last_check.as_ref().map(|last| {
+                            (
+                                last.check.clone(),
+                                last.outcome.clone(),
+                                node.health == crate::health::Health::Up,
+                            )
+                        }),
+                    });
+                }
+            }
+            subject.shared.extend(addresses);
+        }
+        subject
+    }
+
+    /// A node of several redirects is looked at once.
+    fn add(&mut self, node: Node) {
+        let known = self.nodes.iter_mut().find(|known| {
+            known.pool == node.pool && known.name == node.name && known.address == node.address
+        });
+        match known {
+            None => self.nodes.push(node),
+            Some(known) => {
+                let sum = |(a, b): (u64, u64), (c, d): (u64, u64)| (a + c, b + d);
+                known.talk = known
+                    .talk
+                    .zip(node.talk)
+                    .map(|(one, other)| sum(one, other));
+            }
+        }
+    }
+}
+
+/// The address of a listener as `show` writes it: with a port, a range of ports, or alone.
+fn listened(text: &str) -> Option<IpAddr> {
+    let bare = |text: &str| text.trim_matches(['[', ']']).parse().ok();
+    bare(text).or_else(|| bare(text.rsplit_once(':')?.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::listened;
+
+    #[test]
+    fn listeners_are_read_in_every_form() {
+        for (text, address) in [
+            ("10.0.0.1", "10.0.0.1"),
+            ("10.0.0.1:1080", "10.0.0.1"),
+            ("10.0.0.1:1080-1089", "10.0.0.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]:1080", "2001:db8::1"),
+        ] {
+            assert_eq!(listened(text), address.parse().ok(), "{text}");
+        }
+        assert_eq!(listened("nobody"), None);
+    }
+}
