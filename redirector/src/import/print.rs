@@ -193,7 +193,7 @@ fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// A string of TOML.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 

@@ -1,6 +1,7 @@
 //! Looks at the host. What cannot be seen is left unknown; nothing here fails.
 
 mod answers;
+mod checks;
 mod ethtool;
 mod generic_netlink;
 mod host;
@@ -111,7 +112,7 @@ async fn neighbours(
         let missing: BTreeSet<(u32, IpAddr)> = subject
             .nodes
             .iter()
-            .filter_map(|node| match resolve(&view, node.address.ip(), allowed) {
+            .filter_map(|node| match resolve(&view, node.address, allowed) {
                 Err(Unresolved::NeighbourUnknown {
                     ifindex, address, ..
                 }) => Some((ifindex, address)),

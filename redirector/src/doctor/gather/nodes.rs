@@ -7,10 +7,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use ipnet::IpNet;
 
-use super::answers;
-use super::subject::{self, Subject};
-use crate::doctor::facts::{Answers, Checked, Cure, NoWay, Node, Way};
-use crate::health::probe;
+use super::subject::Subject;
+use super::{answers, checks};
+use crate::doctor::facts::{Answers, Cure, NoWay, Node, Way};
 use crate::net::resolve::{Unresolved, resolve, source_for, way_to};
 use crate::net::routes::RouteKind;
 use crate::net::view::NetView;
@@ -18,58 +17,49 @@ use crate::net::view::NetView;
 /// How long a node may take to answer a ping.
 const PING: Duration = Duration::from_millis(700);
 
-/// A check's shortest time here: the host may be busier than usual, being looked at.
-const SHORTEST_CHECK: Duration = Duration::from_millis(500);
-
 pub(super) async fn look(subject: &Subject, view: &NetView, allowed: &BTreeSet<u32>) -> Vec<Node> {
-    join_all(subject.nodes.iter().map(|node| one(node, view, allowed))).await
+    let ways: Vec<_> = subject
+        .nodes
+        .iter()
+        .map(|node| find_way(view, node.address, allowed))
+        .collect();
+    let reached = subject.nodes.iter().zip(&ways);
+    let reached = reached.filter(|(_, way)| way.is_ok()).map(|(node, _)| node);
+    let pings = subject
+        .nodes
+        .iter()
+        .zip(&ways)
+        .map(|(node, way)| async move {
+            match (way, node.shared) {
+                (Ok(way), Some(shared)) if !node.answers_directly => {
+                    ping(view, node.address, shared, way).await
+                }
+                _ => Answers::Unknown("it is not looked at".to_owned()),
+            }
+        });
+    let (checked, answers) = tokio::join!(checks::run(subject, reached), join_all(pings));
+    let nodes = subject.nodes.iter().zip(ways).zip(answers);
+    nodes
+        .map(|((node, way), answers)| Node {
+            pool: node.pool.clone(),
+            name: node.name.clone(),
+            address: node.address,
+            answers_directly: node.answers_directly,
+            check: checks::of(subject, node, &checked, way.is_ok()),
+            answers,
+            talk: node.talk,
+            way,
+        })
+        .collect()
 }
 
-async fn one(node: &subject::Node, view: &NetView, allowed: &BTreeSet<u32>) -> Node {
-    let address = node.address.ip();
-    let way = match resolve(view, address, allowed) {
+fn find_way(view: &NetView, address: IpAddr, allowed: &BTreeSet<u32>) -> Result<Way, NoWay> {
+    match resolve(view, address, allowed) {
         Ok(_) => Ok(way(view, address, allowed)),
         Err(why) => Err(NoWay {
             cure: cure(&why),
             why: why.to_string(),
         }),
-    };
-    let reached = way.is_ok();
-    let check = async {
-        if !reached {
-            None
-        } else if let Some((kind, outcome, up)) = &node.last {
-            let [kind, outcome] = [kind, outcome].map(Clone::clone);
-            let passed = Some(*up);
-            Some(Checked {
-                kind,
-                outcome,
-                passed,
-            })
-        } else if node.address.port() == 0 {
-            None
-        } else {
-            Some(check(node).await)
-        }
-    };
-    let answers = async {
-        match (&way, node.shared) {
-            (Ok(way), Some(shared)) if !node.answers_directly => {
-                ping(view, address, shared, way).await
-            }
-            _ => Answers::Unknown("it is not looked at".to_owned()),
-        }
-    };
-    let (check, answers) = tokio::join!(check, answers);
-    Node {
-        pool: node.pool.clone(),
-        name: node.name.clone(),
-        address,
-        answers_directly: node.answers_directly,
-        check,
-        answers,
-        talk: node.talk,
-        way,
     }
 }
 
@@ -120,15 +110,6 @@ fn cure(why: &Unresolved) -> Cure {
         Unresolved::LinkLocal(_) | Unresolved::NotEthernet { .. } => {
             Cure::Here("ip address show".to_owned())
         }
-    }
-}
-
-async fn check(node: &subject::Node) -> Checked {
-    let (outcome, _) = probe::tcp(node.address, node.timeout.max(SHORTEST_CHECK)).await;
-    Checked {
-        kind: "tcp".to_owned(),
-        outcome: outcome.to_string(),
-        passed: outcome.success(),
     }
 }
 

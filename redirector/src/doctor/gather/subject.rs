@@ -1,11 +1,16 @@
 //! What is to be looked at: out of the configuration, or out of what a running agent tells.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Delivery, Listen, XdpMode};
+use crate::config::{Config, Delivery, Listen, Timing, XdpMode};
 use crate::control::Status;
+use crate::health::{Secrets, Target};
+
+/// The shortest time for a check here: the host may be busier than usual, being looked at.
+const SHORTEST_CHECK: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 pub(super) struct Subject {
@@ -13,17 +18,19 @@ pub(super) struct Subject {
     pub(super) xdp_mode: XdpMode,
     pub(super) shared: BTreeSet<IpAddr>,
     pub(super) nodes: Vec<Node>,
+    /// The passwords of the checks, or why there are none.
+    pub(super) secrets: Option<Result<Secrets, String>>,
 }
 
 pub(super) struct Node {
     pub(super) pool: String,
     pub(super) name: String,
-    /// What is checked; port 0 where that is not known.
-    pub(super) address: SocketAddr,
+    pub(super) address: IpAddr,
+    /// How it is checked, where the configuration tells.
+    pub(super) target: Option<(Target, Timing)>,
     pub(super) answers_directly: bool,
     /// The shared address of its family.
     pub(super) shared: Option<IpAddr>,
-    pub(super) timeout: Duration,
     /// SYNs and SYN-ACKs, from a running agent.
     pub(super) talk: Option<(u64, u64)>,
     /// What the agent's last check saw, and whether the node is up.
@@ -35,6 +42,7 @@ impl Subject {
         let mut subject = Self {
             interfaces: config.interfaces.clone(),
             xdp_mode: config.xdp_mode,
+            secrets: Some(Secrets::read(config).map_err(|error| error.to_string())),
             ..Self::default()
         };
         for redirect in &config.redirects {
@@ -45,7 +53,19 @@ impl Subject {
                 .map(|index| &config.pools[index])
             {
                 for node in &pool.nodes {
-                    let address = redirect.checked_socket(pool, node);
+                    let timeout = pool.timing.timeout.max(SHORTEST_CHECK);
+                    let timing = Timing {
+                        timeout,
+                        interval: pool.timing.interval.max(timeout),
+                        ..pool.timing
+                    };
+                    let target = Target {
+                        pool: pool.name.clone(),
+                        node: node.name.clone(),
+                        address: redirect.checked_socket(node),
+                        checks: Arc::clone(&pool.checks),
+                    };
+                    let address = node.address;
                     let shared = addresses
                         .iter()
                         .find(|shared| shared.is_ipv4() == address.is_ipv4());
@@ -62,9 +82,9 @@ impl Subject {
                         pool: pool.name.clone(),
                         name: node.name.clone(),
                         address,
+                        target: Some((target, timing)),
                         answers_directly: redirect.delivery == Delivery::Route,
                         shared: shared.copied(),
-                        timeout: pool.timing.timeout,
                         talk,
                         last: None,
                     });
@@ -96,10 +116,10 @@ impl Subject {
                     subject.add(Node {
                         pool: pool.name.clone(),
                         name: node.name.clone(),
-                        address: node.address,
+                        address: node.address.ip(),
+                        target: None,
                         answers_directly: !redirect.hears_nodes(),
                         shared: shared.copied(),
-                        timeout: Duration::from_secs(1),
                         talk: Some((node.traffic.syns, node.traffic.syn_acks)),
                         last: node.last_check.as_ref().map(|last| {
                             (
@@ -119,7 +139,10 @@ impl Subject {
     /// A node of several redirects is looked at once.
     fn add(&mut self, node: Node) {
         let known = self.nodes.iter_mut().find(|known| {
-            known.pool == node.pool && known.name == node.name && known.address == node.address
+            known.pool == node.pool
+                && known.name == node.name
+                && known.target == node.target
+                && known.address == node.address
         });
         match known {
             None => self.nodes.push(node),

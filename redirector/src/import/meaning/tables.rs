@@ -108,12 +108,8 @@ impl Meaning<'_> {
             self.plan.remarks.append(&mut remarks);
             return None;
         }
-        let (kind, remark) = checks::translate(&check.value);
+        let (check_here, remark) = checks::translate(&check.value, key.check_port);
         remarks.extend(remark.map(|text| Remark { at: check.at, text }));
-        let check = match key.check_port {
-            Some(port) if kind == "\"tcp\"" => format!("{{ type = \"tcp\", port = {port} }}"),
-            Some(_) | None => kind,
-        };
         let interval = Duration::from_secs(key.interval.max(1).into());
         let mut timeout = Duration::from_millis(key.timeout.max(1).into());
         if timeout > interval {
@@ -135,7 +131,7 @@ impl Meaning<'_> {
             name,
             at: table_at,
             nodes,
-            check,
+            check: check_here,
             interval: (interval != self.plan.interval).then_some(interval),
             timeout: (timeout != self.plan.timeout).then_some(timeout),
             fall,

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::*;
-use crate::config::{Check, Delivery, Protocol};
+use crate::config::{CheckKind, Delivery, Expect, Protocol, Step};
+use crate::health::glob::Glob;
 
 /// Files and names that exist in a test only.
 #[derive(Default)]
@@ -410,7 +411,32 @@ fn what_one_relay_cannot_do_is_printed_with_the_problem() {
 }
 
 #[test]
-fn the_check_is_translated() {
-    let (_, config) = imported(&with("", &format!("{LISTEN}\nforward to <t> check tcp")));
-    assert_eq!(*config.pools[0].checks, [Check::default()]);
+fn checks_are_translated() {
+    let check = |text: &str| {
+        let (toml, config) = imported(&with(
+            "",
+            &format!("{LISTEN}\nforward to <t> mode source-hash check {text}"),
+        ));
+        let [check] = config.pools[0].checks.as_ref() else {
+            panic!("{toml}");
+        };
+        (check.kind.clone(), toml.contains("has no counterpart"))
+    };
+    assert_eq!(check("tcp"), (CheckKind::Tcp, false));
+    let greeting = Step {
+        send: vec![5, 1, 0],
+        expect: Some(Expect::Bytes(vec![5, 0])),
+    };
+    assert_eq!(
+        check("binary send \"050100\" expect \"0500\""),
+        (CheckKind::Exchange(vec![greeting]), false)
+    );
+    let banner = Step {
+        send: Vec::new(),
+        expect: Some(Expect::Text(Glob::new("220 *\n"))),
+    };
+    assert_eq!(
+        check(r#"send nothing expect "220 *\n""#),
+        (CheckKind::Exchange(vec![banner]), false)
+    );
 }
