@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use redirector::logging::LogLevel;
 use redirector::units::parse_duration;
 
 /// Layer-3 redirector for Dante SOCKS servers
@@ -16,14 +17,6 @@ pub(crate) struct Cli {
     /// How much to log on standard error; `RUST_LOG` refines it
     #[arg(long, global = true, value_enum, default_value_t = LogLevel::Brief)]
     pub(crate) log: LogLevel,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum LogLevel {
-    /// What an operator acts on
-    Brief,
-    /// What a developer wonders about as well
-    Verbose,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,6 +64,24 @@ pub(crate) enum Command {
     Redirect {
         #[command(subcommand)]
         action: Action,
+    },
+    /// Check every node now, and show what is seen
+    Poll {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Tell what happens, a line for each event, until interrupted
+    Monitor(Monitor),
+    /// Let the running agent log more, or less
+    Log {
+        /// How much
+        #[arg(value_enum)]
+        level: LogLevel,
+        #[command(flatten)]
+        socket: Socket,
     },
     /// Let the agent read its configuration file again; a wrong one changes nothing
     Reload {
@@ -158,6 +169,18 @@ pub(crate) enum What {
     Redirects,
     /// What became of packets
     Counters,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Monitor {
+    /// Begin with so many of the last events
+    #[arg(long, value_name = "EVENTS", default_value_t = 0)]
+    pub(crate) recent: usize,
+    /// Print a JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) socket: Socket,
 }
 
 #[derive(Debug, Subcommand)]

@@ -24,6 +24,7 @@ pub mod family;
 pub mod health;
 pub mod http;
 pub mod import;
+pub mod logging;
 pub mod metrics;
 pub mod names;
 pub mod net;

@@ -2,7 +2,6 @@
 
 mod cli;
 mod commands;
-mod logging;
 
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use clap::Parser as _;
 
 use cli::{Cli, Command};
 use redirector::engine::Kind;
+use redirector::logging;
 
 fn main() -> ExitCode {
     let Cli { command, log } = Cli::parse();
@@ -29,6 +29,9 @@ fn main() -> ExitCode {
         Command::Pool { action } => commands::operate(Kind::Pool, &action),
         Command::Redirect { action } => commands::operate(Kind::Redirect, &action),
         Command::Top { socket } => redirector::top::run(&socket.path),
+        Command::Poll { json, socket } => commands::poll(json, &socket.path),
+        Command::Monitor(options) => commands::monitor(&options),
+        Command::Log { level, socket } => commands::log(level, &socket.path),
         Command::Reload { socket } => commands::reload(&socket.path),
         Command::Stop { detach, socket } => commands::stop(detach, &socket.path),
     };

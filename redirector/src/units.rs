@@ -92,6 +92,14 @@ pub fn took(duration: Duration) -> String {
     }
 }
 
+/// A moment, given in milliseconds since 1970, as `2026-11-24T18:00:00.250Z`; the number where no calendar has it.
+pub fn utc(millis: u64) -> String {
+    i64::try_from(millis)
+        .ok()
+        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
+        .map_or_else(|| millis.to_string(), |time| format!("{time:.3}"))
+}
+
 /// A count of bytes with a binary unit, such as `1.5 MiB`.
 pub fn bytes(count: u64) -> String {
     const NAMES: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -117,6 +125,13 @@ impl fmt::Display for Counted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_written_with_their_milliseconds() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(utc(1_795_542_600_250), "2026-11-24T17:50:00.250Z");
+        assert_eq!(utc(u64::MAX), u64::MAX.to_string());
+    }
 
     #[test]
     fn every_unit_is_read() {

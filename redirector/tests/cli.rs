@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use redirector::control::{Call, Request, Response, Server};
+use redirector::control::{Call, Events, Request, Response, Server};
 use tokio::sync::mpsc;
 
 fn redirector(arguments: &[&str]) -> Output {
@@ -120,7 +120,7 @@ fn without_an_agent_the_socket_is_named() {
 /// Answers until it is told to stop.
 async fn agent(path: &Path) {
     let (sender, mut calls) = mpsc::channel::<Call>(1);
-    let server = Server::start(path, sender).unwrap();
+    let server = Server::start(path, sender, Events::default()).unwrap();
     while let Some(Call { request, reply }) = calls.recv().await {
         let stop = matches!(request, Request::Stop { .. });
         let done = |message: String| Response::Done { message };

@@ -1,71 +1,89 @@
 //! What the control socket asks.
 
 use super::{Agent, End, operator_file};
-use crate::control::{Request, Response};
+use crate::{
+    control::{Call, Happening, Request, Response},
+    logging,
+};
 
 impl Agent {
-    /// Answers a request; says whether the agent is to end.
-    pub(super) async fn answer(&mut self, request: Request) -> (Response, Option<End>) {
-        let failed = |error: anyhow::Error| Response::Error {
-            message: format!("{error:#}"),
+    /// Answers a request, now or when the answer is there; says whether the agent is to end.
+    pub(super) async fn answer(&mut self, call: Call) -> Option<End> {
+        let Call { request, reply } = call;
+        let (response, end) = match request {
+            Request::Poll => {
+                self.poll(reply);
+                return None;
+            }
+            Request::Stop { detach } => self.agree_to_stop(detach),
+            request => (self.answer_at_once(request).await, None),
         };
-        match request {
-            Request::Ping => {
-                let version = env!("CARGO_PKG_VERSION").to_owned();
-                (
-                    Response::Pong {
-                        version,
-                        pid: std::process::id(),
-                    },
-                    None,
-                )
+        // The client may have gone away; what it asked for is done all the same.
+        let _ = reply.send(response);
+        end
+    }
+
+    async fn answer_at_once(&mut self, request: Request) -> Response {
+        let answer = match request {
+            Request::Ping => Ok(Response::Pong {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+            }),
+            Request::Operate(operation) => self
+                .operate(&operation)
+                .map(|subjects| Response::Subjects { subjects }),
+            Request::Subjects { subjects, silent } => self
+                .subjects(&subjects, silent)
+                .map(|subjects| Response::Subjects { subjects }),
+            Request::Status => Ok(self.status_response()),
+            Request::Explain { client } => self
+                .explain(client)
+                .map(|explanation| Response::Explanation(Box::new(explanation))),
+            Request::Log { level } => {
+                logging::switch(level);
+                self.events.tell(Happening::Log {
+                    level: level.word().to_owned(),
+                });
+                Ok(Response::Done {
+                    message: format!("the log is {} from now on", level.word()),
+                })
             }
-            Request::Operate(operation) => (
-                self.operate(&operation)
-                    .map_or_else(failed, |subjects| Response::Subjects { subjects }),
-                None,
-            ),
-            Request::Subjects { subjects, silent } => (
-                self.subjects(&subjects, silent)
-                    .map_or_else(failed, |subjects| Response::Subjects { subjects }),
-                None,
-            ),
-            Request::Status => (
-                self.status()
-                    .map_or_else(failed, |s| Response::Status(Box::new(s))),
-                None,
-            ),
-            Request::Explain { client } => {
-                let explanation = self.explain(client);
-                (
-                    explanation.map_or_else(failed, |e| Response::Explanation(Box::new(e))),
-                    None,
-                )
+            Request::Reload => self
+                .reload()
+                .await
+                .map(|message| Response::Done { message }),
+            Request::Poll | Request::Monitor { .. } | Request::Stop { .. } => {
+                Err(anyhow::anyhow!("this request is not answered at once"))
             }
-            Request::Reload => {
-                let done = self.reload().await;
-                (
-                    done.map_or_else(failed, |message| Response::Done { message }),
-                    None,
-                )
-            }
-            Request::Stop { detach } => {
-                let (message, end) = if detach {
-                    // A service that is restarted detaches too, and must remember; who asks for this does not.
-                    if let Err(error) = operator_file::remove(&self.options.operator_file) {
-                        log::error!("{error:#}");
-                    }
-                    ("stopped and detached; nothing is left behind", End::Detach)
-                } else {
-                    ("stopped; the data path goes on forwarding", End::Leave)
-                };
-                (
-                    Response::Done {
-                        message: message.to_owned(),
-                    },
-                    Some(end),
-                )
-            }
+        };
+        answer.unwrap_or_else(|error| Response::Error {
+            message: format!("{error:#}"),
+        })
+    }
+
+    /// What [`Request::Status`] is answered.
+    pub(super) fn status_response(&mut self) -> Response {
+        match self.status() {
+            Ok(status) => Response::Status(Box::new(status)),
+            Err(error) => Response::Error {
+                message: format!("{error:#}"),
+            },
         }
+    }
+
+    fn agree_to_stop(&self, detach: bool) -> (Response, Option<End>) {
+        let (message, end) = if detach {
+            // A service that is restarted detaches too, and must remember; who asks for this does not.
+            if let Err(error) = operator_file::remove(&self.options.operator_file) {
+                log::error!("{error:#}");
+            }
+            ("stopped and detached; nothing is left behind", End::Detach)
+        } else {
+            ("stopped; the data path goes on forwarding", End::Leave)
+        };
+        let response = Response::Done {
+            message: message.to_owned(),
+        };
+        (response, Some(end))
     }
 }

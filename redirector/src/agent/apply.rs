@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use redirector_common::abi::{Backend, ENDPOINT_LISTENER, Listener, NextHop};
 
-use super::attachment::Attachment;
+use super::{attachment::Attachment, tell::Noted};
 use crate::{
     datapath::{Maps, MapsError, Mode, Returns},
     engine::{Found, Relay, State, Write, plan},
@@ -27,6 +27,8 @@ pub(super) struct Applied {
     held: State,
     /// [`Relay::revision`] of what is in the maps, if all of it is.
     revision: Option<u64>,
+    /// Writes that were not told of yet.
+    noted: Vec<Noted>,
     /// One of each family.
     tries: [TrieStore; 2],
     gateways: BTreeSet<(u32, IpAddr)>,
@@ -90,6 +92,7 @@ impl Applied {
             maps,
             held,
             revision: None,
+            noted: Vec::new(),
             tries: Family::BOTH.map(TrieStore::new),
             gateways: BTreeSet::new(),
             neighbours,
@@ -121,12 +124,34 @@ impl Applied {
         for writes in writes.chunk_by(both_tables) {
             self.write(relay, writes)?;
             for write in writes {
+                self.note(write);
                 self.held.note(write);
             }
         }
         self.held.forget_tables(&desired);
         self.revision = Some(relay.revision());
         Ok(!writes.is_empty())
+    }
+
+    /// Notes what somebody may want to hear of.
+    fn note(&mut self, write: &Write) {
+        if let Write::Backend(id, after) = write {
+            let before = self.held.backends.get(id).copied().unwrap_or_default();
+            self.noted.push(Noted::Backend {
+                id: *id,
+                before,
+                after: *after,
+            });
+        } else if let Write::Table(redirect, _) = write {
+            self.noted.push(Noted::Table {
+                redirect: *redirect,
+            });
+        }
+    }
+
+    /// What was written and is worth being told, since this was last called.
+    pub(super) fn take_noted(&mut self) -> Vec<Noted> {
+        std::mem::take(&mut self.noted)
     }
 
     /// Makes one write, or puts several tables in place.

@@ -9,6 +9,9 @@
 //! | `answer.rs` | what the control socket asks |
 //! | `operate.rs` | enabling, disabling and draining |
 //! | `operator_file.rs` | what the operator has said, for the next agent |
+//! | `observe.rs` | what checks have seen |
+//! | `poll.rs` | checking everything now |
+//! | `tell.rs` | from writes to events |
 //! | `reload.rs` | another configuration while packets run |
 //! | `status.rs` | what `show` and `explain` are told |
 //! | `look.rs` | passive health: the looks at the data path's counters |
@@ -20,15 +23,18 @@ mod apply;
 mod attachment;
 mod clock;
 mod look;
+mod observe;
 mod operate;
 mod operator_file;
+mod poll;
 mod reload;
 mod seen;
 mod start;
 mod status;
+mod tell;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -51,10 +57,10 @@ use self::{
     seen::{Shown, Tally},
 };
 use crate::{
-    control::{Call, Server},
+    control::{Call, Events, Happening, Server},
     datapath::{Datapath, MapsError, detach, unpin},
     engine::{Relay, Traffic},
-    health::{Health, Observation, Outcome, Scheduler, log_line::ChangeLine},
+    health::{Observation, Scheduler},
     http::{Ask, Http},
     net::{
         monitor::Monitor,
@@ -154,6 +160,10 @@ struct Agent {
     server: Server,
     http: Option<Http>,
     shown: Shown,
+    events: Events,
+    /// Digests of the tables in place, by redirect.
+    digests: BTreeMap<u16, String>,
+    polls: Vec<poll::Poll>,
     started: SystemTime,
     /// Until then a fresh start waits for the first results.
     holds_until: Instant,
@@ -188,10 +198,7 @@ impl Agent {
                 _ = ticks.tick() => self.tick().await,
                 _ = looks.tick() => self.look(),
                 Some(call) = self.calls.recv() => {
-                    let (response, end) = self.answer(call.request).await;
-                    // The client may have gone away; what it asked for is done all the same.
-                    let _ = call.reply.send(response);
-                    if let Some(end) = end {
+                    if let Some(end) = self.answer(call).await {
                         return end;
                     }
                 }
@@ -211,6 +218,9 @@ impl Agent {
     }
 
     async fn end(mut self, end: End) -> anyhow::Result<()> {
+        self.events.tell(Happening::Stopping {
+            detach: matches!(end, End::Detach),
+        });
         match end {
             End::Leave => {
                 log::info!("the data path goes on forwarding; start the agent again to adopt it");
@@ -254,58 +264,7 @@ impl Agent {
         if let Err(error) = self.try_apply() {
             log::error!("{error:#}; trying again");
         }
-    }
-
-    fn observe(&mut self, observations: &[Observation]) {
-        for observation in observations {
-            self.warn_of_unmade(observation);
-        }
-        let changes = self.relay.observe_all(observations, self.epoch());
-        for observation in observations {
-            self.shown.observe(observation);
-        }
-        for (observation, change) in observations.iter().zip(changes) {
-            let Some(change) = change else {
-                continue;
-            };
-            let target = &observation.target;
-            let checked = self.relay.checked(target);
-            let line = ChangeLine {
-                node: &target.node,
-                address: observation.address(),
-                pool: &target.pool,
-                check: observation.check_name(),
-                outcome: &observation.outcome,
-                took: observation.took,
-                change,
-                availability: checked
-                    .and_then(|checked| checked.tracker.availability())
-                    .unwrap_or_default(),
-            };
-            if change.to == Health::Down {
-                log::warn!("{line}");
-            } else {
-                log::info!("{line}");
-            }
-        }
-        self.apply();
-    }
-
-    /// Says so when a check begins not to be made, for a reason at this host.
-    fn warn_of_unmade(&self, observation: &Observation) {
-        let target = &observation.target;
-        let made = |outcome: &Outcome| outcome.success().is_some();
-        let before = self.relay.checked(target).and_then(|c| c.last.as_ref());
-        if !made(&observation.outcome) && before.is_none_or(|before| made(&before.outcome)) {
-            log::warn!(
-                "node {} ({}) of pool {}: check {}: {}; its state stays as it is meanwhile",
-                target.node,
-                observation.address(),
-                target.pool,
-                observation.check_name(),
-                observation.outcome,
-            );
-        }
+        self.tell_noted();
     }
 
     /// The neighbours by which the nodes are reached, and the gateways through which clients are answered: the
@@ -364,6 +323,7 @@ impl Agent {
         self.relay.advance(self.epoch());
         self.listen(now);
         self.expire_deadlines();
+        self.answer_polls();
         self.log.flush();
         match self.applied.maps.take_wanted() {
             Ok(wanted) => {
@@ -411,6 +371,7 @@ impl Agent {
                  flows.session-timeout",
                 self.relay.config().flows.max
             );
+            self.events.tell(Happening::FlowTableFull { packets });
         }
     }
 
@@ -431,6 +392,10 @@ impl Agent {
         };
         for id in self.relay.listen(traffic, now) {
             if let Some(entry) = self.relay.backends().get(id) {
+                self.events.tell(Happening::Silent {
+                    node: self.name_of(id).unwrap_or_default(),
+                    address: entry.address,
+                });
                 log::warn!("node {} does not answer clients any more", entry.address);
             }
         }

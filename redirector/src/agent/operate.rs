@@ -11,7 +11,7 @@ use redirector_common::abi::{BACKEND_DEAD, Flow};
 use super::{Agent, operator_file, status::unix};
 use crate::{
     control::{
-        Operation,
+        Happening, Operation,
         status::{OperatorState, SubjectStatus},
     },
     engine::{Live, LiveFlows, Operator, Said, Subject, find},
@@ -76,10 +76,27 @@ impl Agent {
             subject.before = before;
             subject.note = self.note(&subject.subject, *state);
             if before != *state {
-                log::info!("operator: {}: {before} -> {state}", subject.subject);
+                self.tell_operator(&subject.subject, before, *state, "operator");
             }
         }
         Ok(said)
+    }
+
+    fn tell_operator(
+        &self,
+        subject: &Subject,
+        from: OperatorState,
+        to: OperatorState,
+        cause: &str,
+    ) {
+        let what = Happening::Operator {
+            subject: subject.clone(),
+            from,
+            to,
+            cause: cause.to_owned(),
+        };
+        log::info!("{what}");
+        self.events.tell(what);
     }
 
     /// Brings everything in line with what the operator has said.
@@ -133,7 +150,8 @@ impl Agent {
             log::error!("{error:#}");
         }
         for subject in expired {
-            log::info!("operator: {subject}: draining -> disabled, its deadline has passed");
+            let (from, to) = (OperatorState::Draining, OperatorState::Disabled);
+            self.tell_operator(&subject, from, to, "deadline");
         }
         self.heed(operator);
     }
@@ -144,11 +162,7 @@ impl Agent {
             return;
         }
         for said in gone {
-            log::info!(
-                "operator: {} was {}; that is forgotten, since the configuration no longer has it",
-                said.subject,
-                said.state
-            );
+            self.tell_operator(&said.subject, said.state, OperatorState::Enabled, "gone");
         }
         let kept = operator_file::save(&self.options.operator_file, self.relay.operator());
         if let Err(error) = kept {

@@ -9,11 +9,28 @@ use super::{
 };
 use redirector_common::abi::{ENDPOINT_NODE, ENDPOINT_TRACKED, Endpoint};
 
-use crate::{config::Config, datapath::detach, engine::State, health::Secrets, net::view::NetView};
+use crate::{
+    config::Config, control::Happening, datapath::detach, engine::State, health::Secrets,
+    net::view::NetView,
+};
 
 impl Agent {
     /// Reads the configuration file again. A wrong one changes nothing.
     pub(super) async fn reload(&mut self) -> anyhow::Result<String> {
+        let done = self.try_reload().await;
+        self.events.tell(match &done {
+            Ok(_) => Happening::Reloaded {
+                generation: self.generation,
+                changes: Vec::new(),
+            },
+            Err(error) => Happening::Refused {
+                reason: format!("{error:#}"),
+            },
+        });
+        done
+    }
+
+    async fn try_reload(&mut self) -> anyhow::Result<String> {
         let config = Config::load(&self.options.config)?;
         let current = self.relay.config();
         // Everything that may be wrong is looked at before anything is changed.
@@ -29,6 +46,7 @@ impl Agent {
             let link = view.link_by_name(&attachment.interface);
             link.is_none_or(|(ifindex, _)| ifindex != attachment.ifindex)
         });
+        let attached = self.attachments.clone();
         if config.interfaces != current.interfaces
             || config.xdp_mode != current.xdp_mode
             || made_anew
@@ -41,6 +59,7 @@ impl Agent {
             .reconfigure(config, self.epoch(), Instant::now())?;
         warn_of_tracking(&before, &self.relay.desired());
         self.forget_said(&gone);
+        self.tell_attachments(&attached);
         self.generation += 1;
         self.scheduler.set_secrets(secrets);
         self.forget_unchecked();

@@ -1,7 +1,7 @@
 //! Everything that must be right before something is attached.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::Read as _,
     net::IpAddr,
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    control::Server,
+    control::{Events, Happening, Server},
     datapath::{Datapath, Maps, Object, detach, load, unpin},
     engine::{Found, Relay},
     family::Family,
@@ -60,7 +60,8 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
     let lock = lock(&options.pin_dir)?;
     let mut datapath = load(&object, config.flows.max, Some(&options.pin_dir))?;
     let (call_sender, calls) = mpsc::channel(QUEUE);
-    let prepared = Server::start(&options.socket, call_sender.clone())
+    let events = Events::default();
+    let prepared = Server::start(&options.socket, call_sender.clone(), events.clone())
         .map_err(anyhow::Error::from)
         .and_then(|server| {
             let prepared = Prepared::new(&mut datapath, config, &view, &interfaces, &options)?;
@@ -104,6 +105,9 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         server,
         http: None,
         shown: Shown::default(),
+        events,
+        digests: BTreeMap::new(),
+        polls: Vec::new(),
         started: SystemTime::now(),
         holds_until: Instant::now() + FIRST_RESULTS,
         generation: 1,
@@ -118,6 +122,13 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
     };
     agent.serve_http()?;
     agent.keep_neighbours(&view).await;
+    for attachment in &agent.attachments {
+        agent.tell_attached(attachment);
+    }
+    agent.events.tell(Happening::Started {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+    });
     log::info!("running");
     Ok(agent)
 }

@@ -12,7 +12,7 @@ use redirector_common::{
     verdict::{Event, Verdict},
 };
 
-use super::{Agent, seen::Tally};
+use super::{Agent, seen::Tally, tell::mac};
 use crate::{
     config::{Delivery, Node, Redirect, UdpAssociate},
     control::status::{
@@ -122,6 +122,7 @@ impl Agent {
             slots: u32::try_from(SLOTS)?,
             split_slots: table.split_slots,
             generation: table.generation,
+            digest: self.digests.get(&index).cloned(),
         })
     }
 
@@ -194,15 +195,10 @@ impl Agent {
         let view = self.views.borrow();
         let address = entry.address.ip();
         let way = way_to(&view, address, &self.allowed());
-        let mac = backend
-            .hop
-            .destination
-            .map(|byte| format!("{byte:02x}"))
-            .join(":");
         Some(NextHopStatus {
             interface: view.link_name(backend.hop.ifindex),
             neighbour: way.map_or(address, |way| way.neighbour),
-            mac,
+            mac: mac(backend.hop.destination),
         })
     }
 
@@ -311,7 +307,7 @@ impl Agent {
     }
 
     /// A backend's node: its name in the configuration, or its address if it was taken out.
-    fn name_of(&self, id: u16) -> Option<String> {
+    pub(super) fn name_of(&self, id: u16) -> Option<String> {
         let entry = self.relay.backends().get(id)?;
         let configured = self
             .relay

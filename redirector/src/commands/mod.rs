@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod monitor;
 mod operate;
 
 use std::io::{self, Write as _};
@@ -13,9 +14,11 @@ use redirector::config::Config;
 use redirector::control::{Client, Request, Response, Status};
 use redirector::doctor::{self, finding};
 use redirector::import::{ImportError, ThisHost, import};
+use redirector::logging::LogLevel;
 use redirector::show;
 use redirector::units::Counted;
 
+pub(crate) use self::monitor::monitor;
 pub(crate) use self::operate::operate;
 use crate::cli::{Doctor, ImportRelayd, Run, Show, What};
 
@@ -119,6 +122,22 @@ pub(crate) fn explain(client: IpAddr, json: bool, socket: &Path) -> anyhow::Resu
     }
 }
 
+pub(crate) fn poll(json: bool, socket: &Path) -> anyhow::Result<()> {
+    let response = call(socket, &Request::Poll)?;
+    let Response::Status(status) = response else {
+        return unexpected(&response);
+    };
+    if json {
+        print(&format!("{:#}\n", show::nodes_json(&status)))
+    } else {
+        print(&show::checks(&status))
+    }
+}
+
+pub(crate) fn log(level: LogLevel, socket: &Path) -> anyhow::Result<()> {
+    done(&call(socket, &Request::Log { level })?)
+}
+
 pub(crate) fn reload(socket: &Path) -> anyhow::Result<()> {
     done(&call(socket, &Request::Reload)?)
 }
@@ -161,10 +180,15 @@ fn unexpected(response: &Response) -> anyhow::Result<()> {
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no error.
 fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        Ok(()) | Err(_) => Ok(()),
+    is_read(text).map(drop)
+}
+
+/// Writes to standard output; whether somebody still reads it.
+fn is_read(text: &str) -> anyhow::Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
     }
 }

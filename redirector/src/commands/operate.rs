@@ -37,10 +37,11 @@ pub(crate) fn operate(kind: Kind, action: &Action) -> anyhow::Result<()> {
 }
 
 fn ask(socket: &Path, request: &Request) -> anyhow::Result<Vec<SubjectStatus>> {
-    match call(socket, request)? {
-        Response::Subjects { subjects } => Ok(subjects),
-        other => unexpected(&other).map(|()| Vec::new()),
-    }
+    let response = call(socket, request)?;
+    let Response::Subjects { subjects } = response else {
+        return unexpected(&response).map(|()| Vec::new());
+    };
+    Ok(subjects)
 }
 
 fn report(subjects: &[SubjectStatus], json: bool) -> anyhow::Result<()> {

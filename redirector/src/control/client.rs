@@ -85,35 +85,69 @@ impl Client {
     /// [`ClientError`] when no answer comes. An agent that answers with
     /// [`Response::Error`] has answered.
     pub fn call(&mut self, request: &Request) -> Result<Response, ClientError> {
-        let line = self.exchange(request).map_err(|source| ClientError::Io {
-            path: self.path.clone(),
-            source,
-        })?;
-        serde_json::from_slice(&line).map_err(|source| ClientError::NotUnderstood {
-            path: self.path.clone(),
-            source,
-        })
+        let line = self
+            .exchange(request)
+            .map_err(|source| self.broken(source))?;
+        self.understand(&line)
     }
 
-    fn exchange(&mut self, request: &Request) -> io::Result<Vec<u8>> {
+    /// Asks for something that has many answers, and gives them as they come, however long that takes.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the agent cannot be asked.
+    pub fn follow(mut self, request: &Request) -> Result<Follow, ClientError> {
+        let asked = self
+            .ask(request)
+            .and_then(|()| self.stream.get_mut().set_read_timeout(None));
+        match asked {
+            Ok(()) => Ok(Follow(self)),
+            Err(source) => Err(self.broken(source)),
+        }
+    }
+
+    fn broken(&self, source: io::Error) -> ClientError {
+        ClientError::Io {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> io::Result<()> {
         let mut text = serde_json::to_vec(request)?;
         text.push(b'\n');
         let stream = self.stream.get_mut();
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        stream.write_all(&text)?;
+        stream.write_all(&text)
+    }
+
+    fn exchange(&mut self, request: &Request) -> io::Result<Vec<u8>> {
+        self.ask(request)?;
+        let line = self.line()?;
+        if line.is_empty() {
+            return Err(cut());
+        }
+        Ok(line)
+    }
+
+    /// The next line; empty at the end.
+    fn line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         self.stream
             .by_ref()
             .take(MAX_RESPONSE)
             .read_until(b'\n', &mut line)?;
-        if line.last() != Some(&b'\n') {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the connection ended before the answer did",
-            ));
+        match line.last() {
+            Some(b'\n') | None => Ok(line),
+            Some(_) => Err(cut()),
         }
-        Ok(line)
+    }
+
+    fn understand(&self, line: &[u8]) -> Result<Response, ClientError> {
+        serde_json::from_slice(line).map_err(|source| ClientError::NotUnderstood {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Waits until nobody listens at `path` any more; false when somebody still does after `limit`.
@@ -127,4 +161,26 @@ impl Client {
         }
         true
     }
+}
+
+/// The answers to a request that has many; ends when the agent does.
+pub struct Follow(Client);
+
+impl Iterator for Follow {
+    type Item = Result<Response, ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.0.line() {
+            Ok(line) if line.is_empty() => None,
+            Ok(line) => Some(self.0.understand(&line)),
+            Err(source) => Some(Err(self.0.broken(source))),
+        }
+    }
+}
+
+fn cut() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "the connection ended before the answer did",
+    )
 }

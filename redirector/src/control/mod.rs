@@ -6,14 +6,19 @@
 //! agent's loop.
 
 pub mod client;
+pub mod event;
+pub mod events;
 pub mod protocol;
 pub mod server;
 pub mod status;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::client::{Client, ClientError};
+pub use self::client::{Client, ClientError, Follow};
+pub use self::event::{Event, Happening};
+pub use self::events::Events;
 pub use self::protocol::{Operation, Request, Response};
 pub use self::server::{Call, Server, ServerError};
 pub use self::status::{Explanation, Status};

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::event::Event;
 use super::status::{Explanation, Status, SubjectStatus};
 use crate::engine::{Kind, OperatorState, Subject};
+use crate::logging::LogLevel;
 
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,18 @@ pub enum Request {
         subjects: Vec<Subject>,
         /// Take connections that were silent for longer than so many seconds to be over.
         silent: Option<u32>,
+    },
+    /// Check every node now; answered with [`Response::Status`] when all results are there.
+    Poll,
+    /// Tell what happens from now on. The connection is for nothing else then.
+    Monitor {
+        /// Begin with so many of the last events.
+        recent: usize,
+    },
+    /// Log more, or less.
+    Log {
+        /// How much.
+        level: LogLevel,
     },
     /// Read the configuration file again.
     Reload,
@@ -71,6 +85,16 @@ pub enum Response {
     },
     /// To [`Request::Explain`].
     Explanation(Box<Explanation>),
+    /// To [`Request::Monitor`], one for each event.
+    Event {
+        /// What has happened.
+        event: Event,
+    },
+    /// To [`Request::Monitor`]: the client reads too slowly, and these are lost to it.
+    Missed {
+        /// How many.
+        events: u64,
+    },
     /// It is done.
     Done {
         /// What was done, for people; one line, may be empty.

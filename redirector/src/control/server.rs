@@ -13,11 +13,13 @@ use tokio::io::{
     AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
 };
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch as flag};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use super::events::Events;
 use super::protocol::{Request, Response};
+use super::watch::{Watchers, watch};
 
 /// Longest request, in bytes, the line's end included.
 const MAX_REQUEST: usize = 4096;
@@ -67,12 +69,12 @@ pub enum ServerError {
 pub struct Server {
     path: PathBuf,
     inode: (u64, u64),
-    stop: watch::Sender<bool>,
+    stop: flag::Sender<bool>,
     accepting: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Listens at `path` and sends every request to `calls`. A socket that a killed agent left there
+    /// Listens at `path`, sends every request to `calls`, and lets clients watch `events`. A socket that a killed agent left there
     /// is replaced; the directory is made if it is missing.
     ///
     /// # Errors
@@ -80,10 +82,19 @@ impl Server {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(path: &Path, calls: mpsc::Sender<Call>) -> Result<Self, ServerError> {
+    pub fn start(
+        path: &Path,
+        calls: mpsc::Sender<Call>,
+        events: Events,
+    ) -> Result<Self, ServerError> {
         let (listener, inode) = bind(path)?;
-        let (stop, stopped) = watch::channel(false);
-        let accepting = Some(tokio::spawn(accept(listener, calls, stopped)));
+        let (stop, stopped) = flag::channel(false);
+        let accepting = Some(tokio::spawn(accept(
+            listener,
+            calls,
+            Watchers::new(events),
+            stopped,
+        )));
         Ok(Self {
             path: path.to_owned(),
             inode,
@@ -173,7 +184,8 @@ fn bind(path: &Path) -> Result<(UnixListener, (u64, u64)), ServerError> {
 async fn accept(
     listener: UnixListener,
     calls: mpsc::Sender<Call>,
-    mut stop: watch::Receiver<bool>,
+    watchers: Watchers,
+    mut stop: flag::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -189,10 +201,10 @@ async fn accept(
         };
         match stream {
             Ok((stream, _)) => {
-                let (calls, stop) = (calls.clone(), stop.clone());
+                let (calls, watchers, stop) = (calls.clone(), watchers.clone(), stop.clone());
                 connections.spawn(async move {
                     let _place = place;
-                    if let Err(error) = serve(stream, &calls, stop).await {
+                    if let Err(error) = serve(stream, &calls, &watchers, stop).await {
                         log::debug!("a client of the control socket went away: {error}");
                     }
                 });
@@ -210,7 +222,8 @@ async fn accept(
 async fn serve(
     mut stream: UnixStream,
     calls: &mpsc::Sender<Call>,
-    mut stop: watch::Receiver<bool>,
+    watchers: &Watchers,
+    mut stop: flag::Receiver<bool>,
 ) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
@@ -226,7 +239,20 @@ async fn serve(
                     error(format!("the request is longer than {MAX_REQUEST} bytes")),
                     true,
                 ),
-                Line::Text(text) => (answer(&text, calls).await, false),
+                Line::Text(text) => match serde_json::from_slice(&text) {
+                    Ok(Request::Monitor { recent }) => match watchers.join(recent) {
+                        Ok(watcher) => return watch(watcher, reader, writer, stop).await,
+                        Err(refusal) => (error(refusal), false),
+                    },
+                    Ok(request) => (answer(request, calls).await, false),
+                    Err(problem) => (
+                        error(format!(
+                            "the request was not understood ({problem}); are agent and command of one \
+                             version?"
+                        )),
+                        false,
+                    ),
+                },
             },
             Err(_) => (error(format!("no request within {CLIENT_TIMEOUT:?}")), true),
         };
@@ -259,15 +285,7 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Line>
     })
 }
 
-async fn answer(line: &[u8], calls: &mpsc::Sender<Call>) -> Response {
-    let request = match serde_json::from_slice(line) {
-        Ok(request) => request,
-        Err(problem) => {
-            return error(format!(
-                "the request was not understood ({problem}); are agent and command of one version?"
-            ));
-        }
-    };
+async fn answer(request: Request, calls: &mpsc::Sender<Call>) -> Response {
     let (reply, response) = oneshot::channel();
     if calls.send(Call { request, reply }).await.is_err() {
         return error("the agent is stopping");

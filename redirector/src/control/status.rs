@@ -89,6 +89,9 @@ pub struct RedirectStatus {
     pub split_slots: u32,
     /// Counts the tables that it has had.
     pub generation: u32,
+    /// Digest of its table: the same on another relay that sends every client to the same node. None before the
+    /// first table.
+    pub digest: Option<String>,
 }
 
 impl RedirectStatus {

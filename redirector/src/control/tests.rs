@@ -1,3 +1,6 @@
+mod noise;
+mod watching;
+
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -32,6 +35,10 @@ impl Drop for Directory {
 
 /// An agent that knows its pid, and stays silent when told to stop.
 fn agent(path: &Path) -> Server {
+    agent_telling(path, Events::default())
+}
+
+fn agent_telling(path: &Path, events: Events) -> Server {
     let (sender, mut calls) = mpsc::channel::<Call>(1);
     tokio::spawn(async move {
         while let Some(Call { request, reply }) = calls.recv().await {
@@ -48,7 +55,7 @@ fn agent(path: &Path) -> Server {
             let _ = reply.send(response);
         }
     });
-    Server::start(path, sender).unwrap()
+    Server::start(path, sender, events).unwrap()
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -183,7 +190,9 @@ async fn a_second_agent_is_refused_and_the_first_one_keeps_its_socket() {
     let directory = Directory::new("second");
     let path = directory.socket();
     let server = agent(&path);
-    let error = Server::start(&path, mpsc::channel(1).0).err().unwrap();
+    let error = Server::start(&path, mpsc::channel(1).0, Events::default())
+        .err()
+        .unwrap();
     assert!(matches!(error, ServerError::Taken(_)), "{error}");
     assert!(is_pong(&call(&path, Request::Ping).await.unwrap()));
     server.shutdown().await;
@@ -201,7 +210,9 @@ async fn the_socket_of_a_killed_agent_is_replaced_but_a_file_is_not() {
     assert!(is_pong(&call(&path, Request::Ping).await.unwrap()));
     server.shutdown().await;
     std::fs::write(&path, "precious").unwrap();
-    let error = Server::start(&path, mpsc::channel(1).0).err().unwrap();
+    let error = Server::start(&path, mpsc::channel(1).0, Events::default())
+        .err()
+        .unwrap();
     assert!(matches!(error, ServerError::NotASocket(_)), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }

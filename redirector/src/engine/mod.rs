@@ -9,6 +9,7 @@
 //! | `relay/round.rs` | what recorded flows still hold up |
 //! | `relay/operate.rs` | what the operator's words do |
 //! | `operator.rs` | what the operator has said, and about what |
+//! | `digest.rs` | by what two relays compare their tables |
 //! | `backends.rs` | which node has which entry in the map of backends |
 //! | `listeners.rs` | which listener has which number |
 //! | `endpoints.rs` | how the data path is told to treat listeners' and nodes' packets |
@@ -29,6 +30,7 @@
 
 mod associations;
 mod backends;
+mod digest;
 mod doubt;
 mod endpoints;
 mod flows;
@@ -44,6 +46,7 @@ mod tiers;
 
 pub use associations::{Associations, Closed, Surroundings};
 pub use backends::{Backends, Entry};
+pub use digest::digest;
 pub use doubt::{Doubt, Doubts};
 pub use flows::{Census, Timeouts, is_closed, is_over};
 pub use listeners::Listener;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 pub use self::operator::{draining, operated};
 use self::table::{Align, Table};
-use crate::control::status::{OperatorState, PoolStatus, RedirectStatus};
+use crate::control::status::{NodeStatus, OperatorState, PoolStatus, RedirectStatus};
 use crate::control::{Explanation, Status};
 use crate::family::Family;
 use crate::units::{Counted, bytes, rough, took};
@@ -103,13 +103,7 @@ pub fn nodes(status: &Status) -> String {
             || "unknown".to_owned(),
             |hop| format!("{} at {} on {}", hop.neighbour, hop.mac, hop.interface),
         );
-        let check = node.last_check.as_ref().map_or_else(
-            || NONE.to_owned(),
-            |check| {
-                let took = took(Duration::from_micros(check.took_us));
-                format!("{} ({took}, {})", check.check, check.outcome)
-            },
-        );
+        let check = last_check(node);
         table.row([
             &node.id.to_string(),
             &pool.name,
@@ -129,6 +123,30 @@ pub fn nodes(status: &Status) -> String {
             &hop,
             &check,
         ]);
+    }
+    table.to_string()
+}
+
+/// What the last check of each node saw.
+pub fn checks(status: &Status) -> String {
+    let mut table = Table::new(&[
+        ("Pool", Align::Left),
+        ("Name", Align::Left),
+        ("Status", Align::Left),
+        ("Avlblty", Align::Right),
+        ("Last check", Align::Left),
+    ]);
+    let mut seen = std::collections::BTreeSet::new();
+    for (_, pool, node) in status.nodes() {
+        if seen.insert((&pool.name, &node.name)) {
+            table.row([
+                &pool.name,
+                &node.name,
+                &node.health.to_string(),
+                &percent(node.availability),
+                &last_check(node),
+            ]);
+        }
     }
     table.to_string()
 }
@@ -294,6 +312,17 @@ fn socket(address: SocketAddr) -> String {
         0 => address.ip().to_string(),
         _ => address.to_string(),
     }
+}
+
+/// What the last check of a node saw.
+fn last_check(node: &NodeStatus) -> String {
+    node.last_check.as_ref().map_or_else(
+        || NONE.to_owned(),
+        |check| {
+            let took = took(Duration::from_micros(check.took_us));
+            format!("{} ({took}, {})", check.check, check.outcome)
+        },
+    )
 }
 
 fn percent(value: Option<f64>) -> String {

@@ -90,6 +90,7 @@ pub(crate) fn status() -> Status {
             slots: 65536,
             split_slots: 12,
             generation: 5,
+            digest: Some("00f1e2d3c4b5a697".to_owned()),
         }],
         counters: vec![counter("forward-settled", 12), counter("reply", 0)],
         flows: FlowsStatus {

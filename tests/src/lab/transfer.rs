@@ -70,6 +70,8 @@ pub struct Transfer {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    /// Nothing more is sent, and the other side's end is awaited.
+    closing: AtomicBool,
     bytes: AtomicU64,
     max_gap_us: AtomicU64,
     broken: Mutex<Option<String>>,
@@ -149,6 +151,16 @@ impl Transfer {
         self.shared.max_gap_us.store(0, Ordering::Relaxed);
     }
 
+    /// Ends it as a client does that has nothing more to say: everything that was sent comes back first.
+    pub fn finish(mut self) -> Report {
+        self.shared.closing.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // What it had to say is in the report.
+            let _ = thread.join();
+        }
+        self.report()
+    }
+
     /// Ends it.
     pub fn stop(self) -> Report {
         self.report()
@@ -179,6 +191,11 @@ fn send(mut stream: TcpStream, shared: &Shared) {
             return;
         }
         number += 1;
+        if shared.closing.load(Ordering::Relaxed) {
+            // One that has broken is closed already.
+            let _ = stream.shutdown(Shutdown::Write);
+            return;
+        }
         std::thread::sleep(PACE);
     }
 }
@@ -195,6 +212,7 @@ fn receive(mut stream: TcpStream, shared: &Shared) {
             Ordering::Relaxed,
         );
         match result {
+            Ok(0) if shared.closing.load(Ordering::Relaxed) => return,
             Ok(0) => return shared.fail("the connection was closed".to_owned()),
             Ok(length) => {
                 if let Err(position) = check.feed(&buffer[..length]) {

@@ -1,0 +1,105 @@
+//! By what two relays compare their tables.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use redirector_common::abi::SlotTable;
+use sha2::{Digest as _, Sha256};
+
+/// Digest of a table: the same on two relays exactly when both send every new connection to the same node. It
+/// depends on the key of the client hash, since that picks the slot, and on the nodes' sockets, not on the numbers
+/// that the relays have given them, nor on where older connections live. 16 hexadecimal digits, the first of
+/// SHA-256 (FIPS 180-4).
+pub fn digest(table: &SlotTable, socket: impl Fn(u16) -> Option<SocketAddr>) -> String {
+    let mut owners: BTreeMap<Option<SocketAddr>, u16> = BTreeMap::new();
+    let mut sockets = BTreeMap::new();
+    for slot in &table.slots {
+        let owner = *sockets.entry(slot.now).or_insert_with(|| socket(slot.now));
+        owners.entry(owner).or_default();
+    }
+    for (rank, place) in (0..).zip(owners.values_mut()) {
+        *place = rank;
+    }
+    let mut hash = Sha256::new();
+    hash.update(table.key[0].to_le_bytes());
+    hash.update(table.key[1].to_le_bytes());
+    for owner in owners.keys() {
+        let name = owner.map_or_else(String::new, |owner| owner.to_string());
+        hash.update(name);
+        hash.update([0]);
+    }
+    let ranks: BTreeMap<u16, [u8; 2]> = sockets
+        .iter()
+        .map(|(id, owner)| (*id, owners[owner].to_le_bytes()))
+        .collect();
+    let places: Vec<u8> = table
+        .slots
+        .iter()
+        .flat_map(|slot| ranks[&slot.now])
+        .collect();
+    hash.update(places);
+    hash.finalize()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use redirector_common::abi::Slot;
+
+    use super::*;
+
+    fn table(owner: impl Fn(usize) -> u16) -> Box<SlotTable> {
+        let mut table: Box<SlotTable> = bytemuck::zeroed_box();
+        table.key = [1, 2];
+        for (index, slot) in table.slots.iter_mut().enumerate() {
+            *slot = Slot::settled_on(owner(index));
+        }
+        table
+    }
+
+    fn of(table: &SlotTable, first: u16) -> String {
+        digest(table, |id| {
+            let node = u8::try_from(id.checked_sub(first)?).ok()?;
+            Some(([10, 0, 1, node], 1080).into())
+        })
+    }
+
+    fn parity(index: usize) -> u16 {
+        u16::from(index % 2 == 1)
+    }
+
+    #[test]
+    fn relays_that_number_their_nodes_differently_have_the_same_digest() {
+        let one = table(|index| 1 + parity(index));
+        let other = table(|index| 7 + parity(index));
+        assert_eq!(of(&one, 1), of(&other, 7));
+        assert_eq!(of(&one, 1).len(), 16);
+    }
+
+    #[test]
+    fn one_slot_the_key_a_node_or_none_at_all_make_another_digest() {
+        let plain = table(|index| 1 + parity(index));
+        let mut slot = table(|index| 1 + parity(index));
+        slot.slots[77] = Slot::settled_on(1);
+        let mut key = table(|index| 1 + parity(index));
+        key.key = [1, 3];
+        let swapped = table(|index| 2 - parity(index));
+        let mut none = table(|index| 1 + parity(index));
+        none.slots[77] = Slot::default();
+        let mut all = vec![of(&plain, 1), of(&plain, 0)];
+        all.extend([slot, key, swapped, none].iter().map(|table| of(table, 1)));
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len(), "{all:?}");
+    }
+
+    #[test]
+    fn where_older_connections_live_makes_no_difference() {
+        let settled = table(|_| 2);
+        let mut split = table(|_| 1);
+        for slot in &mut split.slots {
+            *slot = slot.retarget(2);
+        }
+        assert_eq!(of(&settled, 1), of(&split, 1));
+    }
+}
