@@ -22,6 +22,15 @@ impl Agent {
             };
             let target = &observation.target;
             let checked = self.relay.checked(target);
+            for (pool, node) in self.relay.followers(target) {
+                log::info!(
+                    "node {node} of pool {pool} follows {} of pool {}, state {} -> {}",
+                    target.node,
+                    target.pool,
+                    change.from,
+                    change.to
+                );
+            }
             let line = ChangeLine {
                 node: &target.node,
                 address: observation.address(),

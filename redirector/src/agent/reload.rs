@@ -10,7 +10,7 @@ use super::{
 use redirector_common::abi::{ENDPOINT_NODE, ENDPOINT_TRACKED, Endpoint};
 
 use crate::{
-    config::Config, control::Happening, datapath::detach, engine::State, health::Secrets,
+    config::Config, control::Happening, datapath::detach, engine::State, health::Material,
     net::view::NetView,
 };
 
@@ -35,7 +35,7 @@ impl Agent {
         let current = self.relay.config();
         // Everything that may be wrong is looked at before anything is changed.
         self.relay.accepts(&config)?;
-        let secrets = Secrets::read(&config)?;
+        let material = Material::read(&config)?;
         let view = Arc::clone(&self.views.borrow());
         start::refuse_own_nodes(&view, &config)?;
         if config.flows.max != current.flows.max {
@@ -61,7 +61,7 @@ impl Agent {
         self.forget_said(&gone);
         self.tell_attachments(&attached);
         self.generation += 1;
-        self.scheduler.set_secrets(secrets);
+        self.scheduler.set_material(material);
         self.forget_unchecked();
         self.scheduler.set_targets(self.relay.targets());
         self.follow_network().await;

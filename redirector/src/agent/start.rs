@@ -32,7 +32,7 @@ use crate::{
     datapath::{Datapath, Maps, Object, detach, load, unpin},
     engine::{Found, Relay},
     family::Family,
-    health::{Scheduler, Secrets},
+    health::{Material, Scheduler},
     net::{monitor::Monitor, resolve::resolve, solicit::Solicitor, view::NetView},
 };
 
@@ -44,7 +44,7 @@ pub(super) struct PinLock(#[expect(dead_code, reason = "held, not read")] Flock<
 
 pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
     let config = Config::load(&options.config)?;
-    let secrets = Secrets::read(&config)?;
+    let material = Material::read(&config)?;
     let object = Object::find(options.bpf_object.as_deref())?;
     let monitor = Monitor::start().await?;
     let mut views = monitor.views();
@@ -84,7 +84,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
     ) = prepared?;
     let (sender, observations) = mpsc::channel(QUEUE);
     let mut scheduler = Scheduler::new(sender);
-    scheduler.set_secrets(secrets);
+    scheduler.set_material(material);
     scheduler.set_targets(relay.targets());
     let (ask, asked) = mpsc::channel(QUEUE);
     let mut agent = Agent {

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::health::glob::Glob;
 
 pub(super) mod read;
+mod service;
 mod steps;
 
 /// One check of a node.
@@ -29,8 +31,16 @@ pub enum CheckKind {
     /// Connects.
     #[default]
     Tcp,
+    /// Asks the host for an echo.
+    Icmp,
+    /// Connects and makes a TLS handshake.
+    Tls(Tls),
+    /// Asks for a page, by TLS or without.
+    Http(Page),
     /// Connects, sends bytes and expects bytes.
     Exchange(Vec<Step>),
+    /// Runs a program.
+    Script(Script),
     /// Speaks SOCKS 5.
     Socks5(Socks5),
     /// Speaks SOCKS 4, or 4A where the canary is a name.
@@ -42,6 +52,11 @@ impl Check {
     pub const fn name(&self) -> &'static str {
         match self.kind {
             CheckKind::Tcp => "tcp",
+            CheckKind::Icmp => "icmp",
+            CheckKind::Tls(_) => "tls",
+            CheckKind::Http(Page { tls: None, .. }) => "http",
+            CheckKind::Http(Page { tls: Some(_), .. }) => "https",
+            CheckKind::Script(_) => "script",
             CheckKind::Exchange(_) => "send",
             CheckKind::Socks5(_) => "socks5",
             CheckKind::Socks4(_) => "socks4",
@@ -51,10 +66,41 @@ impl Check {
     /// Whether there must be a port to check.
     pub const fn needs_port(&self) -> bool {
         match self.kind {
+            CheckKind::Icmp | CheckKind::Script(_) => false,
             CheckKind::Tcp
+            | CheckKind::Tls(_)
+            | CheckKind::Http(_)
             | CheckKind::Exchange(_)
             | CheckKind::Socks5(_)
             | CheckKind::Socks4(_) => true,
+        }
+    }
+
+    /// How it speaks TLS, if it does.
+    pub(crate) const fn tls(&self) -> Option<&Tls> {
+        match &self.kind {
+            CheckKind::Tls(tls) | CheckKind::Http(Page { tls: Some(tls), .. }) => Some(tls),
+            CheckKind::Tcp
+            | CheckKind::Icmp
+            | CheckKind::Http(_)
+            | CheckKind::Exchange(_)
+            | CheckKind::Script(_)
+            | CheckKind::Socks5(_)
+            | CheckKind::Socks4(_) => None,
+        }
+    }
+
+    /// The script that it runs, if it does.
+    pub(crate) const fn script(&self) -> Option<&Script> {
+        match &self.kind {
+            CheckKind::Script(script) => Some(script),
+            CheckKind::Tcp
+            | CheckKind::Icmp
+            | CheckKind::Tls(_)
+            | CheckKind::Http(_)
+            | CheckKind::Exchange(_)
+            | CheckKind::Socks5(_)
+            | CheckKind::Socks4(_) => None,
         }
     }
 
@@ -70,11 +116,123 @@ impl Check {
                 login: Some(login), ..
             }) => Some(&login.password_file),
             CheckKind::Tcp
+            | CheckKind::Icmp
+            | CheckKind::Tls(_)
+            | CheckKind::Http(_)
             | CheckKind::Exchange(_)
+            | CheckKind::Script(_)
             | CheckKind::Socks5(_)
             | CheckKind::Socks4(_) => None,
         }
     }
+}
+
+/// A TLS handshake.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tls {
+    /// Whether the certificate must be good: made by somebody trusted, for this name, and in its time.
+    pub verify: bool,
+    /// The name that is asked for and that the certificate must have; the node's address where there is none.
+    pub server_name: Option<String>,
+    /// The certificates to trust, in PEM; those of this host where there is no file.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A page that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Page {
+    /// How, over TLS.
+    pub tls: Option<Tls>,
+    /// The method.
+    pub method: Method,
+    /// The path; begins with `/`.
+    pub path: String,
+    /// What the server is called; the node's address where there is none.
+    pub host: Option<String>,
+    /// The status codes that are good; at least one range.
+    pub codes: Vec<RangeInclusive<u16>>,
+    /// The digest that the page must have.
+    pub digest: Option<Digest>,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            method: Method::Head,
+            path: "/".to_owned(),
+            host: None,
+            codes: vec![200..=399],
+            digest: None,
+        }
+    }
+}
+
+/// The method of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Without the page.
+    Head,
+    /// With it.
+    Get,
+}
+
+impl Method {
+    /// The word in the request.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Head => "HEAD",
+            Self::Get => "GET",
+        }
+    }
+}
+
+/// A digest of a page.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Digest {
+    /// SHA-1, as relayd(8) has it.
+    Sha1([u8; 20]),
+    /// SHA-256.
+    Sha256([u8; 32]),
+}
+
+impl Digest {
+    /// A digest from its hexadecimal digits, whose number tells the kind.
+    pub fn parse(digits: &str) -> Option<Self> {
+        let bytes = steps::hex("digest", digits).ok()?;
+        let sha1 = <[u8; 20]>::try_from(bytes.as_slice()).map(Self::Sha1);
+        let sha256 = || <[u8; 32]>::try_from(bytes.as_slice()).map(Self::Sha256);
+        sha1.or_else(|_| sha256()).ok()
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Sha1(bytes) => bytes,
+            Self::Sha256(bytes) => bytes,
+        }
+    }
+}
+
+/// A program whose exit code tells how a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Script {
+    /// The program, by an absolute path, and its arguments.
+    pub command: Vec<String>,
+    /// Whom it runs as; somebody without privileges where there is none.
+    pub user: Option<String>,
+    /// Which exit codes mean that the node is up.
+    pub up_when: UpWhen,
+}
+
+/// Which exit codes mean that a node is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UpWhen {
+    /// 0.
+    #[default]
+    Zero,
+    /// Any other; relayd(8)'s scripts are like that.
+    Positive,
 }
 
 /// One turn of a conversation: what is sent, then what must come.

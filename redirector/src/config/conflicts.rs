@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Range;
 
+use serde_spanned::Spanned;
+
 use redirector_common::abi::{MAX_BACKENDS, MAX_ENDPOINTS, MAX_LISTENERS, MAX_REDIRECTS};
 
 use super::model::{Config, Delivery, Listen, Node, Pool, Redirect, UdpAssociate};
@@ -15,6 +17,8 @@ use crate::family::Family;
 pub(super) struct Places {
     /// The address of each node of each pool.
     pub(super) nodes: Vec<Vec<Range<usize>>>,
+    /// The nodes of each pool that have a parent, by index, and what it is called.
+    pub(super) parents: Vec<Vec<(usize, Spanned<String>)>>,
     /// The redirects.
     pub(super) redirects: Vec<RedirectPlaces>,
 }

@@ -13,7 +13,7 @@ use super::check::{Check, read::TIMEOUT};
 use super::conflicts::Places;
 use super::model::{Config, DEFAULT_PRIORITY, Flows, MAX_PRIORITY, MAX_WEIGHT, Node, Pool, Timing};
 use super::problem::{Complaint, Findings};
-use super::{conflicts, hash_key, http, redirect, values, words, written};
+use super::{conflicts, hash_key, http, parents, redirect, values, words, written};
 use crate::units::exact;
 
 /// Bounds of `interval`: below, checks would be the load; above, they would say nothing.
@@ -28,6 +28,9 @@ const SLOW_START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::
 /// Bounds of `min-active`.
 const MIN_ACTIVE: RangeInclusive<u32> = 1..=1024;
 const STREAK: RangeInclusive<u32> = 1..=1000;
+/// Bounds of `jitter`, in percent.
+const JITTER: RangeInclusive<u32> = 0..=50;
+const TTL: RangeInclusive<u32> = 1..=255;
 
 /// Checks everything; the result means something only when `findings` stays empty.
 pub(super) fn mean(written: written::Written, findings: &mut Findings) -> Config {
@@ -42,11 +45,12 @@ pub(super) fn mean(written: written::Written, findings: &mut Findings) -> Config
         findings.check(text.span(), key)
     });
     let mut places = Places::default();
-    let pools: Vec<Pool> = written
+    let mut pools: Vec<Pool> = written
         .pools
         .into_iter()
         .map(|pool| self::pool(pool, health, &mut places, findings))
         .collect();
+    parents::resolve(&mut pools, &places, findings);
     let redirects = written
         .redirects
         .into_iter()
@@ -166,6 +170,8 @@ fn timing(written: &written::Timing, default: Timing, findings: &mut Findings) -
         timeout,
         rise,
         fall,
+        fast_interval,
+        jitter,
     } = default;
     let timing = Timing {
         interval: duration(
@@ -184,6 +190,23 @@ fn timing(written: &written::Timing, default: Timing, findings: &mut Findings) -
         ),
         rise: number("rise", written.rise.as_ref(), &STREAK, rise, findings),
         fall: number("fall", written.fall.as_ref(), &STREAK, fall, findings),
+        fast_interval: written
+            .fast_interval
+            .as_ref()
+            .and_then(|text| {
+                let value = values::duration("fast-interval", text.get_ref(), &INTERVAL);
+                findings.check(text.span(), value)
+            })
+            .or(fast_interval),
+        jitter: written
+            .jitter
+            .as_ref()
+            .and_then(|value| {
+                let percent = values::number("jitter", *value.get_ref(), &JITTER);
+                findings.check(value.span(), percent)
+            })
+            .and_then(|percent| u8::try_from(percent).ok())
+            .unwrap_or(jitter),
     };
     let place = written
         .timeout
@@ -203,6 +226,22 @@ fn timing(written: &written::Timing, default: Timing, findings: &mut Findings) -
         let help = "a check must end before the next one starts: raise interval or lower timeout";
         findings.add(place, complaint.help(help));
     }
+    if let Some(text) = &written.fast_interval
+        && findings.0.len() == before
+        && timing
+            .fast_interval
+            .is_some_and(|fast| fast > timing.interval)
+    {
+        let complaint = Complaint::new(format!(
+            "`fast-interval` of {} is longer than the interval of {}",
+            text.get_ref(),
+            exact(timing.interval)
+        ));
+        findings.add(
+            text.span(),
+            complaint.help("it is for nodes in doubt: lower it"),
+        );
+    }
     timing
 }
 
@@ -217,6 +256,8 @@ fn pool(
     let name = written.name.into_inner();
     let mut nodes = Vec::new();
     let mut nodes_at = Vec::new();
+    let mut parents = Vec::new();
+    let timing = timing(&written.health, health, findings);
     if let Some((at, list)) = written.nodes {
         if list.is_empty() {
             let complaint = Complaint::new(format!("pool `{name}` has no nodes"));
@@ -228,9 +269,11 @@ fn pool(
         let mut names = HashMap::new();
         let mut addresses = HashMap::new();
         for written in list {
-            let Some((node, at, name_at)) = node(written, findings) else {
+            let parent = written.parent.clone();
+            let Some((node, at, name_at)) = node(written, timing, findings) else {
                 continue;
             };
+            parents.extend(parent.map(|parent| (nodes.len(), parent)));
             if let Some(other) = addresses.insert(node.address, node.name.clone()) {
                 let complaint = Complaint::new(format!(
                     "{} is in pool `{name}` twice, as `{other}` and as `{}`",
@@ -268,6 +311,7 @@ fn pool(
         findings.add(at.span(), complaint.help("lower min-active, or add nodes"));
     }
     places.nodes.push(nodes_at);
+    places.parents.push(parents);
     let mut checks = written.checks;
     if checks.is_empty() {
         checks.push(Check::default());
@@ -286,13 +330,14 @@ fn pool(
         ),
         nodes,
         checks: checks.into(),
-        timing: timing(&written.health, health, findings),
+        timing,
     }
 }
 
 /// A node, the place of its address and that of its name.
 fn node(
     written: written::Node,
+    pool: Timing,
     findings: &mut Findings,
 ) -> Option<(Node, Range<usize>, Range<usize>)> {
     let weight = number(
@@ -314,6 +359,14 @@ fn node(
             .check(name.span(), values::name(name.get_ref()))
             .map(|value| (value, name.span()))
     });
+    let check_port = written.check_port.and_then(|value| {
+        findings.check(value.span(), values::port("check-port", *value.get_ref()))
+    });
+    let check_ttl = written.check_ttl.and_then(|value| {
+        let hops = values::number("check-ttl", *value.get_ref(), &TTL);
+        findings.check(value.span(), hops)
+    });
+    let own = written.health.map(|health| timing(&health, pool, findings));
     let address = written.address?;
     let at = address.span();
     let address = findings.check(at.clone(), values::node_address(address.get_ref()))?;
@@ -324,6 +377,10 @@ fn node(
             address,
             weight,
             priority,
+            check_port,
+            check_ttl: check_ttl.and_then(|hops| u8::try_from(hops).ok()),
+            parent: None,
+            timing: own,
         },
         at,
         name_at,

@@ -14,6 +14,7 @@ pub(crate) mod hash_key;
 mod http;
 mod meaning;
 mod model;
+mod parents;
 pub(crate) mod problem;
 mod redirect;
 mod section;
@@ -32,12 +33,13 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use self::check::{
-    Associate, Canary, Check, CheckKind, DatagramCanary, Destination, Expect, Login, Socks4,
-    Socks5, Step,
+    Associate, Canary, Check, CheckKind, DatagramCanary, Destination, Digest, Expect, Login,
+    Method, Page, Script, Socks4, Socks5, Step, Tls, UpWhen,
 };
 pub use self::model::{
     Config, DEFAULT_PRIORITY, Delivery, DirectTcp, Failback, Flows, Http, Listen, MAX_PRIORITY,
-    MAX_WEIGHT, Node, OnDown, Pool, Protocol, Redirect, Timing, UdpAssociate, WhenEmpty, XdpMode,
+    MAX_WEIGHT, Node, OnDown, Parent, Pool, Protocol, Redirect, Timing, UdpAssociate, WhenEmpty,
+    XdpMode,
 };
 use self::problem::{Complaint, Findings};
 pub use self::problem::{Problem, Problems};

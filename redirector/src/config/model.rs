@@ -113,7 +113,9 @@ impl Pool {
     /// Whether the pool alone tells which ports are checked.
     pub fn names_its_ports(&self) -> bool {
         let mut checks = self.checks.iter();
+        let mut nodes = self.nodes.iter();
         checks.all(|check| check.port.is_some() || !check.needs_port())
+            || nodes.all(|node| node.check_port.is_some() || node.parent.is_some())
     }
 }
 
@@ -128,6 +130,23 @@ pub struct Node {
     pub weight: u32,
     /// Nodes of the highest priority take the clients; at most [`MAX_PRIORITY`].
     pub priority: u32,
+    /// Port that is checked where a check names none; the one that clients are forwarded to where there is none.
+    pub check_port: Option<u16>,
+    /// How many hops the packets of its checks live (IP TTL, hop limit).
+    pub check_ttl: Option<u8>,
+    /// The node whose state it has, in place of checks of its own.
+    pub parent: Option<Parent>,
+    /// When it is checked, where that is not as [`Pool::timing`] says.
+    pub timing: Option<Timing>,
+}
+
+/// A node that has the state of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// Index of that node's pool in [`Config::pools`].
+    pub pool: usize,
+    /// Its index in [`Pool::nodes`]; it has no parent itself.
+    pub node: usize,
 }
 
 /// Priority of a node that names none.
@@ -150,6 +169,24 @@ pub struct Timing {
     pub rise: u32,
     /// Failures in a row that take a node down; at least 1.
     pub fall: u32,
+    /// From one check to the next while the last results contradict what is believed of a node; never longer than
+    /// `interval`. A fifth of it where there is none, and never shorter than `timeout`.
+    pub fast_interval: Option<Duration>,
+    /// By how much an interval may differ from itself, at random, in percent.
+    pub jitter: u8,
+}
+
+impl Timing {
+    /// From the start of one check to the start of the next.
+    pub fn pace(&self, undecided: bool) -> Duration {
+        if !undecided {
+            return self.interval;
+        }
+        let fast = self
+            .fast_interval
+            .unwrap_or_else(|| (self.interval / 5).max(self.timeout));
+        fast.min(self.interval)
+    }
 }
 
 impl Default for Timing {
@@ -159,6 +196,8 @@ impl Default for Timing {
             timeout: Duration::from_secs(1),
             rise: 1,
             fall: 1,
+            fast_interval: None,
+            jitter: 0,
         }
     }
 }
@@ -211,7 +250,7 @@ impl Redirect {
 
     /// The socket of a node that checks without a port of their own look at.
     pub fn checked_socket(&self, node: &Node) -> SocketAddr {
-        (node.address, self.check_port).into()
+        (node.address, node.check_port.unwrap_or(self.check_port)).into()
     }
 }
 

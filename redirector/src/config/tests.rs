@@ -117,6 +117,7 @@ fn every_setting_arrives() {
         timeout: Duration::from_millis(200),
         rise: 2,
         fall: 3,
+        ..Timing::default()
     };
     assert_eq!(config.pools[1].timing, timing);
     assert_eq!(

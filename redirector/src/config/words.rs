@@ -1,6 +1,7 @@
 //! Words that a key may have, each with what it means or with why it cannot be had yet.
 
 use super::check::read::Kind;
+use super::check::{Method, UpWhen};
 use super::model::{DirectTcp, Failback, OnDown, Protocol, UdpAssociate, WhenEmpty, XdpMode};
 
 pub(super) const XDP_MODES: [(&str, Result<XdpMode, &str>); 3] = [
@@ -8,17 +9,22 @@ pub(super) const XDP_MODES: [(&str, Result<XdpMode, &str>); 3] = [
     ("native", Ok(XdpMode::Native)),
     ("generic", Ok(XdpMode::Generic)),
 ];
-const USE_TCP_CHECK: &str = "use check = \"tcp\"";
 pub(super) const CHECKS: [(&str, Result<Kind, &str>); 9] = [
     ("tcp", Ok(Kind::Tcp)),
-    ("icmp", Err(USE_TCP_CHECK)),
-    ("tls", Err(USE_TCP_CHECK)),
-    ("http", Err(USE_TCP_CHECK)),
-    ("https", Err(USE_TCP_CHECK)),
+    ("icmp", Ok(Kind::Icmp)),
+    ("tls", Ok(Kind::Tls)),
+    ("http", Ok(Kind::Http)),
+    ("https", Ok(Kind::Https)),
     ("send", Ok(Kind::Send)),
-    ("script", Err(USE_TCP_CHECK)),
+    ("script", Ok(Kind::Script)),
     ("socks5", Ok(Kind::Socks5)),
     ("socks4", Ok(Kind::Socks4)),
+];
+pub(super) const METHODS: [(&str, Result<Method, &str>); 2] =
+    [("HEAD", Ok(Method::Head)), ("GET", Ok(Method::Get))];
+pub(super) const UP_WHEN: [(&str, Result<UpWhen, &str>); 2] = [
+    ("zero", Ok(UpWhen::Zero)),
+    ("positive", Ok(UpWhen::Positive)),
 ];
 pub(super) const PROTOCOLS: [(&str, Result<Protocol, &str>); 3] = [
     ("tcp", Ok(Protocol::Tcp)),

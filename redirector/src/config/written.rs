@@ -33,6 +33,8 @@ pub(super) struct Timing {
     pub(super) timeout: Option<Spanned<String>>,
     pub(super) rise: Option<Spanned<i64>>,
     pub(super) fall: Option<Spanned<i64>>,
+    pub(super) fast_interval: Option<Spanned<String>>,
+    pub(super) jitter: Option<Spanned<i64>>,
 }
 
 #[derive(Default)]
@@ -55,11 +57,16 @@ pub(super) struct Pool {
     pub(super) slow_start: Option<Spanned<String>>,
 }
 
+#[derive(Default)]
 pub(super) struct Node {
     pub(super) address: Option<Spanned<String>>,
     pub(super) name: Option<Spanned<String>>,
     pub(super) weight: Option<Spanned<i64>>,
     pub(super) priority: Option<Spanned<i64>>,
+    pub(super) check_port: Option<Spanned<i64>>,
+    pub(super) check_ttl: Option<Spanned<i64>>,
+    pub(super) parent: Option<Spanned<String>>,
+    pub(super) health: Option<Timing>,
 }
 
 pub(super) struct Redirect {
@@ -132,6 +139,8 @@ fn timing(mut section: Section<'_>, findings: &mut Findings) -> Timing {
         timeout: section.text("timeout", LIKE_DURATION, findings),
         rise: section.integer("rise", findings),
         fall: section.integer("fall", findings),
+        fast_interval: section.text("fast-interval", "\"1s\"", findings),
+        jitter: section.integer("jitter", findings),
     };
     section.finish(findings);
     timing
@@ -194,15 +203,19 @@ fn node(value: &Spanned<DeValue<'_>>, findings: &mut Findings) -> Node {
                 name: section.text("name", "\"p2\"", findings),
                 weight: section.integer("weight", findings),
                 priority: section.integer("priority", findings),
+                check_port: section.integer("check-port", findings),
+                check_ttl: section.integer("check-ttl", findings),
+                parent: section.text("parent", "\"p1\"", findings),
+                health: section
+                    .section("health", "`health` of a node", findings)
+                    .map(|section| timing(section, findings)),
             };
             section.finish(findings);
             node
         }
         DeValue::String(_) => Node {
             address: text(value, "nodes", LIKE_ADDRESS, findings),
-            name: None,
-            weight: None,
-            priority: None,
+            ..Node::default()
         },
         DeValue::Integer(_)
         | DeValue::Float(_)
@@ -211,12 +224,7 @@ fn node(value: &Spanned<DeValue<'_>>, findings: &mut Findings) -> Node {
         | DeValue::Array(_) => {
             let expected = format!("addresses such as {LIKE_ADDRESS}, or tables that have one");
             wrong_type(value, "nodes", &expected, findings);
-            Node {
-                address: None,
-                name: None,
-                weight: None,
-                priority: None,
-            }
+            Node::default()
         }
     }
 }

@@ -33,7 +33,7 @@ use super::{
     slots::SlotBook,
 };
 use crate::{
-    config::{Config, Delivery, Node, Redirect},
+    config::{Config, Delivery, Node, Pool, Redirect},
     family::Family,
     health::{Change, Health, Observation, Target, Tracker},
     names::Place,
@@ -227,22 +227,55 @@ impl Relay {
         let mut seen = HashSet::new();
         self.members()
             .map(|member| {
-                let timing = self.config.pools[member.pool].timing;
-                (self.target(&member), timing)
+                let (pool, node) = self.checked_node(&member);
+                (self.target(&member), node.timing.unwrap_or(pool.timing))
             })
             .filter(|(target, _)| seen.insert(target.clone()))
             .collect()
     }
 
-    /// The check of a node that a redirect reaches.
+    /// The check of a node that a redirect reaches; that of its parent, if it has one.
     pub fn target(&self, member: &Member<'_>) -> Target {
-        let pool = &self.config.pools[member.pool];
+        let (pool, node) = self.checked_node(member);
+        let mut redirects = self.config.redirects.iter();
+        // A parent in another pool is checked as clients reach it.
+        let redirect = match member.node.parent {
+            Some(parent) if parent.pool != member.pool => {
+                let uses = |r: &&Redirect| r.pool == parent.pool || r.backup == Some(parent.pool);
+                redirects.find(uses).unwrap_or(member.redirect)
+            }
+            Some(_) | None => member.redirect,
+        };
         Target {
             pool: pool.name.clone(),
-            node: member.node.name.clone(),
-            address: member.redirect.checked_socket(member.node),
+            node: node.name.clone(),
+            address: redirect.checked_socket(node),
             checks: Arc::clone(&pool.checks),
+            ttl: node.check_ttl,
         }
+    }
+
+    /// The node whose checks tell the state of a member, and its pool.
+    fn checked_node<'a>(&'a self, member: &Member<'a>) -> (&'a Pool, &'a Node) {
+        let pools = &self.config.pools;
+        match member.node.parent {
+            Some(parent) => {
+                let pool = &pools[parent.pool];
+                (pool, &pool.nodes[parent.node])
+            }
+            None => (&pools[member.pool], member.node),
+        }
+    }
+
+    /// The nodes that have the state of a target without being it, by pool and name.
+    pub fn followers(&self, target: &Target) -> BTreeSet<(String, String)> {
+        self.members()
+            .filter(|member| member.node.parent.is_some() && self.target(member) == *target)
+            .map(|member| {
+                let pool = &self.config.pools[member.pool];
+                (pool.name.clone(), member.node.name.clone())
+            })
+            .collect()
     }
 
     /// Takes the result of a check; gives the change of health, if it is one.

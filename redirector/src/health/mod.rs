@@ -9,16 +9,21 @@
 
 mod exchange;
 pub mod glob;
+mod http;
+mod icmp;
 pub mod log_line;
+pub mod material;
 pub mod outcome;
 pub mod probe;
 pub mod schedule;
+pub mod script;
 pub mod secret;
 mod socks;
 mod talk;
+pub mod tls;
 pub mod tracker;
 
+pub use self::material::{Material, MaterialError};
 pub use self::outcome::{Cause, Outcome};
 pub use self::schedule::{Observation, Scheduler, Target};
-pub use self::secret::{SecretError, Secrets};
 pub use self::tracker::{Change, Health, Thresholds, Tracker};

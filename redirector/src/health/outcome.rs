@@ -86,6 +86,20 @@ causes! {
     UdpRefused = "udp-refused",
     /// The SOCKS server grants associations, and datagrams don't come back through them.
     UdpBroken = "udp-broken",
+    /// The node does not complete a TLS handshake.
+    TlsHandshake = "tls-handshake",
+    /// The node's certificate is not one that the check trusts.
+    TlsCertificate = "tls-certificate",
+    /// What answers does not speak HTTP.
+    NotHttp = "not-http",
+    /// The HTTP status is another than the expected ones.
+    HttpStatus = "http-status",
+    /// The page has another digest.
+    HttpDigest = "http-digest",
+    /// The script says that the node is not well.
+    ScriptFailed = "script-failed",
+    /// The script took too long and was killed.
+    ScriptTimeout = "script-timeout",
 }
 
 impl Cause {
@@ -117,7 +131,14 @@ impl Cause {
             | Self::NotForwarding
             | Self::CanaryWrong
             | Self::UdpRefused
-            | Self::UdpBroken => Some(false),
+            | Self::UdpBroken
+            | Self::TlsHandshake
+            | Self::TlsCertificate
+            | Self::NotHttp
+            | Self::HttpStatus
+            | Self::HttpDigest
+            | Self::ScriptFailed
+            | Self::ScriptTimeout => Some(false),
         }
     }
 }

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
-use super::secret::Secrets;
-use super::{Outcome, Target, exchange, socks, talk};
-use crate::config::{Check, CheckKind};
+use tokio::net::TcpStream;
+
+use super::talk::Talk;
+use super::{Material, Outcome, Target, exchange, http, icmp, script, socks, talk, tls};
+use crate::config::{Check, CheckKind, Page};
 
 /// What a turn came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +28,12 @@ pub async fn turn(
     target: &Target,
     timeout: Duration,
     haste: Option<Duration>,
-    secrets: &Secrets,
+    material: &Material,
 ) -> Verdict {
     let checks = target.checks.iter().map(|check| {
         let limit = check.timeout.unwrap_or(timeout);
         let limit = haste.map_or(limit, |haste| limit.min(haste));
-        one(check, target.address, limit, secrets)
+        one(check, target, limit, material)
     });
     decide(join_all(checks).await)
 }
@@ -60,58 +62,92 @@ fn decide(results: Vec<(Outcome, Duration)>) -> Verdict {
     }
 }
 
-/// Makes one check of a node whose `default` socket is this, within `limit`; says what came of it and how long it
-/// took.
+/// Makes one check of a target, within `limit`; says what came of it and how long it took.
 pub async fn one(
     check: &Check,
-    default: SocketAddr,
+    target: &Target,
     limit: Duration,
-    secrets: &Secrets,
+    material: &Material,
 ) -> (Outcome, Duration) {
     let start = Instant::now();
     let deadline = tokio::time::Instant::from_std(start) + limit;
-    let address = check.address(default);
-    let ttl = None;
-    let (outcome, took) = match &check.kind {
-        CheckKind::Tcp => tcp(address, ttl, deadline, start).await,
-        CheckKind::Exchange(steps) => {
-            let outcome = match talk::connect(address, ttl, deadline).await {
-                Err(outcome) => outcome,
-                Ok(mut talk) => {
-                    let outcome = exchange::check(&mut talk, steps).await;
-                    talk.part().await;
-                    outcome
-                }
-            };
-            (outcome, start.elapsed())
+    let address = check.address(target.address);
+    let ttl = target.ttl;
+    let outcome = match &check.kind {
+        CheckKind::Icmp => icmp::check(address.ip(), ttl, deadline).await,
+        CheckKind::Script(script) => {
+            let port = address.port();
+            script::check(script, target, port, &material.users, deadline).await
         }
         CheckKind::Socks5(settings) => {
-            let password = check.password_file().and_then(|path| secrets.get(path));
-            let outcome = socks::check5(address, ttl, settings, password, deadline).await;
-            (outcome, start.elapsed())
+            let login = settings.login.as_ref();
+            let password = login.and_then(|login| material.secrets.get(&login.password_file));
+            socks::check5(address, ttl, settings, password, deadline).await
         }
-        CheckKind::Socks4(settings) => {
-            let outcome = socks::check4(address, ttl, settings, deadline).await;
-            (outcome, start.elapsed())
+        CheckKind::Socks4(settings) => socks::check4(address, ttl, settings, deadline).await,
+        CheckKind::Tcp | CheckKind::Exchange(_) | CheckKind::Tls(_) | CheckKind::Http(_) => {
+            match talk::connect(address, ttl, deadline).await {
+                Ok(talk) => {
+                    let connected = start.elapsed();
+                    let outcome = over_tcp(check, talk, address, material).await;
+                    if outcome == Outcome::Connected {
+                        return (judged(check, outcome, connected, limit), connected);
+                    }
+                    outcome
+                }
+                Err(outcome) => outcome,
+            }
         }
     };
+    let took = start.elapsed();
     (judged(check, outcome, took, limit), took)
 }
 
-/// Connects to a node's port and closes the connection again.
-async fn tcp(
+/// The check on a connection that the node has accepted.
+async fn over_tcp(
+    check: &Check,
+    mut talk: Talk<TcpStream>,
     address: SocketAddr,
-    ttl: Option<u8>,
-    deadline: tokio::time::Instant,
-    start: Instant,
-) -> (Outcome, Duration) {
-    match talk::connect(address, ttl, deadline).await {
-        Err(outcome) => (outcome, start.elapsed()),
-        Ok(talk) => {
-            let took = start.elapsed();
-            talk.part().await;
-            (Outcome::Connected, took)
+    material: &Material,
+) -> Outcome {
+    let outcome = match &check.kind {
+        CheckKind::Exchange(steps) => exchange::check(&mut talk, steps).await,
+        CheckKind::Tls(tls) | CheckKind::Http(Page { tls: Some(tls), .. }) => {
+            let ip = address.ip();
+            let mut talk = match tls::handshake(talk, tls, ip, &material.trusts).await {
+                Ok(talk) => talk,
+                Err(outcome) => return outcome,
+            };
+            let outcome = match &check.kind {
+                CheckKind::Http(http) => http::check(&mut talk, http, &host(address, 443)).await,
+                CheckKind::Tls(_)
+                | CheckKind::Tcp
+                | CheckKind::Icmp
+                | CheckKind::Exchange(_)
+                | CheckKind::Script(_)
+                | CheckKind::Socks5(_)
+                | CheckKind::Socks4(_) => Outcome::passed("tls handshake ok"),
+            };
+            talk.part();
+            return outcome;
         }
+        CheckKind::Http(http) => http::check(&mut talk, http, &host(address, 80)).await,
+        CheckKind::Tcp
+        | CheckKind::Icmp
+        | CheckKind::Script(_)
+        | CheckKind::Socks5(_)
+        | CheckKind::Socks4(_) => Outcome::Connected,
+    };
+    talk.part();
+    outcome
+}
+
+/// What a node is called in a request.
+fn host(address: SocketAddr, usual: u16) -> String {
+    match address {
+        SocketAddr::V4(v4) if v4.port() == usual => v4.ip().to_string(),
+        SocketAddr::V6(v6) if v6.port() == usual => format!("[{}]", v6.ip()),
+        other => other.to_string(),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
 use super::probe::{self, Verdict};
-use super::{Outcome, Secrets};
+use super::{Material, Outcome, Tracker};
 use crate::config::{Check, Timing};
 
 /// The first checks of all targets are spread over so long at most: a start should not wait.
@@ -32,6 +32,8 @@ pub struct Target {
     pub address: SocketAddr,
     /// How it is checked; at least one, all of which must succeed.
     pub checks: Arc<[Check]>,
+    /// How many hops the packets of its checks live; as many as usual where there is no number.
+    pub ttl: Option<u8>,
 }
 
 /// The result of one check.
@@ -84,7 +86,7 @@ impl Drop for Running {
 /// Runs one task per target and sends what they see. Dropping it ends all checks.
 pub struct Scheduler {
     running: HashMap<Target, Running>,
-    secrets: watch::Sender<Arc<Secrets>>,
+    material: watch::Sender<Arc<Material>>,
     observations: mpsc::Sender<Observation>,
 }
 
@@ -93,7 +95,7 @@ impl Scheduler {
     pub fn new(observations: mpsc::Sender<Observation>) -> Self {
         Self {
             running: HashMap::new(),
-            secrets: watch::Sender::default(),
+            material: watch::Sender::default(),
             observations,
         }
     }
@@ -136,9 +138,9 @@ impl Scheduler {
         self.probe_now(target)
     }
 
-    /// Gives the checks their passwords, from the next one on.
-    pub fn set_secrets(&self, secrets: Secrets) {
-        self.secrets.send_replace(Arc::new(secrets));
+    /// Gives the checks what they need of this host, from the next one on.
+    pub fn set_material(&self, material: Material) {
+        self.material.send_replace(Arc::new(material));
     }
 
     /// Number of targets.
@@ -152,8 +154,8 @@ impl Scheduler {
         let observations = self.observations.clone();
         let hasty = Arc::new(AtomicBool::new(false));
         let signals = (Arc::clone(&now), Arc::clone(&hasty));
-        let secrets = self.secrets.subscribe();
-        let task = tokio::spawn(run(target, timing, secrets, signals, observations));
+        let material = self.material.subscribe();
+        let task = tokio::spawn(run(target, timing, material, signals, observations));
         Running {
             timing: sender,
             now,
@@ -166,13 +168,15 @@ impl Scheduler {
 async fn run(
     target: Target,
     mut timing: watch::Receiver<Timing>,
-    secrets: watch::Receiver<Arc<Secrets>>,
+    material: watch::Receiver<Arc<Material>>,
     (now, hasty): (Arc<Notify>, Arc<AtomicBool>),
     observations: mpsc::Sender<Observation>,
 ) {
     let phase = phase(&target);
     let mut last = None;
     let mut usual = Duration::ZERO;
+    // Only to know when a node is about to be believed something else: then it is looked at more often.
+    let mut tracker = Tracker::new((*timing.borrow()).into(), Instant::now());
     let mut next = tokio::time::Instant::now() + FIRST_WITHIN.mul_f64(phase);
     loop {
         tokio::select! {
@@ -182,7 +186,7 @@ async fn run(
                 if changed.is_err() {
                     return;
                 }
-                let interval = timing.borrow_and_update().interval;
+                let interval = timing.borrow_and_update().pace(tracker.is_undecided());
                 next = last.map_or(next, |last: tokio::time::Instant| last + interval);
                 continue;
             }
@@ -192,7 +196,7 @@ async fn run(
             .swap(false, Ordering::Relaxed)
             .then(|| HASTE.max(4 * usual));
         let start = tokio::time::Instant::now();
-        let known = Arc::clone(&secrets.borrow());
+        let known = Arc::clone(&material.borrow());
         let Verdict {
             which,
             outcome,
@@ -201,12 +205,18 @@ async fn run(
         if outcome.success() == Some(true) {
             usual = took;
         }
+        let at = Instant::now();
+        tracker.set_thresholds(current.into());
+        if let Some(success) = outcome.success() {
+            tracker.observe(success, at);
+        }
+        let interval = current.pace(tracker.is_undecided());
         let observation = Observation {
             target: target.clone(),
             which,
             outcome,
             took,
-            at: Instant::now(),
+            at,
         };
         if observations.send(observation).await.is_err() {
             return;
@@ -214,7 +224,8 @@ async fn run(
         // The second check comes earlier by a target's own share of half an interval, so that from
         // then on the targets take turns.
         let early = if last.is_none() { phase / 2.0 } else { 0.0 };
-        next = start + current.interval.mul_f64(1.0 - early);
+        let jitter = f64::from(current.jitter) / 100.0 * (fastrand::f64() - 0.5);
+        next = start + interval.mul_f64((1.0 - early) * (1.0 + jitter));
         last = Some(start);
     }
 }
@@ -263,6 +274,7 @@ mod tests {
             node: format!("node{port}"),
             address: (Ipv4Addr::LOCALHOST, port).into(),
             checks: [Check::default()].into(),
+            ttl: None,
         };
         (listener, target)
     }
@@ -345,6 +357,7 @@ mod tests {
             node: "full".to_owned(),
             address,
             checks: [Check::default()].into(),
+            ttl: None,
         };
         let (sender, mut observations) = mpsc::channel(8);
         let mut scheduler = Scheduler::new(sender);
@@ -362,6 +375,68 @@ mod tests {
         assert!(hasty.took < slow.timeout / 2, "{:?}", hasty.took);
         assert!(scheduler.probe_now(&target));
         assert!(next(&mut observations).await.took >= slow.timeout);
+    }
+
+    /// Seconds from each of the first checks of a node that is not there to the next one.
+    async fn gaps(timing: Timing, checks: usize) -> Vec<Duration> {
+        let (listener, target) = node().await;
+        let (sender, mut observations) = mpsc::channel(8);
+        let mut scheduler = Scheduler::new(sender);
+        scheduler.set_targets([(target, timing)]);
+        // The first result is believed at once, so it takes a good one before there is anything to doubt.
+        let first = next(&mut observations).await;
+        assert_eq!(first.outcome, Outcome::Connected);
+        drop(listener);
+        let mut before = first.at;
+        let mut gaps = Vec::new();
+        for _ in 0..checks {
+            let seen = next(&mut observations).await;
+            gaps.push(seen.at - before);
+            before = seen.at;
+        }
+        gaps
+    }
+
+    #[tokio::test]
+    async fn a_node_in_doubt_is_checked_at_the_fast_interval_until_that_is_decided() {
+        let timing = Timing {
+            interval: Duration::from_millis(900),
+            fast_interval: Some(Duration::from_millis(50)),
+            fall: 3,
+            ..timing(Duration::ZERO)
+        };
+        let gaps = gaps(timing, 4).await;
+        let fast = |gap: &Duration| *gap < Duration::from_millis(450);
+        // The first failure comes at its ordinary time, the third one decides.
+        assert!(
+            !fast(&gaps[0]) || gaps[0] >= Duration::from_millis(400),
+            "{gaps:?}"
+        );
+        assert!(fast(&gaps[1]) && fast(&gaps[2]), "{gaps:?}");
+        assert!(!fast(&gaps[3]), "{gaps:?}");
+    }
+
+    #[tokio::test]
+    async fn jitter_moves_each_check_by_a_part_of_the_interval() {
+        let interval = Duration::from_millis(60);
+        let (_listener, target) = node().await;
+        let (sender, mut observations) = mpsc::channel(8);
+        let mut scheduler = Scheduler::new(sender);
+        let jittery = Timing {
+            jitter: 50,
+            ..timing(interval)
+        };
+        scheduler.set_targets([(target, jittery)]);
+        let mut before = next(&mut observations).await.at;
+        let mut early = 0;
+        for _ in 0..24 {
+            let at = next(&mut observations).await.at;
+            assert!(at - before >= interval.mul_f64(0.3), "{:?}", at - before);
+            // Without jitter only the second check comes earlier than after an interval.
+            early += usize::from(at - before < interval.mul_f64(0.98));
+            before = at;
+        }
+        assert!(early >= 3, "{early}");
     }
 
     #[tokio::test]
@@ -388,6 +463,7 @@ mod tests {
                     node: String::new(),
                     address: ([10, 0, 1, host], 1080).into(),
                     checks: [Check::default()].into(),
+                    ttl: None,
                 })
             })
             .collect();

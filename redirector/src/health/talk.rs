@@ -91,27 +91,29 @@ impl Talk<TcpStream> {
     pub(super) fn local(&self) -> io::Result<SocketAddr> {
         self.stream.local_addr()
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Talk<S> {
     /// Ends the connection in order, without keeping anybody waiting: a FIN, then what still comes is read, so
     /// that no reset stands in the node's log.
-    pub(super) async fn part(mut self) {
-        // The node may have gone first, which changes nothing about what was seen.
-        if self.stream.shutdown().await.is_err() {
-            return;
-        }
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(super) fn part(self) {
         let mut stream = self.stream;
-        tokio::spawn(async move {
+        tokio::spawn(timeout(FAREWELL, async move {
+            // The node may have gone first, which changes nothing about what was seen.
+            if stream.shutdown().await.is_err() {
+                return;
+            }
             let mut rest = [0; 4096];
-            let read = async {
-                // A bound in bytes too: nobody is listened to for a second at full speed.
-                for _ in 0..64 {
-                    if matches!(stream.read(&mut rest).await, Ok(0) | Err(_)) {
-                        break;
-                    }
+            // A bound in bytes too: nobody is listened to for a second at full speed.
+            for _ in 0..64 {
+                if matches!(stream.read(&mut rest).await, Ok(0) | Err(_)) {
+                    break;
                 }
-            };
-            let _ = timeout(FAREWELL, read).await;
-        });
+            }
+        }));
     }
 }
 
@@ -121,6 +123,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         Self {
             stream,
             deadline: Instant::now() + limit,
+        }
+    }
+
+    /// Goes on over another stream, made of this one by the deadline; else what kept it from that.
+    pub(super) async fn become_other<T, F>(
+        self,
+        make: impl FnOnce(S) -> F,
+    ) -> Result<Talk<T>, Result<io::Error, Break>>
+    where
+        F: Future<Output = io::Result<T>>,
+    {
+        let Self { stream, deadline } = self;
+        match timeout_at(deadline, make(stream)).await {
+            Ok(Ok(stream)) => Ok(Talk { stream, deadline }),
+            Ok(Err(error)) if error.get_ref().is_some() => Err(Ok(error)),
+            Ok(Err(error)) => Err(Err(error.into())),
+            Err(_) => Err(Err(Break::TimedOut)),
         }
     }
 

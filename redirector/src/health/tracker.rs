@@ -118,6 +118,11 @@ impl Tracker {
         self.thresholds = thresholds;
     }
 
+    /// Whether the last results contradict what is believed, and are too few yet to change it.
+    pub fn is_undecided(&self) -> bool {
+        self.against > 0
+    }
+
     /// What is believed now.
     pub fn health(&self) -> Health {
         self.health

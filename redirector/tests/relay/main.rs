@@ -3,6 +3,7 @@
 mod adoption;
 mod endpoints;
 mod operator;
+mod parents;
 mod rounds;
 mod selection;
 

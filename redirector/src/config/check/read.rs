@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::service;
 use super::steps::{self, Keys};
 use super::{
     Associate, Canary, Check, CheckKind, DatagramCanary, Destination, Login, Socks4, Socks5,
@@ -35,7 +36,12 @@ const DATAGRAMS: Keys = Keys {
 #[derive(Clone, Copy)]
 pub(in crate::config) enum Kind {
     Tcp,
+    Icmp,
+    Tls,
+    Http,
+    Https,
     Send,
+    Script,
     Socks5,
     Socks4,
 }
@@ -96,13 +102,29 @@ fn check(
 ) -> Option<Check> {
     let kind = values::choice("check", name.get_ref(), &words::CHECKS);
     let kind = findings.check(name.span(), kind)?;
-    let port = section.integer("port", findings);
+    let port = match kind {
+        // It has none.
+        Kind::Icmp => None,
+        Kind::Tcp
+        | Kind::Tls
+        | Kind::Http
+        | Kind::Https
+        | Kind::Send
+        | Kind::Script
+        | Kind::Socks5
+        | Kind::Socks4 => section.integer("port", findings),
+    };
     let port =
         port.and_then(|value| findings.check(value.span(), values::port("port", *value.get_ref())));
     let timeout = duration(section, "timeout", findings);
     let slow = duration(section, "slow", findings);
     let kind = match kind {
         Kind::Tcp => CheckKind::Tcp,
+        Kind::Icmp => CheckKind::Icmp,
+        Kind::Tls => CheckKind::Tls(service::tls(section, findings)),
+        Kind::Http => CheckKind::Http(service::http(section, false, findings)),
+        Kind::Https => CheckKind::Http(service::http(section, true, findings)),
+        Kind::Script => CheckKind::Script(service::script(section, findings)?),
         Kind::Send => exchange(section, findings),
         Kind::Socks5 => socks5(section, findings),
         Kind::Socks4 => socks4(section, findings)?,

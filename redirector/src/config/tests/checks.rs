@@ -104,6 +104,124 @@ fn several_checks_have_their_own_ports_and_times() {
 }
 
 #[test]
+fn hosts_and_other_services_are_checked_too() {
+    assert_eq!(kind("check = \"icmp\""), CheckKind::Icmp);
+    let tls = |verify| Tls {
+        verify,
+        server_name: None,
+        ca_file: None,
+    };
+    assert_eq!(kind("check = \"tls\""), CheckKind::Tls(tls(true)));
+    let CheckKind::Tls(named) = kind(
+        "check = { type = \"tls\", server-name = \"a.example.net\", ca-file = \"/etc/ca.pem\" }",
+    ) else {
+        panic!("no tls");
+    };
+    assert_eq!(named.server_name.as_deref(), Some("a.example.net"));
+    assert_eq!(named.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert_eq!(kind("check = \"http\""), CheckKind::Http(Page::default()));
+    let written = "check = { type = \"https\", verify = false, path = \"/x\", host = \"h\", code = [200, 204] }";
+    assert_eq!(
+        kind(written),
+        CheckKind::Http(Page {
+            tls: Some(tls(false)),
+            method: Method::Head,
+            path: "/x".to_owned(),
+            host: Some("h".to_owned()),
+            codes: vec![200..=200, 204..=204],
+            digest: None,
+        })
+    );
+    let digits = "ab".repeat(20);
+    let CheckKind::Http(page) = kind(&format!(
+        "check = {{ type = \"http\", digest = \"{digits}\" }}"
+    )) else {
+        panic!("no http");
+    };
+    assert_eq!(page.method, Method::Get);
+    assert_eq!(page.digest, Some(Digest::Sha1([0xab; 20])));
+    assert_eq!(
+        kind(
+            "check = { type = \"script\", command = [\"/bin/x\", \"{address}\"], user = \"daemon\", \
+             up-when = \"positive\" }"
+        ),
+        CheckKind::Script(Script {
+            command: vec!["/bin/x".to_owned(), "{address}".to_owned()],
+            user: Some("daemon".to_owned()),
+            up_when: UpWhen::Positive,
+        })
+    );
+}
+
+#[test]
+fn nodes_have_settings_of_their_own() {
+    let from = "{ address = \"10.0.1.3\", weight = 2, name = \"p2\" }";
+    let to = "{ address = \"10.0.1.3\", name = \"p2\", check-port = 1085, check-ttl = 3, \
+              health = { timeout = \"1s\", fast-interval = \"2s\", jitter = 10 } }, \
+              { address = \"10.0.1.4\", parent = \"p2\" }, { address = \"10.0.1.5\", parent = \"standby/10.0.1.9\" }";
+    let config = Config::parse("valid", &VALID.replace(from, to)).unwrap();
+    let nodes = &config.pools[0].nodes;
+    assert_eq!(
+        (nodes[1].check_port, nodes[1].check_ttl),
+        (Some(1085), Some(3))
+    );
+    let timing = nodes[1].timing.unwrap();
+    assert_eq!(
+        timing,
+        Timing {
+            timeout: Duration::from_secs(1),
+            fast_interval: Some(Duration::from_secs(2)),
+            jitter: 10,
+            ..config.pools[0].timing
+        }
+    );
+    let parents = [nodes[0].parent, nodes[2].parent, nodes[3].parent];
+    let parent = |pool, node| Some(Parent { pool, node });
+    assert_eq!(parents, [None, parent(0, 1), parent(1, 0)]);
+    for (written, message, help) in [
+        ("parent = \"p3\"", "no node `p3`", "did you mean `p2`"),
+        ("parent = \"stand/x\"", "no pool `stand`", ""),
+        ("parent = \"standby/x\"", "no node `x`", "POOL/NODE"),
+        ("parent = \"p2\"", "has a parent itself", "name the node"),
+        ("check-port = 0", "`check-port` cannot be 0", "1 to 65535"),
+        ("check-ttl = 256", "`check-ttl` cannot be 256", "1 to 255"),
+        (
+            "health = { jitter = 51 }",
+            "`jitter` cannot be 51",
+            "0 to 50",
+        ),
+        (
+            "health = { fast-interval = \"11s\" }",
+            "longer than the interval",
+            "lower it",
+        ),
+        ("health = { intervall = \"1s\" }", "unknown key", "interval"),
+    ] {
+        let with = format!("{{ address = \"10.0.1.3\", name = \"p2\", {written} }}");
+        assert_problem(from, &with, message, help);
+    }
+}
+
+#[test]
+fn a_node_in_doubt_is_checked_more_often() {
+    let timing = |interval, timeout, fast| Timing {
+        interval: Duration::from_millis(interval),
+        timeout: Duration::from_millis(timeout),
+        fast_interval: Option::map(fast, Duration::from_millis),
+        ..Timing::default()
+    };
+    for (timing, fast) in [
+        (timing(5000, 200, None), 1000),
+        (timing(5000, 2000, None), 2000),
+        (timing(5000, 200, Some(50)), 50),
+        (timing(5000, 200, Some(9000)), 5000),
+    ] {
+        assert_eq!(timing.pace(true).as_millis(), fast);
+        assert_eq!(timing.pace(false), timing.interval);
+    }
+}
+
+#[test]
 fn mistakes_in_checks_are_found_where_they_are() {
     for (written, message, help) in [
         ("check = \"sox5\"", "cannot be \"sox5\"", "socks5"),

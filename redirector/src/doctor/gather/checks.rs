@@ -19,8 +19,8 @@ pub(super) async fn run<'a>(
     nodes: impl Iterator<Item = &'a Node>,
 ) -> HashMap<Target, Observation> {
     let mut found = HashMap::new();
-    let secrets = match &subject.secrets {
-        Some(Ok(secrets)) => secrets.clone(),
+    let material = match &subject.material {
+        Some(Ok(material)) => material.clone(),
         Some(Err(_)) | None => return found,
     };
     let targets: Vec<_> = nodes.filter_map(|node| node.target.clone()).collect();
@@ -35,7 +35,7 @@ pub(super) async fn run<'a>(
     let wanted = targets.len();
     let (sender, mut observations) = mpsc::channel(wanted.max(1));
     let mut scheduler = Scheduler::new(sender);
-    scheduler.set_secrets(secrets);
+    scheduler.set_material(material);
     scheduler.set_targets(targets);
     while found.len() < wanted {
         match timeout_at(end, observations.recv()).await {
@@ -80,7 +80,7 @@ pub(super) fn of(
                 .first()
                 .map_or("none", |check| check.name())
                 .to_owned(),
-            outcome: match &subject.secrets {
+            outcome: match &subject.material {
                 Some(Err(why)) => why.clone(),
                 Some(Ok(_)) | None => "it did not end".to_owned(),
             },

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Delivery, Listen, Timing, XdpMode};
 use crate::control::Status;
-use crate::health::{Secrets, Target};
+use crate::health::{Material, Target};
 
 /// The shortest time for a check here: the host may be busier than usual, being looked at.
 const SHORTEST_CHECK: Duration = Duration::from_millis(500);
@@ -18,8 +18,8 @@ pub(super) struct Subject {
     pub(super) xdp_mode: XdpMode,
     pub(super) shared: BTreeSet<IpAddr>,
     pub(super) nodes: Vec<Node>,
-    /// The passwords of the checks, or why there are none.
-    pub(super) secrets: Option<Result<Secrets, String>>,
+    /// What the checks need of this host, or why it is not there.
+    pub(super) material: Option<Result<Material, String>>,
 }
 
 pub(super) struct Node {
@@ -42,7 +42,7 @@ impl Subject {
         let mut subject = Self {
             interfaces: config.interfaces.clone(),
             xdp_mode: config.xdp_mode,
-            secrets: Some(Secrets::read(config).map_err(|error| error.to_string())),
+            material: Some(Material::read(config).map_err(|error| error.to_string())),
             ..Self::default()
         };
         for redirect in &config.redirects {
@@ -53,17 +53,19 @@ impl Subject {
                 .map(|index| &config.pools[index])
             {
                 for node in &pool.nodes {
-                    let timeout = pool.timing.timeout.max(SHORTEST_CHECK);
+                    let configured = node.timing.unwrap_or(pool.timing);
+                    let timeout = configured.timeout.max(SHORTEST_CHECK);
                     let timing = Timing {
                         timeout,
-                        interval: pool.timing.interval.max(timeout),
-                        ..pool.timing
+                        interval: configured.interval.max(timeout),
+                        ..configured
                     };
                     let target = Target {
                         pool: pool.name.clone(),
                         node: node.name.clone(),
                         address: redirect.checked_socket(node),
                         checks: Arc::clone(&pool.checks),
+                        ttl: node.check_ttl,
                     };
                     let address = node.address;
                     let shared = addresses
@@ -82,7 +84,8 @@ impl Subject {
                         pool: pool.name.clone(),
                         name: node.name.clone(),
                         address,
-                        target: Some((target, timing)),
+                        // A node with a parent is not checked itself.
+                        target: node.parent.is_none().then_some((target, timing)),
                         answers_directly: redirect.delivery == Delivery::Route,
                         shared: shared.copied(),
                         talk,

@@ -8,7 +8,15 @@ use super::*;
 use crate::health::Cause;
 
 async fn check(address: SocketAddr, limit: Duration) -> (Outcome, Duration) {
-    one(&Check::default(), address, limit, &Secrets::default()).await
+    let check = Check::default();
+    let target = Target {
+        pool: "pool".to_owned(),
+        node: "node".to_owned(),
+        address,
+        checks: [check.clone()].into(),
+        ttl: None,
+    };
+    one(&check, &target, limit, &Material::default()).await
 }
 
 #[tokio::test]
@@ -47,7 +55,7 @@ async fn a_silent_port_times_out_in_time() {
     let address = listener.local_addr().unwrap();
     let mut queued = Vec::new();
     for _ in 0..8 {
-        let connect = tokio::net::TcpStream::connect(address);
+        let connect = TcpStream::connect(address);
         let Ok(stream) = timeout(Duration::from_millis(100), connect).await else {
             break;
         };

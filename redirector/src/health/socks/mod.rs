@@ -39,7 +39,7 @@ pub(super) async fn check5(
             Err(outcome) => return outcome,
         };
         let result = through(&mut talk, login, socks.connect.as_ref()).await;
-        talk.part().await;
+        talk.part();
         match result {
             Ok(story) => seen.push(story),
             Err(outcome) => return outcome,
@@ -69,7 +69,7 @@ pub(super) async fn check4(
         Ok(story) => Outcome::passed(story),
         Err(outcome) => outcome,
     };
-    talk.part().await;
+    talk.part();
     outcome
 }
 

@@ -51,7 +51,7 @@ pub(super) async fn check(
         there_and_back(&socket, canary, deadline).await
     };
     let result = result.await;
-    talk.part().await;
+    talk.part();
     result
 }
 
