@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use redirector::logging::LogLevel;
 use redirector::units::parse_duration;
 
@@ -64,6 +65,25 @@ pub(crate) enum Command {
     Redirect {
         #[command(subcommand)]
         action: Action,
+    },
+    /// Compare the kernel's maps with what ought to be in them, entry by entry; a difference is an error
+    Audit {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Print what completes this command line in a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write manual pages, one for each command
+    Man {
+        /// Where to
+        directory: PathBuf,
     },
     /// Check every node now, and show what is seen
     Poll {
@@ -155,6 +175,15 @@ pub(crate) struct Show {
     /// Show counters that have counted nothing too
     #[arg(long)]
     pub(crate) all: bool,
+    /// Of sessions: show so many at most
+    #[arg(long, value_name = "SESSIONS", default_value_t = 100)]
+    pub(crate) limit: usize,
+    /// Of sessions: show those on this node
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// Of sessions: show those of this client
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) client: Option<IpAddr>,
     #[command(flatten)]
     pub(crate) socket: Socket,
 }
@@ -167,6 +196,8 @@ pub(crate) enum What {
     Nodes,
     /// Redirects with their addresses and tables
     Redirects,
+    /// Recorded connections and UDP associations, one by one
+    Sessions,
     /// What became of packets
     Counters,
 }

@@ -35,6 +35,14 @@ impl Place {
         }
     }
 
+    /// The address with the port; the address alone where it stands for every port.
+    pub fn socket(self) -> String {
+        match self.port {
+            0 => self.address.to_string(),
+            port => SocketAddr::from((self.address, port)).to_string(),
+        }
+    }
+
     /// Its key in a map of the family whose addresses are `A`.
     pub(crate) fn key<A: Address>(self, address: A) -> A::EndpointKey {
         address.endpoint_key(self.port.to_be_bytes(), self.protocol)

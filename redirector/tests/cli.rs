@@ -186,3 +186,42 @@ async fn an_agent_is_asked_reloaded_and_stopped() {
     .unwrap();
     agent.await.unwrap();
 }
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    let help = stdout(&redirector(&["--help"]));
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(
+        commands.contains(&"run") && commands.contains(&"monitor"),
+        "{help}"
+    );
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = redirector(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        for command in &commands {
+            assert!(stdout(&output).contains(command), "{command} in {shell}");
+        }
+        assert!(stdout(&output).contains("drain"), "{shell}");
+    }
+    let directory = std::env::temp_dir().join(format!("redirector-man-{}", std::process::id()));
+    let output = redirector(&["man", directory.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for command in commands {
+        let page = directory.join(format!("redirector-{command}.1"));
+        let text = std::fs::read_to_string(&page).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{}", page.display());
+    }
+    let main = std::fs::read_to_string(directory.join("redirector.1")).unwrap();
+    assert!(main.contains(".TH"), "{main}");
+    std::fs::remove_dir_all(&directory).unwrap();
+    let output = redirector(&["completions", "cobol"]);
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -39,6 +39,10 @@ impl Agent {
             Request::Explain { client } => self
                 .explain(client)
                 .map(|explanation| Response::Explanation(Box::new(explanation))),
+            Request::Audit => self.audit().map(|audit| Response::Audit(Box::new(audit))),
+            Request::Sessions(filter) => self
+                .sessions(&filter)
+                .map(|sessions| Response::Sessions(Box::new(sessions))),
             Request::Log { level } => {
                 logging::switch(level);
                 self.events.tell(Happening::Log {

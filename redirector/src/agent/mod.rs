@@ -12,6 +12,8 @@
 //! | `observe.rs` | what checks have seen |
 //! | `poll.rs` | checking everything now |
 //! | `tell.rs` | from writes to events |
+//! | `audit.rs` | the kernel's maps against what ought to be in them |
+//! | `sessions.rs` | recorded connections, one by one |
 //! | `reload.rs` | another configuration while packets run |
 //! | `status.rs` | what `show` and `explain` are told |
 //! | `look.rs` | passive health: the looks at the data path's counters |
@@ -21,6 +23,7 @@
 mod answer;
 mod apply;
 mod attachment;
+mod audit;
 mod clock;
 mod look;
 mod observe;
@@ -29,6 +32,7 @@ mod operator_file;
 mod poll;
 mod reload;
 mod seen;
+mod sessions;
 mod start;
 mod status;
 mod tell;

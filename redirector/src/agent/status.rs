@@ -8,7 +8,7 @@ use std::{
 };
 
 use redirector_common::{
-    abi::{BACKEND_DEAD, BACKEND_NEXT_HOP, BackendStats, SLOTS},
+    abi::{BACKEND_DEAD, BACKEND_NEXT_HOP, Backend, BackendStats, SLOTS},
     verdict::{Event, Verdict},
 };
 
@@ -17,8 +17,8 @@ use crate::{
     config::{Delivery, Node, Redirect, UdpAssociate},
     control::status::{
         CheckStatus, CounterStatus, Explanation, FORWARD_TO, FlowsStatus, InterfaceStatus,
-        NextHopStatus, NodeStatus, OperatorState, PoolStatus, ROUTE_TO, RecordedFlow,
-        RedirectExplanation, RedirectState as Shown, RedirectStatus, Status, Traffic,
+        KernelBackend, NextHopStatus, NodeStatus, OperatorState, PoolStatus, ROUTE_TO,
+        RecordedFlow, RedirectExplanation, RedirectState as Shown, RedirectStatus, Status, Traffic,
     },
     engine::{Member, RedirectState},
     family::Family,
@@ -253,7 +253,13 @@ impl Agent {
                     idle: epoch.saturating_sub(flow.seen),
                 })
                 .collect();
+            let backend = self.applied.maps.backend(slot.now)?;
+            let computed = self.relay.backends().get(slot.now);
+            let agrees = slot == state.book[number]
+                && backend == computed.map(|entry| entry.backend).unwrap_or_default();
             redirects.push(RedirectExplanation {
+                kernel: backend.is_set().then(|| self.in_kernel(slot.now, &backend)),
+                agrees,
                 redirect: state.name.clone(),
                 slot: u32::from(number),
                 now: self.name_of(slot.now),
@@ -264,6 +270,17 @@ impl Agent {
             });
         }
         Ok(Explanation { client, redirects })
+    }
+
+    fn in_kernel(&self, id: u16, backend: &Backend) -> KernelBackend {
+        KernelBackend {
+            id: u32::from(id),
+            address: (backend.ip(), u16::from_be_bytes(backend.port)).into(),
+            mac: mac(backend.hop.destination),
+            interface: self.views.borrow().link_name(backend.hop.ifindex),
+            reachable: backend.flags & BACKEND_NEXT_HOP != 0,
+            dead: backend.flags & BACKEND_DEAD != 0,
+        }
     }
 
     fn reason(&self, now: u16, was: u16, split: bool) -> String {

@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod manual;
 mod monitor;
 mod operate;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use redirector::agent::{self, RunOptions};
 use redirector::config::Config;
+use redirector::control::audit::SessionFilter;
 use redirector::control::{Client, Request, Response, Status};
 use redirector::doctor::{self, finding};
 use redirector::import::{ImportError, ThisHost, import};
@@ -18,6 +20,7 @@ use redirector::logging::LogLevel;
 use redirector::show;
 use redirector::units::Counted;
 
+pub(crate) use self::manual::{completions, man};
 pub(crate) use self::monitor::monitor;
 pub(crate) use self::operate::operate;
 use crate::cli::{Doctor, ImportRelayd, Run, Show, What};
@@ -89,6 +92,43 @@ pub(crate) fn doctor(options: &Doctor) -> anyhow::Result<()> {
     }
 }
 
+/// A difference is an error, so that scripts can tell.
+pub(crate) fn audit(json: bool, socket: &Path) -> anyhow::Result<()> {
+    let response = call(socket, &Request::Audit)?;
+    let Response::Audit(audit) = response else {
+        return unexpected(&response);
+    };
+    print(&if json {
+        format!("{}\n", serde_json::to_string_pretty(&audit)?)
+    } else {
+        show::audit(&audit)
+    })?;
+    match usize::try_from(audit.differing)? {
+        0 => Ok(()),
+        differing => bail!(
+            "{} from what was computed",
+            Counted(differing, "difference")
+        ),
+    }
+}
+
+fn sessions(options: &Show) -> anyhow::Result<()> {
+    let filter = SessionFilter {
+        limit: options.limit,
+        node: options.node.clone(),
+        client: options.client,
+    };
+    let response = call(&options.socket.path, &Request::Sessions(filter))?;
+    let Response::Sessions(sessions) = response else {
+        return unexpected(&response);
+    };
+    print(&if options.json {
+        format!("{}\n", serde_json::to_string_pretty(&sessions)?)
+    } else {
+        show::sessions(&sessions)
+    })
+}
+
 pub(crate) fn show(options: &Show) -> anyhow::Result<()> {
     let response = call(&options.socket.path, &Request::Status)?;
     let Response::Status(status) = response else {
@@ -102,6 +142,7 @@ pub(crate) fn show(options: &Show) -> anyhow::Result<()> {
         (What::Nodes, true) => json(show::nodes_json),
         (What::Redirects, false) => show::redirects(&status),
         (What::Redirects, true) => json(show::redirects_json),
+        (What::Sessions, _) => return sessions(options),
         (What::Counters, false) => show::counters(&status, options.all),
         (What::Counters, true) => json(show::counters_json),
     })

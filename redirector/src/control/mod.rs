@@ -5,6 +5,7 @@
 //! line, time, and number of connections. It decides nothing; each request goes as a [`Call`] to the
 //! agent's loop.
 
+pub mod audit;
 pub mod client;
 pub mod event;
 pub mod events;

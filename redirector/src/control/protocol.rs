@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::audit::{Audit, SessionFilter, Sessions};
 use super::event::Event;
 use super::status::{Explanation, Status, SubjectStatus};
 use crate::engine::{Kind, OperatorState, Subject};
@@ -31,6 +32,10 @@ pub enum Request {
         /// Take connections that were silent for longer than so many seconds to be over.
         silent: Option<u32>,
     },
+    /// Are the kernel's maps as they ought to be?
+    Audit,
+    /// Which connections are recorded?
+    Sessions(SessionFilter),
     /// Check every node now; answered with [`Response::Status`] when all results are there.
     Poll,
     /// Tell what happens from now on. The connection is for nothing else then.
@@ -85,6 +90,10 @@ pub enum Response {
     },
     /// To [`Request::Explain`].
     Explanation(Box<Explanation>),
+    /// To [`Request::Audit`].
+    Audit(Box<Audit>),
+    /// To [`Request::Sessions`].
+    Sessions(Box<Sessions>),
     /// To [`Request::Monitor`], one for each event.
     Event {
         /// What has happened.

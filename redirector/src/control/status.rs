@@ -286,10 +286,31 @@ pub struct RedirectExplanation {
     pub was: Option<String>,
     /// The slot's connections may live on several nodes.
     pub split: bool,
+    /// The backend that the kernel has for new connections; none when there is no node.
+    pub kernel: Option<KernelBackend>,
+    /// Whether the kernel's slot and backend are as computed.
+    pub agrees: bool,
     /// The client's recorded connections.
     pub recorded: Vec<RecordedFlow>,
     /// Why, in a sentence.
     pub reason: String,
+}
+
+/// A backend, as it is in the kernel at this moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelBackend {
+    /// Its number.
+    pub id: u32,
+    /// Where packets are sent to; port 0 where clients' ports are kept.
+    pub address: SocketAddr,
+    /// Link-layer address that frames get.
+    pub mac: String,
+    /// The interface that they leave by.
+    pub interface: String,
+    /// Whether that way is known.
+    pub reachable: bool,
+    /// Whether it is given up.
+    pub dead: bool,
 }
 
 /// A recorded connection.

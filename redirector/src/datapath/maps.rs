@@ -151,6 +151,17 @@ impl Maps {
             .map_err(failed("write", map::GLOBALS))
     }
 
+    /// The set of ports.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn port_filter(&self) -> Result<Box<PortFilter>, MapsError> {
+        let filter = self.port_filter.get(&0, 0);
+        let filter = filter.map_err(failed("read", map::PORT_FILTER))?;
+        Ok(Box::new(filter.0))
+    }
+
     /// Replaces the set of ports.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ pub use doubt::{Doubt, Doubts};
 pub use flows::{Census, Timeouts, is_closed, is_over};
 pub use listeners::Listener;
 pub use operator::{Kind, Operator, OperatorState, Said, Subject, UnknownName, find};
-pub use plan::{State, Write, plan};
+pub use plan::{State, Write, plan, ports};
 pub use ramp::Ramp;
 pub use relay::{Checked, Found, Live, LiveFlows, Member, RedirectState, Relay, RelayError};
 pub use rendezvous::{Candidate, Owners, Rendezvous, winners};

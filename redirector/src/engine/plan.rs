@@ -119,7 +119,7 @@ const fn rank(endpoint: &Endpoint) -> u8 {
 }
 
 /// The set of the endpoints' ports: all of them where one stands for every port.
-fn ports<'a>(places: impl Iterator<Item = &'a Place>) -> Box<PortFilter> {
+pub fn ports<'a>(places: impl Iterator<Item = &'a Place>) -> Box<PortFilter> {
     let mut filter: Box<PortFilter> = Box::new(PortFilter::zeroed());
     for place in places.filter(|place| place.protocol != 0) {
         if place.port == 0 {

@@ -1,5 +1,6 @@
 //! What `show` and `explain` print: pure functions from a snapshot to text or JSON.
 
+mod audit;
 mod operator;
 mod table;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use self::audit::{audit, sessions};
 pub use self::operator::{draining, operated};
 use self::table::{Align, Table};
 use crate::control::status::{NodeStatus, OperatorState, PoolStatus, RedirectStatus};
@@ -276,6 +278,27 @@ pub fn explanation(explanation: &Explanation) -> String {
             explanation.client, redirect.redirect, redirect.slot
         );
         let _ = writeln!(text, "  why: {}", redirect.reason);
+        if let Some(kernel) = &redirect.kernel {
+            let state = match (kernel.reachable, kernel.dead) {
+                (false, _) => ", which is not known to be reachable",
+                (true, true) => ", which is given up",
+                (true, false) => "",
+            };
+            let _ = writeln!(
+                text,
+                "  in the kernel: backend {}, {} at {} on {}{state}",
+                kernel.id,
+                socket(kernel.address),
+                kernel.mac,
+                kernel.interface
+            );
+        }
+        if !redirect.agrees {
+            let _ = writeln!(
+                text,
+                "  the kernel differs from what was computed; `redirector audit` says in what"
+            );
+        }
         for flow in &redirect.recorded {
             let idle = rough(Duration::from_secs(flow.idle.into()));
             let _ = writeln!(

@@ -1,8 +1,8 @@
 use super::*;
 use crate::control::status::{
-    CheckStatus, CounterStatus, FORWARD_TO, FlowsStatus, InterfaceStatus, NextHopStatus,
-    NodeStatus, OperatorState, PoolStatus, ROUTE_TO, RecordedFlow, RedirectExplanation,
-    RedirectState, RedirectStatus, SubjectStatus, Traffic,
+    CheckStatus, CounterStatus, FORWARD_TO, FlowsStatus, InterfaceStatus, KernelBackend,
+    NextHopStatus, NodeStatus, OperatorState, PoolStatus, ROUTE_TO, RecordedFlow,
+    RedirectExplanation, RedirectState, RedirectStatus, SubjectStatus, Traffic,
 };
 use crate::engine::Subject;
 use crate::health::Health;
@@ -188,6 +188,15 @@ fn an_explanation_says_where_and_why() {
         now: Some("p2".to_owned()),
         was: Some("10.0.1.2".to_owned()),
         split: true,
+        kernel: Some(KernelBackend {
+            id: 3,
+            address: ([10, 0, 1, 3], 1080).into(),
+            mac: "02:00:00:00:00:01".to_owned(),
+            interface: "eth1".to_owned(),
+            reachable: true,
+            dead: false,
+        }),
+        agrees: false,
         recorded: vec![RecordedFlow {
             port: 40000,
             node: "p2".to_owned(),
@@ -206,6 +215,8 @@ fn an_explanation_says_where_and_why() {
         "\
 client 192.0.2.7, redirect socksbalance, slot 77: new connections go to p2
   why: p2 has the highest score of the nodes that are up
+  in the kernel: backend 3, 10.0.1.3:1080 at 02:00:00:00:00:01 on eth1
+  the kernel differs from what was computed; `redirector audit` says in what
   recorded: the connection from port 40000 lives on p2 (idle 1m 1s)
 "
     );
