@@ -1,14 +1,13 @@
 //! The doctor names what is wrong, and its command mends it; and the importer's work runs as it is.
 #![cfg(feature = "lab")]
 
-use std::io::{Read as _, Write as _};
 use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use redirector_tests::lab::agent::{Agent, AgentConfig};
 use redirector_tests::lab::plan::{ROUTER, SHARED, VIP, node_inside};
-use redirector_tests::lab::{Lab, LabOptions, Topology, wait_until};
+use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, wait_until};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -245,21 +244,21 @@ fn a_running_data_path_is_looked_at_and_left_alone() -> Result<()> {
     let config = AgentConfig::new(Topology::TwoArmed, 2);
     let agent = Agent::start(&lab, &config.to_toml())?;
     agent.wait_for_all(&config, SOON)?;
-    let mut session = lab.connect(lab.clients()[0], SHARED)?;
-    let echo = |session: &mut redirector_tests::lab::Session| -> Result<()> {
-        session.stream.set_read_timeout(Some(SOON))?;
-        session.stream.write_all(b"still there?")?;
-        let mut back = [0; 12];
-        session.stream.read_exact(&mut back)?;
-        ensure!(&back == b"still there?", "{back:?}");
-        Ok(())
+    let transfer = Transfer::start(lab.connect(lab.clients()[0], SHARED)?)?;
+    let goes_on = || {
+        let before = transfer.report().bytes;
+        wait_until("the transfer to go on", SOON, || {
+            ensure!(!transfer.is_broken(), "it is broken");
+            ensure!(transfer.report().bytes > before, "nothing comes");
+            Ok(())
+        })
     };
     for with_config in [true, false] {
         let found = ills(&doctor(&lab, &agent, with_config)?)?;
         ensure!(found.is_empty(), "{found:#?}");
-        echo(&mut session)?;
+        goes_on()?;
     }
-    let node = session.node;
+    let node = transfer.node();
     lab.kill_dante(1 - node);
     agent.wait_for_health(1 - node, false, SOON)?;
     for with_config in [true, false] {
@@ -268,7 +267,7 @@ fn a_running_data_path_is_looked_at_and_left_alone() -> Result<()> {
             bail!("{found:#?}");
         };
         ensure!(finding["check"] == "dante", "{finding:#}");
-        echo(&mut session)?;
+        goes_on()?;
     }
     Ok(())
 }
