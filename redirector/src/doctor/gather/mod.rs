@@ -63,7 +63,7 @@ pub async fn gather(
     let mut without_nodes = subject
         .interfaces
         .iter()
-        .filter(|name| !leads_to_node(name));
+        .filter(|name| view.link_by_name(name).is_some() && !leads_to_node(name));
     let client_side = match (
         subject.interfaces.as_slice(),
         without_nodes.next(),
