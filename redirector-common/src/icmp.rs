@@ -35,7 +35,23 @@ struct Quoted<A: Address> {
 struct Translation<A> {
     end: End,
     address: A,
-    port: Option<[u8; 2]>,
+    port: [u8; 2],
+    /// Whether the packet keeps its own port. Apart from `port`, which always has a value: where a part of an `Option` has
+    /// none, the optimiser reads whatever lies in its place on the stack, and the verifier of Linux 5.10 does not see
+    /// that this is never used.
+    keeps_port: bool,
+}
+
+impl<A> Translation<A> {
+    #[inline(always)]
+    fn new(end: End, address: A, port: Option<[u8; 2]>) -> Self {
+        Self {
+            end,
+            address,
+            port: port.unwrap_or_default(),
+            keeps_port: port.is_none(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -236,11 +252,7 @@ fn to_node<A: Address, F: Frame>(
     let rewritten = if routed {
         rewrite::link(frame, &backend.hop)
     } else {
-        let translation = Translation {
-            end: End::Source,
-            address: node,
-            port,
-        };
+        let translation = Translation::new(End::Source, node, port);
         rewrite(
             frame,
             ip,
@@ -276,11 +288,7 @@ fn to_client<A: Address, F: Frame, T: FamilyTables<A>>(
     if ip.ttl <= 1 {
         return Verdict::PassTtl.into();
     }
-    let translation = Translation {
-        end: End::Destination,
-        address: vip.address,
-        port: vip.port,
-    };
+    let translation = Translation::new(End::Destination, vip.address, vip.port);
     // A router on the way speaks for itself; the node speaks as the VIP.
     let speaker = if ip.source.is(quoted.ip.destination) {
         vip.address
@@ -355,7 +363,8 @@ fn quotation<A: Address, F: Frame>(
         End::Destination => A::set_destination(header, translation.address),
     }
     let mut transport = address;
-    if let Some(port) = translation.port {
+    if !translation.keeps_port {
+        let port = translation.port;
         let change = checksum::removed(&old_port) + checksum::added(&port);
         delta += change;
         transport += change;

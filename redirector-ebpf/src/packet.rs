@@ -68,12 +68,14 @@ impl<'a, const WALKED: bool> PacketFrame<'a, WALKED> {
     #[inline(always)]
     fn sum_of_parts(&self, offset: usize, length: usize) -> Option<u32> {
         let mut sum = 0;
+        let length = unbounded(length);
         for index in 0..=LARGEST_SUM / PIECE {
             let at = index * PIECE;
             if at >= length {
                 break;
             }
-            let left = (length - at).min(PIECE) as u32;
+            // The verifier wants to see that it is not nothing.
+            let left = unbounded(length - at).clamp(1, PIECE) as u32;
             let mut piece = [0_u64; PIECE / 8];
             // SAFETY: the helper gets its own context, and writes at most as many bytes as the piece has.
             let copied = unsafe {
@@ -105,17 +107,14 @@ impl<'a, const WALKED: bool> PacketFrame<'a, WALKED> {
     /// Adds `N` bytes at `offset`, a multiple of 4, to a sum.
     #[inline(always)]
     fn add<const N: usize>(&self, offset: usize, sum: u32) -> Option<u32> {
-        let bytes = self.header::<[u8; N]>(offset)?;
+        // In a loop the optimiser would make two pointers of it, one that is checked and one that is read by; the
+        // verifier of kernels before 6.18 does not see that they are the same.
+        let at = self.start + near(offset);
+        if at + N > core::hint::black_box(self.end) {
+            return None;
+        }
         // SAFETY: the helper reads the `N` bytes that were just checked.
-        let added = unsafe {
-            bpf_csum_diff(
-                core::ptr::null_mut(),
-                0,
-                bytes.as_ptr().cast_mut().cast(),
-                N as u32,
-                sum,
-            )
-        };
+        let added = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, at as *mut _, N as u32, sum) };
         u32::try_from(added).ok()
     }
 }
@@ -173,14 +172,14 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
     /// knows behind a loop is the same however it was left, and it follows that only once.
     #[inline(always)]
     fn sum(&self, offset: usize, length: usize) -> Option<u32> {
-        if length > LARGEST_SUM {
+        if length > LARGEST_SUM || offset > FARTHEST - LARGEST_SUM {
             return None;
         }
         if FRAGS.load() != 0 && offset + length > self.length() {
             return self.sum_of_parts(offset, length);
         }
         let mut sum = 0;
-        let chunks = length / CHUNK;
+        let chunks = unbounded(length / CHUNK);
         for index in 0..LARGEST_SUM / CHUNK {
             if index >= chunks {
                 break;
@@ -188,7 +187,7 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
             sum = self.add::<CHUNK>(offset + index * CHUNK, sum)?;
         }
         let start = offset + chunks * CHUNK;
-        let chunks = length % CHUNK / SMALL_CHUNK;
+        let chunks = unbounded(length % CHUNK / SMALL_CHUNK);
         for index in 0..CHUNK / SMALL_CHUNK {
             if index >= chunks {
                 break;
@@ -196,14 +195,14 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
             sum = self.add::<SMALL_CHUNK>(start + index * SMALL_CHUNK, sum)?;
         }
         let start = start + chunks * SMALL_CHUNK;
-        let chunks = length % SMALL_CHUNK / 4;
+        let chunks = unbounded(length % SMALL_CHUNK / 4);
         for index in 0..SMALL_CHUNK / 4 {
             if index >= chunks {
                 break;
             }
             sum = self.add::<4>(start + index * 4, sum)?;
         }
-        let start = start + chunks * 4;
+        let start = near(start + chunks * 4);
         let mut sum = u32::from(checksum::fold(sum));
         let mut last = 0;
         if length % 4 >= 2 {
@@ -230,6 +229,22 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
         self.end = self.context.data_end();
         made
     }
+}
+
+/// Where sums may reach, less than the verifier takes for the size of a packet. One less than a power of two.
+const FARTHEST: usize = 0x7fff;
+
+/// An offset that is not beyond [`FARTHEST`] in any case, as the verifier is told by a mask: it has lost count.
+#[inline(always)]
+fn near(offset: usize) -> usize {
+    core::hint::black_box(offset) & FARTHEST
+}
+
+/// A number that the optimiser knows nothing about. Of a loop it would keep this bound only, which it knows to be the
+/// smaller one; and the verifier of kernels before 6.8 sees an end only in a bound that is a constant.
+#[inline(always)]
+fn unbounded(number: usize) -> usize {
+    core::hint::black_box(number)
 }
 
 /// The most that `bpf_csum_diff` takes, bytes.

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::{Ebpf, EbpfLoader, programs::Xdp};
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{ProgramError, Xdp},
+};
 use redirector_common::abi::{ABI_VERSION, map};
 use thiserror::Error;
 
@@ -193,6 +196,13 @@ pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp,
 pub(super) fn classify(error: impl std::error::Error + Send + Sync + 'static) -> LoadError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = cause {
+        // The verifier refuses a program by the same error as the kernel a process without privileges; but then it
+        // says why.
+        if let Some(ProgramError::LoadError { verifier_log, .. }) = current.downcast_ref()
+            && !verifier_log.to_string().trim().is_empty()
+        {
+            break;
+        }
         if let Some(io_error) = current.downcast_ref::<io::Error>()
             && io_error.kind() == io::ErrorKind::PermissionDenied
         {
