@@ -103,6 +103,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         socket: Socket,
     },
+    /// Say whether this relay can serve clients: exit code 0 if it can, else 1 with the reasons; for the
+    /// `vrrp_script` of keepalived
+    Health {
+        #[command(flatten)]
+        socket: Socket,
+    },
     /// Let the agent read its configuration file again; a wrong one changes nothing
     Reload {
         #[command(flatten)]
@@ -138,6 +144,9 @@ pub(crate) struct Run {
     /// adopt it
     #[arg(long)]
     pub(crate) stay_attached: bool,
+    /// Reload when the configuration file is changed, as where it is a Kubernetes ConfigMap
+    #[arg(long)]
+    pub(crate) watch_config: bool,
 }
 
 #[derive(Debug, Args)]

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Poll { json, socket } => commands::poll(json, &socket.path),
         Command::Monitor(options) => commands::monitor(&options),
         Command::Log { level, socket } => commands::log(level, &socket.path),
+        Command::Health { socket } => commands::health(&socket.path),
         Command::Reload { socket } => commands::reload(&socket.path),
         Command::Stop { detach, socket } => commands::stop(detach, &socket.path),
     };

@@ -19,12 +19,14 @@
 //! | `look.rs` | passive health: the looks at the data path's counters |
 //! | `seen.rs` | what metrics and the status page are told |
 //! | `clock.rs` | the data path's clock |
+//! | `config_watch.rs` | a configuration file that is replaced from outside |
 
 mod answer;
 mod apply;
 mod attachment;
 mod audit;
 mod clock;
+mod config_watch;
 mod look;
 mod observe;
 mod operate;
@@ -111,6 +113,8 @@ pub struct RunOptions {
     pub bpf_object: Option<PathBuf>,
     /// Leave the data path forwarding when a signal ends the agent.
     pub stay_attached: bool,
+    /// Reload when the configuration file has another content.
+    pub watch_config: bool,
 }
 
 /// Where what the operator says is kept, when he does not say, by an agent whose control socket is `socket`.
@@ -175,6 +179,8 @@ struct Agent {
     generation: u64,
     last_round: Instant,
     last_associations: Instant,
+    /// The configuration file, where it is watched.
+    config_watch: Option<config_watch::ConfigWatch>,
     watch: Watch,
     /// How often a connection could not be recorded, as of the last round.
     table_full: Option<u64>,
@@ -325,6 +331,7 @@ impl Agent {
             self.relay.release(self.epoch());
         }
         self.relay.advance(self.epoch());
+        self.reload_if_changed(now).await;
         self.listen(now);
         self.expire_deadlines();
         self.answer_polls();
@@ -356,6 +363,20 @@ impl Agent {
             self.keep_neighbours(&view).await;
         }
         self.apply();
+    }
+
+    /// Reloads where the configuration file is watched and has changed.
+    async fn reload_if_changed(&mut self, now: Instant) {
+        let watch = self.config_watch.as_mut();
+        if !watch.is_some_and(|watch| watch.has_changed(now)) {
+            return;
+        }
+        match self.reload().await {
+            Ok(message) => log::info!("the configuration file was changed: {message}"),
+            Err(error) => log::error!(
+                "the configuration file was changed, and what was before stays in force: {error:#}"
+            ),
+        }
     }
 
     /// Says so when connections could not be recorded since the last round.

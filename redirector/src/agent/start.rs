@@ -22,6 +22,7 @@ use super::{
     apply::Applied,
     attachment::{self, Attachment},
     clock::Clock,
+    config_watch::ConfigWatch,
     look::Watch,
     operator_file,
     seen::Shown,
@@ -87,6 +88,8 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
     scheduler.set_material(material);
     scheduler.set_targets(relay.targets());
     let (ask, asked) = mpsc::channel(QUEUE);
+    let watched = options.watch_config.then(|| options.config.clone());
+    let config_watch = watched.map(|path| ConfigWatch::new(path, Instant::now()));
     let mut agent = Agent {
         options,
         relay,
@@ -113,6 +116,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         generation: 1,
         last_round: Instant::now(),
         last_associations: Instant::now(),
+        config_watch,
         watch: Watch::default(),
         table_full: None,
         counted: super::operate::Counted::default(),

@@ -36,6 +36,7 @@ pub(crate) fn run(options: Run) -> anyhow::Result<()> {
         operator_file,
         bpf_object,
         stay_attached,
+        watch_config,
     } = options;
     agent::run(RunOptions {
         operator_file: operator_file.unwrap_or_else(|| agent::operator_file_of(&socket.path)),
@@ -44,6 +45,7 @@ pub(crate) fn run(options: Run) -> anyhow::Result<()> {
         pin_dir,
         bpf_object,
         stay_attached,
+        watch_config,
     })
 }
 
@@ -177,6 +179,19 @@ pub(crate) fn poll(json: bool, socket: &Path) -> anyhow::Result<()> {
 
 pub(crate) fn log(level: LogLevel, socket: &Path) -> anyhow::Result<()> {
     done(&call(socket, &Request::Log { level })?)
+}
+
+/// Whether this relay can serve clients, for whoever decides which of several relays does.
+pub(crate) fn health(socket: &Path) -> anyhow::Result<()> {
+    let response = call(socket, &Request::Status)?;
+    let Response::Status(status) = response else {
+        return unexpected(&response);
+    };
+    let reasons = status.not_serving();
+    if reasons.is_empty() {
+        return print("ok\n");
+    }
+    bail!("{}", reasons.join("; "))
 }
 
 pub(crate) fn reload(socket: &Path) -> anyhow::Result<()> {

@@ -42,6 +42,22 @@ impl Status {
                 .flat_map(move |pool| pool.nodes.iter().map(move |node| (redirect, pool, node)))
         })
     }
+
+    /// What keeps the relay from serving clients: it is not attached, or a redirect has no node that takes new
+    /// connections.
+    pub fn not_serving(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.interfaces.is_empty() {
+            reasons.push("not attached to any interface".to_owned());
+        }
+        for redirect in &self.redirects {
+            if redirect.pools().map(PoolStatus::available).sum::<usize>() == 0 {
+                let (name, family) = (&redirect.name, &redirect.family);
+                reasons.push(format!("redirect {name} ({family}) has no node that is up"));
+            }
+        }
+        reasons
+    }
 }
 
 /// An interface that the data path is attached to.

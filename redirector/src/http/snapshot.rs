@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use redirector_common::abi::SlotTable;
 
 use crate::control::Status;
-use crate::control::status::PoolStatus;
 use crate::metrics::Measured;
 
 /// Set in [`Slots::owners`] where a slot is split.
@@ -70,18 +69,9 @@ impl Snapshot {
     /// Ready means: attached to an interface, the maps hold what they should, and every redirect has a node that
     /// takes new connections.
     pub fn not_ready(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        if self.status.interfaces.is_empty() {
-            reasons.push("not attached to any interface".to_owned());
-        }
+        let mut reasons = self.status.not_serving();
         if !self.measured.is_applied {
             reasons.push("the tables could not be written; see the agent's log".to_owned());
-        }
-        for redirect in &self.status.redirects {
-            if redirect.pools().map(PoolStatus::available).sum::<usize>() == 0 {
-                let (name, family) = (&redirect.name, &redirect.family);
-                reasons.push(format!("redirect {name} ({family}) has no node that is up"));
-            }
         }
         reasons
     }
