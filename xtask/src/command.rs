@@ -1,12 +1,14 @@
 //! Running other programs, with errors that name the command line.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     io,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Runs a command with this terminal; an error names the command and how it ended.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
@@ -42,12 +44,49 @@ pub(crate) fn output_if_any(command: &mut Command) -> Option<String> {
     output(command).ok()
 }
 
+/// Runs a command and returns the bytes that it wrote to its standard output.
+pub(crate) fn output_bytes(command: &mut Command) -> Result<Vec<u8>> {
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("could not start `{}`", line(command)))?;
+    if !output.status.success() {
+        bail!("`{}` failed ({})", line(command), output.status);
+    }
+    Ok(output.stdout)
+}
+
 /// Whether a program of this name is in one of the directories of `PATH` or the system's own.
 pub(crate) fn is_installed(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// Where the program of this name is, in the directories of `PATH` or the system's own.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
-        .any(|directory| directory.join(program).is_file())
+        .map(|directory| directory.join(program))
+        .find(|path| path.is_file())
+}
+
+/// All shared libraries of these programs.
+pub(crate) fn libraries(programs: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
+    let mut all = BTreeSet::new();
+    for program in programs {
+        let listed = output(Command::new("ldd").arg(program))?;
+        all.extend(libraries_in(&listed));
+    }
+    ensure!(!all.is_empty(), "`ldd` names no libraries");
+    Ok(all)
+}
+
+fn libraries_in(listed: &str) -> impl Iterator<Item = PathBuf> {
+    listed.lines().filter_map(|line| {
+        let path = line.split_whitespace().find(|word| word.starts_with('/'))?;
+        Some(PathBuf::from(path))
+    })
 }
 
 /// Replaces this process by the command; returns only if that failed.
@@ -99,5 +138,20 @@ mod tests {
     fn a_missing_program_is_an_error_that_names_it() {
         let error = run(&mut Command::new("no-such-program-here")).expect_err("there is none");
         assert!(error.to_string().contains("no-such-program-here"));
+    }
+
+    #[test]
+    fn libraries_are_found_with_and_without_an_arrow() {
+        let listed = "\tlinux-vdso.so.1 (0x00007ffe)\n\
+            \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f51)\n\
+            \t/lib64/ld-linux-x86-64.so.2 (0x00007f52)\n";
+        let found: Vec<PathBuf> = libraries_in(listed).collect();
+        assert_eq!(
+            found,
+            [
+                PathBuf::from("/lib/x86_64-linux-gnu/libc.so.6"),
+                PathBuf::from("/lib64/ld-linux-x86-64.so.2")
+            ]
+        );
     }
 }

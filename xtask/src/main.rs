@@ -3,7 +3,9 @@
 
 mod build;
 mod command;
+mod deploy;
 mod fuzz;
+mod kernels;
 mod run;
 mod setup;
 mod test;
@@ -47,7 +49,23 @@ enum Task {
         /// Run this tier only; can be given more than once
         #[arg(long = "tier", value_enum)]
         tiers: Vec<Tier>,
-        /// Arguments for the test programs, such as part of a test's name
+        /// Run the kernel tier and a small lab on other kernels, in virtual machines: on all, or on those named,
+        /// such as `--kernels=5.10,newest`
+        #[arg(
+            long,
+            value_name = "NAMES",
+            num_args = 0..=1,
+            require_equals = true,
+            conflicts_with = "tiers"
+        )]
+        kernels: Option<Option<String>>,
+        /// Test manifests, chart and image in place of the tiers
+        #[arg(long, conflicts_with_all = ["tiers", "kernels"])]
+        deploy: bool,
+        /// Write tests/KERNELS.md anew
+        #[arg(long, requires = "kernels")]
+        record: bool,
+        /// Arguments for the test programs, such as part of a test's name; with --kernels, the programs to run
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
@@ -63,6 +81,10 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
+    /// Build the container image `redirector:VERSION`
+    Image,
+    /// Build everything of a release: tarball, Debian package, image, chart, checksums (target/dist)
+    Dist,
     /// Feed the packet path what a fuzzer thinks of; what it finds becomes a test
     Fuzz {
         /// How long
@@ -97,7 +119,22 @@ fn carry_out(task: Task) -> Result<bool> {
             config: Some(config),
             arguments,
         } => run::agent(&config, &arguments)?,
-        Task::Test { tiers, arguments } => {
+        Task::Test { deploy: true, .. } => return Ok(deploy::test()),
+        Task::Test {
+            kernels: Some(names),
+            record,
+            arguments,
+            ..
+        } => {
+            let tests = arguments
+                .iter()
+                .map(|name| name.to_string_lossy().into_owned());
+            let tests: Vec<String> = tests.collect();
+            return kernels::run(names.as_deref(), &tests, record);
+        }
+        Task::Test {
+            tiers, arguments, ..
+        } => {
             let tiers = if tiers.is_empty() {
                 &Tier::ALL[..]
             } else {
@@ -110,6 +147,8 @@ fn carry_out(task: Task) -> Result<bool> {
             quick,
             arguments,
         } => run::bench(json.as_deref(), quick, &arguments)?,
+        Task::Image => deploy::image().map(drop)?,
+        Task::Dist => deploy::dist()?,
         Task::Fuzz { seconds } => fuzz::run(seconds)?,
         Task::Tidy => return Ok(tidy::run()),
     }

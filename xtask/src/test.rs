@@ -3,9 +3,11 @@
 mod tally;
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fmt,
     io::{BufRead as _, BufReader, Write as _},
+    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -13,7 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{build, command, user, workspace};
-use tally::Tally;
+pub(crate) use tally::Tally;
 
 /// A group of tests by what they need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -179,6 +181,29 @@ fn cargo_test(tier: Tier) -> Command {
         }
     }
     cargo
+}
+
+/// Builds these integration tests and says where they are, by their names.
+pub(crate) fn binaries(tests: &[&str], features: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--no-run", "--package", "redirector-tests"]);
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    cargo.args(["--features", &features.join(",")]);
+    for test in tests {
+        cargo.args(["--test", test]);
+    }
+    let messages = command::output_bytes(&mut cargo)?;
+    Ok(executables(&String::from_utf8_lossy(&messages)))
+}
+
+/// The executables in cargo's messages, by the names of their targets.
+fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
+    let executable = |line: &str| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let name = message.get("target")?.get("name")?.as_str()?.to_owned();
+        Some((name, PathBuf::from(message.get("executable")?.as_str()?)))
+    };
+    messages.lines().filter_map(executable).collect()
 }
 
 /// Runs a test command, showing what it writes and counting what it reports.

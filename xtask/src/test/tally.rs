@@ -2,20 +2,20 @@
 
 /// How many tests passed, failed and were ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) passed: u64,
-    pub(super) failed: u64,
-    pub(super) ignored: u64,
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
 }
 
 impl Tally {
     /// The tests that ran.
-    pub(super) fn executed(self) -> u64 {
+    pub(crate) fn executed(self) -> u64 {
         self.passed + self.failed
     }
 
     /// Adds the counts of a line if it is the result line of a test program.
-    pub(super) fn add_line(&mut self, line: &str) {
+    pub(crate) fn add_line(&mut self, line: &str) {
         let Some(counts) = line
             .strip_prefix("test result: ")
             .and_then(|result| result.split_once(". "))
