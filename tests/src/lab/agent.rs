@@ -347,6 +347,44 @@ impl Agent {
             .with_context(|| format!("`show {what} --json` is not JSON: {text}"))
     }
 
+    /// What `show nodes --json` says about the node of this name.
+    ///
+    /// # Errors
+    /// When the agent does not know it.
+    pub fn node(&self, name: &str) -> Result<Value> {
+        let nodes = self.show("nodes")?;
+        find_named(&nodes, name)
+            .cloned()
+            .with_context(|| format!("`show nodes` does not know {name}: {nodes}"))
+    }
+
+    /// The word for why the last check of the node of this name succeeded or failed, and what it saw; empty
+    /// before the first one.
+    ///
+    /// # Errors
+    /// When the agent does not know the node.
+    pub fn last_check(&self, name: &str) -> Result<(String, String)> {
+        let node = self.node(name)?;
+        let text = |key: &str| {
+            let check = node.get("last_check");
+            let text = check.and_then(|check| check.get(key)?.as_str());
+            text.unwrap_or_default().to_owned()
+        };
+        Ok((text("cause"), text("outcome")))
+    }
+
+    /// Waits until the last check of the node of this name has this cause; gives what it saw.
+    ///
+    /// # Errors
+    /// When it has another after `limit`.
+    pub fn wait_for_cause(&self, name: &str, cause: &str, limit: Duration) -> Result<String> {
+        wait_until(&format!("{name} to be {cause}"), limit, || {
+            let (seen, story) = self.last_check(name)?;
+            ensure!(seen == cause, "it is {seen}: {story}");
+            Ok(story)
+        })
+    }
+
     /// Whether the agent takes this node to be up.
     ///
     /// # Errors
@@ -360,10 +398,7 @@ impl Agent {
     /// # Errors
     /// When it does not know the node.
     pub fn is_up_in(&self, node: usize, family: Family) -> Result<bool> {
-        let nodes = self.show("nodes")?;
-        let name = node_name_in(node, family);
-        let entry = find_named(&nodes, &name)
-            .with_context(|| format!("`show nodes` does not know {name}: {nodes}"))?;
+        let entry = self.node(&node_name_in(node, family))?;
         let health = ["health", "state", "status"]
             .iter()
             .find_map(|key| entry.get(key)?.as_str())
