@@ -37,7 +37,7 @@ pub struct Kernel {
     pub release: String,
     /// Why it is not new enough, if it is not.
     pub too_old: Option<String>,
-    /// Whether it takes frames in several buffers (5.18).
+    /// Whether it takes frames in several buffers (6.18).
     pub frags: bool,
     /// Whether it has type information about itself.
     pub btf: bool,

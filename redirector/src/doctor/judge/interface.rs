@@ -119,7 +119,7 @@ fn frames(facts: &Facts, name: &str, state: &InterfaceState) -> Option<Finding> 
     let mend = format!("ip link set {name} mtu 1500");
     if !facts.kernel.frags {
         let text = format!(
-            "frames of {} bytes need several buffers, which XDP has from Linux 5.18 on",
+            "frames of {} bytes need several buffers, which are supported from Linux 6.18 on",
             state.mtu
         );
         return Some(Finding::problem("mtu", name, text).here(mend));
