@@ -241,3 +241,126 @@ fn how_many_series_there_are_depends_on_the_configuration_only() {
         "a node costs few series"
     );
 }
+
+const ALERTS: &str = include_str!("../../monitoring/alerts.yml");
+const DASHBOARD: &str = include_str!("../../monitoring/grafana-dashboard.json");
+
+/// The metrics that a text of queries names.
+fn named(text: &str) -> BTreeSet<&str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(|c| !is_part(c))
+        .filter(|word| word.starts_with("redirector_"))
+        .collect()
+}
+
+/// Those of them that are not scraped, in the format that Prometheus asks for.
+fn unknown(text: &str) -> Vec<&str> {
+    let scraped = self::text(Format::OpenMetrics);
+    let Scraped { samples, .. } = read(&scraped);
+    let known: BTreeSet<&str> = samples
+        .keys()
+        .filter_map(|series| series.split('{').next())
+        .collect();
+    named(text)
+        .into_iter()
+        .filter(|name| !known.contains(name))
+        .collect()
+}
+
+#[test]
+fn alerts_and_dashboard_name_only_metrics_that_there_are() {
+    assert!(named(ALERTS).len() > 10 && named(DASHBOARD).len() > 10);
+    assert_eq!(unknown(ALERTS), [""; 0]);
+    assert_eq!(unknown(DASHBOARD), [""; 0]);
+    assert_eq!(
+        unknown("rate(redirector_nodes_up[5m])"),
+        ["redirector_nodes_up"]
+    );
+}
+
+#[test]
+fn alerts_and_dashboard_name_only_verdicts_and_events_that_there_are() {
+    let names = Verdict::ALL.iter().map(|v| v.name());
+    let names: BTreeSet<&str> = names.chain(Event::ALL.iter().map(|e| e.name())).collect();
+    for text in [ALERTS, DASHBOARD] {
+        let text = text.replace("\\\"", "\"");
+        for label in ["verdict=~\"", "verdict=\"", "event=\""] {
+            for rest in text.split(label).skip(1) {
+                for name in rest.split('"').next().unwrap().split('|') {
+                    assert!(names.contains(name), "{name} is no verdict and no event");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_dashboard_has_a_query_in_every_panel() {
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut ids = BTreeSet::new();
+    for panel in panels {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap();
+            assert!(!named(expression).is_empty(), "{panel}");
+            for (open, close) in [('(', ')'), ('{', '}'), ('[', ']')] {
+                assert_eq!(
+                    expression.matches(open).count(),
+                    expression.matches(close).count(),
+                    "{expression}"
+                );
+            }
+        }
+    }
+}
+
+/// A snapshot with so many nodes.
+fn large(nodes: u32) -> Arc<Snapshot> {
+    let mut large = snapshot();
+    let pool = &mut large.status.redirects[0].pool;
+    let node = pool.nodes[0].clone();
+    pool.nodes = (0..nodes)
+        .map(|number| crate::control::status::NodeStatus {
+            id: number + 1,
+            name: format!("node-{number}"),
+            ..node.clone()
+        })
+        .collect();
+    for number in 0..nodes {
+        let probed = Probed {
+            pool: "socksservers".to_owned(),
+            node: format!("node-{number}"),
+        };
+        large
+            .measured
+            .probed(probed, ("tcp", "ok"), Duration::from_millis(1));
+    }
+    Arc::new(large)
+}
+
+/// The figure is of the release build, `cargo test --release -p redirector --lib -- --nocapture costs`; here it is
+/// seen that no part of it grows with the square of the nodes.
+#[test]
+fn a_scrape_costs_in_proportion_to_the_nodes() {
+    // Of the thread alone: other work on the machine must not count (proc(5), schedstat).
+    let on_cpu = || -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    };
+    let time = |nodes| {
+        let snapshot = large(nodes);
+        let start = on_cpu();
+        let lengths = (0..20).map(|_| {
+            expose(Arc::clone(&snapshot), Format::OpenMetrics)
+                .unwrap()
+                .len()
+        });
+        let length = lengths.sum::<usize>() / 20;
+        (Duration::from_nanos(on_cpu() - start) / 20, length)
+    };
+    let (few, _) = time(64);
+    let (many, length) = time(256);
+    println!("256 nodes: {many:?}, {length} bytes; 64 nodes: {few:?}");
+    assert!(many < few * 9, "256 nodes take {many:?}, 64 take {few:?}");
+}
