@@ -27,8 +27,8 @@ pub(crate) struct Program {
     pub(crate) package: &'static str,
 }
 
-/// What the lab calls: namespaces and links, offload switches, the stand-in redirector, fewer privileges, Dante.
-pub(crate) const LAB_PROGRAMS: [Program; 5] = [
+/// What the lab calls: namespaces and links, offload switches, the stand-in redirector, fewer privileges, a browser, Dante.
+pub(crate) const LAB_PROGRAMS: [Program; 6] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -44,6 +44,10 @@ pub(crate) const LAB_PROGRAMS: [Program; 5] = [
     Program {
         name: "setpriv",
         package: "util-linux",
+    },
+    Program {
+        name: "chromedriver",
+        package: "chromium-driver",
     },
     Program {
         name: "danted",
