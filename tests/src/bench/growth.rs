@@ -1,34 +1,24 @@
-//! How the cost of forwarding grows: with nodes, with redirects, with clients, and what more processors bring.
+//! How the cost of forwarding grows with clients, and what more processors bring.
 //!
 //! Each figure is the cost of a packet against that of the bare relay in the same round, so that what is measured
 //! later can be compared with what was measured before.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    forwarding::{
-        Case, Flows, MANY, Variant,
-        rig::{self, Rig},
-        traffic::Traffic,
-    },
+    forwarding::{Case, Flows, MANY, Variant, rig::Rig, traffic::Traffic},
     report::{
         Plot, Section, Table,
         bars::{self, Bar, Group, Kind},
     },
     rounds::Spread,
 };
-use crate::lab::wait_until;
 
 /// What there is more and more of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
-    /// Nodes of one redirect.
-    Nodes,
-    /// Redirects with eight nodes each, of which one is used.
-    Redirects,
     /// Client addresses.
     Clients,
     /// Processors that forward at the same time.
@@ -36,13 +26,8 @@ pub enum What {
 }
 
 impl What {
-    /// All of them.
-    const ALL: [Self; 4] = [Self::Nodes, Self::Redirects, Self::Clients, Self::Cores];
-
     fn name(self) -> &'static str {
         match self {
-            Self::Nodes => "nodes",
-            Self::Redirects => "redirects of 8 nodes",
             Self::Clients => "clients",
             Self::Cores => "processors",
         }
@@ -70,9 +55,6 @@ pub struct Report {
     pub packets: u32,
 }
 
-const NODES: [usize; 3] = [3, 64, 1024];
-const REDIRECTS: [usize; 3] = [1, 16, 64];
-const NODES_OF_REDIRECT: usize = 8;
 /// Bits of the client's address that differ.
 const CLIENT_BITS: [u32; 4] = [0, 8, 16, 20];
 
@@ -100,14 +82,6 @@ pub fn measure(object: &Path, rounds: usize, packets: u32) -> anyhow::Result<Rep
     for cores in 1..=std::thread::available_parallelism().map_or(1, usize::from) {
         rows.push(row(What::Cores, cores, growth.scaling(cores)?));
     }
-    for nodes in NODES {
-        growth.reload(nodes, 1)?;
-        rows.push(row(What::Nodes, nodes, growth.costs(0xffff)?));
-    }
-    for redirects in REDIRECTS {
-        growth.reload(NODES_OF_REDIRECT, redirects)?;
-        rows.push(row(What::Redirects, redirects, growth.costs(0xffff)?));
-    }
     Ok(Report { rows, packets })
 }
 
@@ -128,18 +102,6 @@ struct Growth<'a> {
 }
 
 impl Growth<'_> {
-    fn reload(&self, nodes: usize, redirects: usize) -> anyhow::Result<()> {
-        let agent = self.ours.agent.as_ref().context("no agent")?;
-        let sides = ["clients", "nodes"];
-        agent.reload(&rig::configuration(&sides, "native", nodes, redirects))?;
-        wait_until("all nodes to be up", Duration::from_secs(60), || {
-            let up = super::control::count_up(&agent.show("nodes")?);
-            let wanted = nodes * redirects;
-            ensure!(up >= wanted, "{up} of {wanted} are");
-            Ok(())
-        })
-    }
-
     /// The cost against the bare relay's, with these bits of the client's address differing.
     fn costs(&mut self, mask: u32) -> anyhow::Result<Vec<f64>> {
         let mut ratios = Vec::new();
@@ -215,24 +177,20 @@ impl Report {
                 format!("{:.2} – {:.2}", spread.low, spread.high),
             ]);
         }
-        let groups: Vec<Group> = What::ALL
-            .into_iter()
-            .filter(|what| *what != What::Cores)
-            .map(|what| Group {
-                name: format!("more {}", what.name()),
-                bars: self
-                    .rows
-                    .iter()
-                    .filter(|row| row.what == what)
-                    .map(bar)
-                    .collect(),
-            })
-            .collect();
+        let group = Group {
+            name: "more clients".to_owned(),
+            bars: self
+                .rows
+                .iter()
+                .filter(|row| row.what == What::Clients)
+                .map(bar)
+                .collect(),
+        };
         Ok(Section {
             title: "Growth",
             conditions: format!(
                 "The whole way of a packet over veth, native mode, 64-byte frames, {} in each run, against that over a relay that redirects and does \
-                 nothing else, round by round. 64k clients unless something else is said.",
+                 nothing else, round by round. Three nodes; processors with 64k clients.",
                 self.packets
             ),
             plots: vec![Plot {
@@ -240,16 +198,11 @@ impl Report {
                 svg: bars::draw(
                     "What a packet costs as things grow",
                     "Shorter is better. 1 is a relay that redirects and does nothing else.",
-                    &groups,
+                    &[group],
                 )?,
             }],
             tables: vec![table, cores],
-            notes: vec![
-                "A packet takes as many array loads whatever the number of nodes and redirects; what grows is how much of the tables is in the \
-                 processor's caches: 256 KiB of slots for each redirect in use, 64 bytes for each node. Counters are kept for each processor by \
-                 itself, so processors share nothing that they write; on virtual processors that share a core they share its execution units."
-                    .to_owned(),
-            ],
+            notes: Vec::new(),
         })
     }
 }

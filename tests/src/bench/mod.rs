@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`per_packet`] | one packet in the program alone |
 //! | [`forwarding`] | whole ways over a relay, beside all rivals |
-//! | [`growth`] | how forwarding grows with nodes, redirects, clients, processors |
+//! | [`growth`] | how forwarding grows with clients and processors |
 //! | [`connections`] | SOCKS connections through real Dante nodes |
 //! | [`control`] | the agent: failover, reloads |
 //! | [`tables`] | slot tables, beside Maglev and a remainder |

@@ -52,7 +52,7 @@ struct Options {
     /// Fails when costs are beyond what this file keeps.
     #[arg(long, value_name = "FILE")]
     guard: Option<PathBuf>,
-    /// Writes what `--guard` compares with.
+    /// Writes what `--guard` compares with, unless something could not be measured.
     #[arg(long, value_name = "FILE")]
     keep: Option<PathBuf>,
 }
@@ -64,7 +64,7 @@ enum What {
     PerPacket,
     /// Whole ways over relays.
     Forwarding,
-    /// Forwarding with more nodes, redirects, clients, processors.
+    /// Forwarding with more clients and processors.
     Growth,
     /// SOCKS connections through Dante.
     Connections,
@@ -105,7 +105,7 @@ fn main() -> anyhow::Result<ExitCode> {
         options.report.join("index.html").display()
     );
     let now = Guard::of(&results);
-    if let Some(path) = &options.keep {
+    if let Some(path) = options.keep.as_ref().filter(|_| results.failed.is_empty()) {
         now.write(path)?;
         println!("kept in {}", path.display());
     }
@@ -148,7 +148,7 @@ fn measure(options: &Options) -> Results {
     if wanted(What::Growth) {
         eprintln!("measuring growth");
         let object = options.bench_object.with_file_name("traffic.o");
-        match growth::measure(&object, if quick { 5 } else { rounds }, 1 << 16) {
+        match growth::measure(&object, if quick { 3 } else { rounds }, 1 << 16) {
             Ok(report) => results.growth = Some(report),
             Err(error) => note("growth", &error),
         }
@@ -162,7 +162,7 @@ fn measure(options: &Options) -> Results {
     }
     if wanted(What::Attack) {
         eprintln!("measuring under attack");
-        match attack::measure(Duration::from_secs(if quick { 4 } else { 20 })) {
+        match attack::measure(Duration::from_secs(if quick { 3 } else { 20 })) {
             Ok(report) => results.attack = Some(report),
             Err(error) => note("under attack", &error),
         }
@@ -180,7 +180,7 @@ fn measure(options: &Options) -> Results {
     }
     if wanted(What::PerPacket) {
         eprintln!("measuring packets");
-        let packets = if quick { 200_000 } else { 1_000_000 };
+        let packets = if quick { 100_000 } else { 1_000_000 };
         // It leaves this thread's namespace for one of its own.
         let report = std::thread::scope(|scope| {
             let measuring = scope.spawn(|| {
