@@ -41,7 +41,7 @@ impl Haproxy {
     /// Starts it in the lab's relay, and waits until it listens.
     pub(super) fn start(lab: &Lab, nodes: &[Ipv4Addr]) -> anyhow::Result<Self> {
         let mut config = format!(
-            "global\n maxconn 20000\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
+            "global\n maxconn 8000\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
              frontend socks\n bind {SHARED}\n default_backend nodes\nbackend nodes\n balance source\n"
         );
         for (number, node) in nodes.iter().enumerate() {
