@@ -21,7 +21,6 @@ impl Agent {
         self.events.tell(match &done {
             Ok(_) => Happening::Reloaded {
                 generation: self.generation,
-                changes: Vec::new(),
             },
             Err(error) => Happening::Refused {
                 reason: format!("{error:#}"),

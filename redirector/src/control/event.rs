@@ -73,8 +73,6 @@ pub enum Happening {
     Reloaded {
         /// Counts the configurations.
         generation: u64,
-        /// What differs from the one before, a line each.
-        changes: Vec<String>,
     },
     /// A configuration was refused; nothing has changed.
     Refused {
@@ -187,16 +185,8 @@ impl fmt::Display for Happening {
                 to,
                 cause,
             } => write!(f, "{subject}: {from} -> {to} ({cause})"),
-            Self::Reloaded {
-                generation,
-                changes,
-            } => {
-                let changes = if changes.is_empty() {
-                    "no change".to_owned()
-                } else {
-                    changes.join("; ")
-                };
-                write!(f, "configuration {generation} is in force: {changes}")
+            Self::Reloaded { generation } => {
+                write!(f, "configuration {generation} is in force")
             }
             Self::Refused { reason } => {
                 let first = reason.lines().next().unwrap_or_default();

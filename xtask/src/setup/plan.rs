@@ -27,8 +27,9 @@ pub(crate) struct Program {
     pub(crate) package: &'static str,
 }
 
-/// What the lab calls: namespaces and links, offload switches, the stand-in redirector, fewer privileges, a browser, Dante.
-pub(crate) const LAB_PROGRAMS: [Program; 6] = [
+/// What the lab calls: namespaces and links, offload switches, the stand-in redirector, fewer privileges, kernel
+/// parameters, a browser, Dante.
+pub(crate) const LAB_PROGRAMS: [Program; 7] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -44,6 +45,10 @@ pub(crate) const LAB_PROGRAMS: [Program; 6] = [
     Program {
         name: "setpriv",
         package: "util-linux",
+    },
+    Program {
+        name: "sysctl",
+        package: "procps",
     },
     Program {
         name: "chromedriver",

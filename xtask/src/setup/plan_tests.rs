@@ -18,6 +18,8 @@ fn bookworm(lists_refreshed: bool) -> Packages {
         ("ethtool", "1:6.1-1"),
         ("nftables", "1.0.6-2+deb12u2"),
         ("util-linux", "2.38.1-5+deb12u3"),
+        ("procps", "2:4.0.2-3"),
+        ("chromium-driver", "156.0.8078.73-1~deb12u1"),
         ("dante-server", "1.4.2+dfsg-7+b8"),
     ];
     let known = candidates
@@ -216,7 +218,7 @@ fn one_command_mends_a_missing_compiler_and_missing_programs() {
     assert!(
         error.contains(
             "install --no-install-recommends rustc-web libstd-rust-web-dev-bpf iproute2 ethtool \
-             nftables util-linux dante-server\n"
+             nftables util-linux procps chromium-driver dante-server\n"
         ),
         "{error}"
     );
@@ -303,6 +305,8 @@ fn only_the_lab_needs_the_programs_of_the_lab() {
             "ethtool",
             "nftables",
             "util-linux",
+            "procps",
+            "chromium-driver",
             "dante-server"
         ])
     );
@@ -334,8 +338,8 @@ fn nothing_is_installed_when_something_else_cannot_be() {
     let error = error(&facts, Need::Lab);
     assert!(
         error.contains(
-            "sudo apt-get install --no-install-recommends iproute2 ethtool nftables util-linux \
-                 dante-server"
+            "sudo apt-get install --no-install-recommends iproute2 ethtool nftables util-linux procps \
+                 chromium-driver dante-server"
         ),
         "{error}"
     );
