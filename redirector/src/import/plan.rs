@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::sources::Place;
+use super::sources::{At, Place};
 
 /// Everything.
 pub(super) struct Plan {
@@ -44,6 +44,23 @@ pub(super) struct Node {
     pub(super) address: IpAddr,
     /// Where the file has a name in place of the address.
     pub(super) name: Option<String>,
+    /// Where it is not the pool's.
+    pub(super) fall: Option<u32>,
+    /// Of its checks' packets.
+    pub(super) ttl: Option<u32>,
+    /// relayd(8)'s number of the host whose state it has.
+    pub(super) parent: Option<At<u32>>,
+    /// The same as `POOL/NODE`.
+    pub(super) parent_name: Option<String>,
+}
+
+impl Node {
+    /// What the node is called.
+    pub(super) fn name(&self) -> String {
+        self.name
+            .clone()
+            .unwrap_or_else(|| self.address.to_string())
+    }
 }
 
 pub(super) struct Redirect {

@@ -181,9 +181,23 @@ impl Page<'_> {
 
 fn node(node: &Node) -> String {
     let address = quote(&node.address.to_string());
-    match &node.name {
-        None => address,
-        Some(name) => format!("{{ address = {address}, name = {} }}", quote(name)),
+    let mut keys = Vec::new();
+    keys.extend(
+        node.name
+            .as_ref()
+            .map(|name| format!("name = {}", quote(name))),
+    );
+    keys.extend(node.ttl.map(|ttl| format!("check-ttl = {ttl}")));
+    let parent = node.parent_name.as_ref();
+    keys.extend(parent.map(|parent| format!("parent = {}", quote(parent))));
+    keys.extend(
+        node.fall
+            .map(|fall| format!("health = {{ fall = {fall} }}")),
+    );
+    if keys.is_empty() {
+        address
+    } else {
+        format!("{{ address = {address}, {} }}", keys.join(", "))
     }
 }
 

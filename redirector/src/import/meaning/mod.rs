@@ -3,7 +3,7 @@
 mod redirect;
 mod tables;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::Surroundings;
@@ -82,10 +82,13 @@ pub(super) fn mean(
         redirect_names: Names::default(),
         made: HashMap::new(),
         hosts: Vec::new(),
+        numbered: HashMap::new(),
+        instances: HashSet::new(),
         numbering,
         key: None,
     };
     meaning.redirects(redirects);
+    meaning.parents();
     meaning.unused_tables();
     meaning.plan
 }
@@ -162,8 +165,12 @@ struct Meaning<'a> {
     redirect_names: Names,
     /// Pools by what they are made of.
     made: HashMap<tables::Key, Option<usize>>,
-    /// relayd(8) numbers the hosts of each table, port and check that is forwarded to, from 1; their addresses.
-    hosts: Vec<String>,
+    /// relayd(8) numbers the hosts of each table, port and check that is forwarded to, from 1. Which node of which pool
+    /// each is, if it is one.
+    hosts: Vec<Option<(usize, usize)>>,
+    /// The part of them that each pool has, which its next use repeats.
+    numbered: HashMap<usize, Vec<Option<(usize, usize)>>>,
+    instances: HashSet<tables::Instance>,
     numbering: Numbering,
     /// The key that is taken over.
     key: Option<At<String>>,

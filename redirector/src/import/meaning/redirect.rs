@@ -8,6 +8,7 @@ use super::super::plan::{self, Remark};
 use super::super::sources::{At, Place};
 use super::super::written::{Protocol, Redirect, Target};
 use super::Meaning;
+use super::tables::Use;
 use crate::config::problem::Complaint;
 use crate::config::{hash_key, values};
 use crate::family::Family;
@@ -222,24 +223,20 @@ impl Meaning<'_> {
             );
         }
         let check_port = (every_port && translated.is_none()).then_some(first_port);
-        let Some(pool) = self.pool(&main, check_port, interval, &name.value) else {
+        let used = Use {
+            first_port,
+            check_port,
+            interval,
+            redirect: &name.value,
+        };
+        let Some(pool) = self.pool(&main, &used) else {
             // A mistake has been reported, or a remark says why there are no nodes.
             let text = format!("redirect \"{}\" is left out: it has no nodes", name.value);
             self.plan.remarks.push(Remark { at: name.at, text });
             return;
         };
-        let backup = backup.and_then(|backup| {
-            self.backup(
-                &main,
-                &backup,
-                check_port,
-                pool,
-                &listeners,
-                interval,
-                &name.value,
-                &mut remarks,
-            )
-        });
+        let backup = backup
+            .and_then(|backup| self.backup(&main, &backup, &used, pool, &listeners, &mut remarks));
         let served = |family| {
             let mut nodes = self.plan.pools[pool].nodes.iter();
             nodes.any(|node| Family::of(node.address) == family)
@@ -323,16 +320,13 @@ impl Meaning<'_> {
     }
 
     /// The name of the backup pool, if it can be one.
-    #[expect(clippy::too_many_arguments, reason = "all of it decides")]
     fn backup(
         &mut self,
         main: &Target,
         backup: &Target,
-        check_port: Option<u16>,
+        used: &Use<'_>,
         pool: usize,
         listeners: &[Listener],
-        interval: u32,
-        redirect: &str,
         remarks: &mut Vec<Remark>,
     ) -> Option<String> {
         let table = &backup.table.value;
@@ -359,7 +353,7 @@ impl Meaning<'_> {
                     .to_owned(),
             );
         }
-        let Some(found) = self.pool(backup, check_port, interval, redirect) else {
+        let Some(found) = self.pool(backup, used) else {
             return refuse("it has no nodes".to_owned());
         };
         let [main_pool, found] = [pool, found].map(|index| &self.plan.pools[index]);

@@ -1,6 +1,5 @@
 //! Tables with the checks that redirects give them become pools.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -23,17 +22,36 @@ pub(super) struct Key {
     check_port: Option<u16>,
 }
 
+/// What a redirect says of all of its targets.
+#[derive(Clone, Copy)]
+pub(super) struct Use<'a> {
+    /// The port of targets that name none.
+    pub(super) first_port: u16,
+    /// The port to check, where the redirect's own does not tell it.
+    pub(super) check_port: Option<u16>,
+    /// The global interval where the redirect stands.
+    pub(super) interval: u32,
+    /// Its name.
+    pub(super) redirect: &'a str,
+}
+
+/// What relayd(8) makes a table of its own for, with numbers of its own for the hosts.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Instance {
+    key: Key,
+    port: u16,
+    demote: Option<String>,
+}
+
 impl Meaning<'_> {
     /// The pool of a target; none when it has no node that could serve. A mistake is reported.
-    ///
-    /// `interval` is the global one where the redirect stands.
-    pub(super) fn pool(
-        &mut self,
-        target: &Target,
-        check_port: Option<u16>,
-        interval: u32,
-        redirect: &str,
-    ) -> Option<usize> {
+    pub(super) fn pool(&mut self, target: &Target, used: &Use<'_>) -> Option<usize> {
+        let Use {
+            first_port,
+            check_port,
+            interval,
+            redirect,
+        } = *used;
         let name = &target.table;
         let Some(defined) = self.tables.get_mut(&name.value) else {
             let complaint = Complaint::new(format!("there is no table <{}>", name.value));
@@ -77,10 +95,22 @@ impl Meaning<'_> {
             interval: target.interval.as_ref().map_or(interval, |own| own.value),
             check_port,
         };
-        if let Some(made) = self.made.get(&key) {
-            return *made;
+        let instance = Instance {
+            key: key.clone(),
+            port: target.port.as_ref().map_or(first_port, |port| port.value),
+            demote: target.demote.as_ref().map(|group| group.value.clone()),
+        };
+        if let Some(made) = self.made.get(&key).copied() {
+            if self.instances.insert(instance)
+                && let Some(pool) = made
+            {
+                let again = self.numbered.get(&pool).cloned();
+                self.hosts.extend(again.into_iter().flatten());
+            }
+            return made;
         }
         let made = self.make_pool(&key, check, target.at, redirect);
+        self.instances.insert(instance);
         self.made.insert(key, made);
         made
     }
@@ -95,8 +125,9 @@ impl Meaning<'_> {
         // Taken out so that the sources can be complained to meanwhile.
         let hosts = std::mem::take(&mut self.tables.get_mut(&key.table)?.table.hosts);
         let mut remarks = Vec::new();
-        let nodes = self.nodes(&hosts, &mut remarks);
-        let fall = fall(&hosts, &mut remarks);
+        let numbers_from = self.hosts.len();
+        let fall = hosts.first().map_or(1, failures);
+        let nodes = self.nodes(&hosts, fall, &mut remarks);
         let defined = self.tables.get_mut(&key.table)?;
         defined.table.hosts = hosts;
         let table_at = defined.table.name.at;
@@ -108,7 +139,8 @@ impl Meaning<'_> {
             self.plan.remarks.append(&mut remarks);
             return None;
         }
-        let (check_here, remark) = checks::translate(&check.value, key.check_port);
+        let translated = checks::translate(&check.value, key.check_port);
+        let remark = translated.remark;
         remarks.extend(remark.map(|text| Remark { at: check.at, text }));
         let interval = Duration::from_secs(key.interval.max(1).into());
         let mut timeout = Duration::from_millis(key.timeout.max(1).into());
@@ -127,11 +159,13 @@ impl Meaning<'_> {
                 text: format!("table <{}> is called `{name}` here", key.table),
             });
         }
+        let numbered = self.hosts[numbers_from..].to_vec();
+        self.numbered.insert(self.plan.pools.len(), numbered);
         self.plan.pools.push(Pool {
             name,
             at: table_at,
             nodes,
-            check: check_here,
+            check: translated.toml,
             interval: (interval != self.plan.interval).then_some(interval),
             timeout: (timeout != self.plan.timeout).then_some(timeout),
             fall,
@@ -140,70 +174,102 @@ impl Meaning<'_> {
         Some(self.plan.pools.len() - 1)
     }
 
-    fn nodes(&mut self, hosts: &[Host], remarks: &mut Vec<Remark>) -> Vec<Node> {
+    /// The hosts as nodes of the pool that is made next. `fall` is the pool's.
+    fn nodes(&mut self, hosts: &[Host], fall: u32, remarks: &mut Vec<Remark>) -> Vec<Node> {
         let mut nodes: Vec<Node> = Vec::new();
-        let mut node_names = HashSet::new();
         for host in hosts {
-            self.hosts.push(host.address.value.clone());
-        }
-        for host in hosts {
-            let written = &host.address.value;
-            let at = host.address.at;
-            let mut remark = |text: String| remarks.push(Remark { at, text });
-            if let Some(ttl) = &host.ttl {
-                remark(format!(
-                    "{written} `ip ttl {}`: the TTL of checks is the system's",
-                    ttl.value
-                ));
-            }
-            if let Some(priority) = &host.priority {
-                remark(format!(
-                    "{written} `priority {}`: means something in routers only",
-                    priority.value
-                ));
-            }
-            if let Some(parent) = &host.parent {
-                remark(self.parent(written, parent.value));
-            }
-            let Some(address) = self.addresses(&host.address).into_iter().next() else {
-                continue;
-            };
-            if let Err(complaint) = values::usable(address) {
-                remark(format!("{written} is left out: {}", complaint.message));
-                continue;
-            }
-            if nodes.iter().any(|node| node.address == address) {
-                remark(format!(
-                    "{written} is there twice; a node has one place in a pool"
-                ));
-                continue;
-            }
-            let mut name = written
-                .parse::<IpAddr>()
-                .is_err()
-                .then(|| names::allowed(written));
-            if name
-                .as_ref()
-                .is_some_and(|name| !node_names.insert(name.clone()))
-            {
-                name = None;
-            }
-            nodes.push(Node { address, name });
+            let place = self.node(host, fall, &nodes, remarks).map(|node| {
+                nodes.push(node);
+                (self.plan.pools.len(), nodes.len() - 1)
+            });
+            self.hosts.push(place);
         }
         nodes
     }
 
-    fn parent(&self, host: &str, parent: u32) -> String {
-        let named = usize::try_from(parent)
-            .ok()
-            .and_then(|number| self.hosts.get(number.checked_sub(1)?));
-        let which = match (self.numbering, named) {
-            (Numbering::Known, Some(parent)) => format!(" ({parent})"),
-            (Numbering::Known | Numbering::Unknown, _) => String::new(),
-        };
-        format!(
-            "{host} `parent {parent}`{which}: has no counterpart in this version; it is checked itself"
-        )
+    /// A node, if the host can be one.
+    fn node(
+        &mut self,
+        host: &Host,
+        fall: u32,
+        others: &[Node],
+        remarks: &mut Vec<Remark>,
+    ) -> Option<Node> {
+        let written = &host.address.value;
+        let at = host.address.at;
+        let mut remark = |text: String| remarks.push(Remark { at, text });
+        if let Some(priority) = &host.priority {
+            remark(format!(
+                "{written} `priority {}`: relayd uses it for routes only; `priority` of a node means another thing here",
+                priority.value
+            ));
+        }
+        let address = self.addresses(&host.address).into_iter().next()?;
+        if let Err(complaint) = values::usable(address) {
+            remark(format!("{written} is left out: {}", complaint.message));
+            return None;
+        }
+        if others.iter().any(|node| node.address == address) {
+            remark(format!(
+                "{written} is there twice; a node has one place in a pool"
+            ));
+            return None;
+        }
+        let name = written
+            .parse::<IpAddr>()
+            .is_err()
+            .then(|| names::allowed(written))
+            .filter(|name| others.iter().all(|other| other.name.as_ref() != Some(name)));
+        Some(Node {
+            address,
+            name,
+            fall: Some(failures(host)).filter(|own| *own != fall),
+            ttl: host
+                .ttl
+                .as_ref()
+                .map(|ttl| ttl.value)
+                .filter(|ttl| *ttl > 0),
+            parent: host.parent.clone().filter(|parent| parent.value > 0),
+            parent_name: None,
+        })
+    }
+
+    /// Gives each node that has a parent the parent's name. relayd(8) looks for parents when everything is read, too.
+    pub(super) fn parents(&mut self) {
+        let mut named = Vec::new();
+        for (pool_index, pool) in self.plan.pools.iter().enumerate() {
+            for (node_index, node) in pool.nodes.iter().enumerate() {
+                let Some(parent) = &node.parent else {
+                    continue;
+                };
+                let found = usize::try_from(parent.value)
+                    .ok()
+                    .and_then(|number| *self.hosts.get(number.checked_sub(1)?)?)
+                    .filter(|_| self.numbering == Numbering::Known)
+                    .and_then(|(pool, node)| {
+                        let pool = self.plan.pools.get(pool)?;
+                        Some((pool, pool.nodes.get(node)?))
+                    })
+                    // The state of a node that has a parent itself is not its own.
+                    .filter(|(_, node)| node.parent.is_none());
+                let name = found.map(|(pool, node)| format!("{}/{}", pool.name, node.name()));
+                named.push((pool_index, node_index, name, parent.clone()));
+            }
+        }
+        for (pool, node, name, parent) in named {
+            let pool = &mut self.plan.pools[pool];
+            if name.is_none() {
+                pool.remarks.push(Remark {
+                    at: parent.at,
+                    text: format!(
+                        "`parent {}`: which host that is cannot be told (relayctl show hosts numbers them), so the node is \
+                         checked itself; write parent = \"POOL/NODE\"",
+                        parent.value
+                    ),
+                });
+            }
+            pool.nodes[node].parent_name = name;
+        }
     }
 
     /// The addresses that a text stands for. Where there are none, that is reported.
@@ -229,16 +295,6 @@ impl Meaning<'_> {
 }
 
 /// How many failures in a row take a node down: relayd(8) tries `retry` times more.
-fn fall(hosts: &[Host], remarks: &mut Vec<Remark>) -> u32 {
-    let retry = |host: &Host| host.retry.as_ref().map_or(0, |retry| retry.value);
-    let most = hosts.iter().map(retry).max().unwrap_or(0);
-    if let Some(other) = hosts.iter().find(|host| retry(host) != most) {
-        remarks.push(Remark {
-            at: other.address.at,
-            text: format!(
-                "`retry` is not the same for all hosts of the table; all nodes of the pool get the largest, {most}"
-            ),
-        });
-    }
-    most + 1
+fn failures(host: &Host) -> u32 {
+    1 + host.retry.as_ref().map_or(0, |retry| retry.value)
 }
