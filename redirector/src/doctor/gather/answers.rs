@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
-    SockaddrStorage, bind, recvmsg, sendto, setsockopt, socket, sockopt,
+    SockaddrStorage, bind, connect, recvmsg, send, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
@@ -35,11 +35,14 @@ pub(super) fn ping(source: IpAddr, node: IpAddr, limit: Duration) -> io::Result<
     )?;
     // The low bits of the process id tell one doctor from another.
     let identifier = (std::process::id() & 0xffff) as u16;
-    let to = SockaddrStorage::from(SocketAddr::from((node, 0)));
-    sendto(
+    // Several nodes are asked at a time, and every raw socket hears all of them unless it is connected.
+    connect(
+        socket.as_raw_fd(),
+        &SockaddrStorage::from(SocketAddr::from((node, 0))),
+    )?;
+    send(
         socket.as_raw_fd(),
         &echo(source, identifier),
-        &to,
         MsgFlags::empty(),
     )?;
     let end = Instant::now() + limit;
