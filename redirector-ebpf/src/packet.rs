@@ -253,5 +253,5 @@ const CHUNK: usize = 512;
 const SMALL_CHUNK: usize = 64;
 /// What lies in several buffers is copied in these, as far as the stack allows.
 const PIECE: usize = 256;
-/// Sums are made of at most so many bytes, far more than a driver gives a program in one piece.
-const LARGEST_SUM: usize = 10_240 - 1;
+/// Sums are made of at most so many bytes: the largest frames that are in use, and the verifier walks through all of them.
+const LARGEST_SUM: usize = 9_216 - 1;
