@@ -16,7 +16,7 @@ use crate::{
     task::{TASK_ACKNOWLEDGES, Task},
     too_big::Link,
     verdict::Verdict,
-    wire::{Icmp, Tcp, protocol, tcp_flag},
+    wire::{Icmp, TCP_LENGTH, Tcp, protocol, tcp_flag},
 };
 
 /// Leaves a packet to be answered. A reset is not, nor is a fragment.
@@ -127,13 +127,13 @@ fn reset<A: Address, F: Frame>(
     };
     let words: &[[u8; 4]; 5] = bytemuck::cast_ref(&tcp);
     let words: u32 = words.iter().map(checksum::added).sum();
-    let length = [0, size_of::<Tcp>() as u8];
+    let length = TCP_LENGTH.to_be_bytes();
     let pseudo = ends.0.wide_sum()
         + ends.1.wide_sum()
         + u64::from(checksum::added(&length))
         + u64::from(checksum::added(&[0, protocol::TCP]));
     tcp.checksum = (!checksum::fold_wide(pseudo + u64::from(words))).to_ne_bytes();
-    A::write_answer(frame, ip, ends, protocol::TCP, size_of::<Tcp>() as u16)?;
+    A::write_answer(frame, ip, ends, protocol::TCP, TCP_LENGTH)?;
     *frame.header_mut(ip + size_of::<A::Header>())? = tcp;
     Some(())
 }

@@ -96,6 +96,14 @@ pub struct Ipv6 {
 
 /// [`Ipv4::version_ihl`] of a header without options.
 pub const IPV4_NO_OPTIONS: u8 = 0x45;
+/// Length of such a header.
+pub const IPV4_LENGTH: u16 = 20;
+/// Length of a TCP header without options.
+pub const TCP_LENGTH: u16 = 20;
+const _: () = {
+    assert!(size_of::<Ipv4>() == IPV4_LENGTH as usize);
+    assert!(size_of::<Tcp>() == TCP_LENGTH as usize);
+};
 
 /// Bits of [`Ipv4::fragment`] that are set in any fragment: "more fragments" and the offset.
 pub const FRAGMENT_MASK: u16 = 0x3fff;

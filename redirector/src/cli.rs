@@ -144,7 +144,7 @@ pub(crate) struct Run {
     /// adopt it
     #[arg(long)]
     pub(crate) stay_attached: bool,
-    /// Reload when the configuration file is changed, as where it is a Kubernetes ConfigMap
+    /// Reload when the configuration file is changed, as where it is a Kubernetes `ConfigMap`
     #[arg(long)]
     pub(crate) watch_config: bool,
 }

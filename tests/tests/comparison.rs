@@ -57,7 +57,7 @@ fn faults(rows: &[Row], directory: &Path) -> Vec<String> {
     } in rows
     {
         let lacking = ours.starts_with("no:") || ours.starts_with("not yet");
-        if lacking == !tests.is_empty() {
+        if lacking != tests.is_empty() {
             faults.push(format!("{feature}: \"{ours}\" with {} tests", tests.len()));
         }
         for (name, file) in tests {

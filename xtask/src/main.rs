@@ -58,6 +58,10 @@ enum Task {
             require_equals = true,
             conflicts_with = "tiers"
         )]
+        #[expect(
+            clippy::option_option,
+            reason = "not given, given, or given with names"
+        )]
         kernels: Option<Option<String>>,
         /// Test manifests, chart and image in place of the tiers
         #[arg(long, conflicts_with_all = ["tiers", "kernels"])]

@@ -9,7 +9,7 @@ use crate::{
     stage::Stage,
     too_big,
     verdict::Verdict,
-    wire::{IPV4_NO_OPTIONS, Icmp, Ipv4, protocol},
+    wire::{IPV4_LENGTH, IPV4_NO_OPTIONS, Icmp, Ipv4, protocol},
 };
 
 impl Address for [u8; 4] {
@@ -156,7 +156,7 @@ impl Address for [u8; 4] {
     ) -> Option<()> {
         let mut header = Ipv4 {
             version_ihl: IPV4_NO_OPTIONS,
-            total_length: (size_of::<Ipv4>() as u16 + length).to_be_bytes(),
+            total_length: (IPV4_LENGTH + length).to_be_bytes(),
             fragment: [0x40, 0],
             ttl: ANSWER_TTL,
             protocol,

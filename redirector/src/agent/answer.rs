@@ -10,6 +10,10 @@ impl Agent {
     /// Answers a request, now or when the answer is there; says whether the agent is to end.
     pub(super) async fn answer(&mut self, call: Call) -> Option<End> {
         let Call { request, reply } = call;
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "all others are answered at once"
+        )]
         let (response, end) = match request {
             Request::Poll => {
                 self.poll(reply);

@@ -276,7 +276,7 @@ mod tests {
     fn a_port_too_many_is_found() {
         let mut filter: Box<PortFilter> = bytemuck::zeroed_box();
         let empty = filter.clone();
-        filter.words[1080 >> 6] |= 1 << (1080 & 63);
+        filter.words[1080 / 64] |= 1 << (1080 % 64);
         let mut audit = Audit::default();
         compare_ports(&mut audit, &empty, &filter);
         assert_eq!(audit.differing, 1);

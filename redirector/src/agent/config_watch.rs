@@ -1,4 +1,4 @@
-//! A configuration file that is watched, for places where it is replaced from outside, such as a Kubernetes ConfigMap.
+//! A configuration file that is watched, for places where it is replaced from outside, such as a Kubernetes `ConfigMap`.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 /// How often the file is looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Notices another content. The file itself is read: a ConfigMap is replaced by links, and its times say nothing.
+/// Notices another content. The file itself is read: a `ConfigMap` is replaced by links, and its times say nothing.
 pub(super) struct ConfigWatch {
     path: PathBuf,
     /// What was read last; nothing where there was no file.

@@ -18,6 +18,7 @@
 //! | `status.rs` | what `show` and `explain` are told |
 //! | `look.rs` | passive health: the looks at the data path's counters |
 //! | `seen.rs` | what metrics and the status page are told |
+//! | `signals.rs` | which signals an agent heeds |
 //! | `clock.rs` | the data path's clock |
 //! | `config_watch.rs` | a configuration file that is replaced from outside |
 
@@ -35,6 +36,7 @@ mod poll;
 mod reload;
 mod seen;
 mod sessions;
+mod signals;
 mod start;
 mod status;
 mod tell;
@@ -50,10 +52,7 @@ use std::{
 use anyhow::Context as _;
 use aya_log::EbpfLogger;
 use redirector_common::{abi::Globals, verdict::Event};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
-};
+use tokio::sync::{mpsc, watch};
 
 use self::{
     apply::Applied,
@@ -61,6 +60,7 @@ use self::{
     clock::Clock,
     look::Watch,
     seen::{Shown, Tally},
+    signals::{Heeded, Signals},
 };
 use crate::{
     control::{Call, Events, Happening, Server},
@@ -471,35 +471,4 @@ impl Agent {
         }
         Ok(())
     }
-}
-
-/// The signals that an agent heeds.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Heeded {
-        tokio::select! {
-            _ = self.terminate.recv() => Heeded::End("SIGTERM"),
-            _ = self.interrupt.recv() => Heeded::End("SIGINT"),
-            _ = self.hangup.recv() => Heeded::Reload,
-        }
-    }
-}
-
-/// What a signal asks for.
-enum Heeded {
-    Reload,
-    End(&'static str),
 }

@@ -47,7 +47,7 @@ impl Agent {
                     redirect,
                     listen: listener.place.socket(),
                     node: self.name_of(flow.backend).unwrap_or_default(),
-                    state: state(&flow).to_owned(),
+                    state: state(flow).to_owned(),
                     idle: epoch.saturating_sub(flow.seen),
                 });
             }
@@ -75,7 +75,7 @@ impl Agent {
         sessions.matching = sessions.sessions.len() as u64;
         sessions
             .sessions
-            .sort_by(|a, b| (a.idle, a.client).cmp(&(b.idle, b.client)));
+            .sort_by_key(|session| (session.idle, session.client));
         sessions.sessions.truncate(filter.limit.min(MOST));
         Ok(sessions)
     }
@@ -98,7 +98,7 @@ fn transport(number: u8) -> &'static str {
     }
 }
 
-fn state(flow: &Flow) -> &'static str {
+fn state(flow: Flow) -> &'static str {
     let closed = FLOW_FIN_CLIENT | FLOW_FIN_NODE;
     if flow.flags & FLOW_RESET != 0 {
         "reset"

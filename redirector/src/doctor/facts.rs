@@ -110,6 +110,10 @@ impl InterfaceState {
 }
 
 /// What a driver's XDP can do.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is what the driver says of one ability"
+)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct XdpAbilities {
     /// Run programs at all.

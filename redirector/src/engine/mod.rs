@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `relay.rs` | the state of the relay, and what it wants in the maps |
 //! | `relay/adopt.rs` | how to go on from what an earlier agent has left |
+//! | `relay/hear.rs` | what the data path's counters tell about the nodes |
 //! | `relay/reconfigure.rs` | what another configuration changes |
 //! | `relay/retarget.rs` | which nodes take clients, and which are given up |
 //! | `relay/round.rs` | what recorded flows still hold up |

@@ -43,6 +43,7 @@ pub(super) async fn check(address: IpAddr, ttl: Option<u8>, deadline: Instant) -
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "what has a name keeps it")]
 fn of_socket(error: &io::Error) -> Outcome {
     match Outcome::of_connect(error) {
         Outcome::Refused | Outcome::TimedOut | Outcome::Unreachable => Outcome::Unreachable,
@@ -103,7 +104,7 @@ impl Echo {
     }
 }
 
-/// An echo request. The kernel fills in the identifier of an unprivileged socket and every checksum of ICMPv6.
+/// An echo request. The kernel fills in the identifier of an unprivileged socket and every checksum of `ICMPv6`.
 fn request(v6: bool, number: u32, cookie: &[u8; COOKIE]) -> [u8; HEADER + COOKIE] {
     let mut bytes = [0; HEADER + COOKIE];
     bytes[0] = if v6 { 128 } else { 8 };

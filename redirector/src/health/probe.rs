@@ -147,7 +147,7 @@ fn host(address: SocketAddr, usual: u16) -> String {
     match address {
         SocketAddr::V4(v4) if v4.port() == usual => v4.ip().to_string(),
         SocketAddr::V6(v6) if v6.port() == usual => format!("[{}]", v6.ip()),
-        other => other.to_string(),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => address.to_string(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! TLS with a node: whether it completes a handshake, and whether its certificate is good where that is asked.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
@@ -102,10 +103,9 @@ impl Trusts {
         let mut trusts = HashMap::new();
         let checks = config.pools.iter().flat_map(|pool| pool.checks.iter());
         for tls in checks.filter_map(|check| check.tls()) {
-            let trust = Trust::of(tls);
-            if !trusts.contains_key(&trust) {
-                let config = Arc::new(trust.config()?);
-                trusts.insert(trust, config);
+            if let Entry::Vacant(place) = trusts.entry(Trust::of(tls)) {
+                let config = place.key().config()?;
+                place.insert(Arc::new(config));
             }
         }
         Ok(Self(trusts))

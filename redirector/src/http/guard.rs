@@ -100,7 +100,7 @@ fn host(headers: &HeaderMap) -> Result<&str, Refused> {
     let mut all = headers.get_all(HOST).iter();
     match (all.next().map(HeaderValue::to_str), all.next()) {
         (Some(Ok(host)), None) => Ok(host),
-        (Some(Ok(_)), Some(_)) | (Some(Err(_)), _) | (None, _) => Err(Refused(
+        (Some(Ok(_)), Some(_)) | (Some(Err(_)) | None, _) => Err(Refused(
             StatusCode::BAD_REQUEST,
             "a request must have exactly one Host".to_owned(),
         )),

@@ -168,7 +168,7 @@ async fn description() -> Json<utoipa::openapi::OpenApi> {
     Json(Api::openapi())
 }
 
-/// Metrics for Prometheus: OpenMetrics for those that accept it, the older text format for others
+/// Metrics for Prometheus: `OpenMetrics` for those that accept it, the older text format for others
 #[utoipa::path(get, path = "/metrics", responses(
     (status = 200, description = "The metrics", content_type = "application/openmetrics-text", body = String),
     (status = 503, description = "The agent's loop does not answer", body = Refusal),

@@ -154,7 +154,7 @@ fn read(around: &dyn Surroundings, path: &Path) -> io::Result<String> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        let line = valid.split(|byte| *byte == b'\n').count();
         refuse(format!(
             "it is no UTF-8 text in line {line}; is it a configuration file?"
         ))

@@ -12,14 +12,14 @@ use crate::http::Snapshot;
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// OpenMetrics 1.0.
+    /// `OpenMetrics` 1.0.
     OpenMetrics,
     /// Prometheus' own text format, 0.0.4.
     Prometheus,
 }
 
 impl Format {
-    /// The format for whoever accepts this (RFC 9110, section 12.5.1): OpenMetrics to those who ask for it.
+    /// The format for whoever accepts this (RFC 9110, section 12.5.1): `OpenMetrics` to those who ask for it.
     pub fn of_accept(accept: Option<&str>) -> Self {
         match accept {
             Some(accept) if accept.contains("application/openmetrics-text") => Self::OpenMetrics,

@@ -4,12 +4,13 @@ use std::fmt::Error;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 use redirector_common::verdict::{Action, Verdict};
 
 use super::measured::{BOUNDS, Timings};
+use super::metric::{Of, count, counter, gauge, gauge_in, number, small, truth};
 use crate::control::Status;
 use crate::control::status::{
     NodeStatus, OperatorState, PoolStatus, RedirectState, RedirectStatus, Traffic,
@@ -20,140 +21,6 @@ use crate::http::Snapshot;
 /// All metrics of one moment.
 #[derive(Debug)]
 pub(super) struct Families(pub(super) Arc<Snapshot>);
-
-/// A metric that all things of one kind have.
-struct Of<T> {
-    name: &'static str,
-    help: &'static str,
-    unit: Option<Unit>,
-    value: Value<T>,
-}
-
-/// What is read of a thing.
-enum Value<T> {
-    /// It only grows.
-    Counter(fn(&T) -> u64),
-    /// It goes up and down. None where there is nothing to tell.
-    Gauge(fn(&T) -> Option<f64>),
-}
-
-const fn counter<T>(name: &'static str, help: &'static str, value: fn(&T) -> u64) -> Of<T> {
-    Of {
-        name,
-        help,
-        unit: None,
-        value: Value::Counter(value),
-    }
-}
-
-const fn gauge<T>(name: &'static str, help: &'static str, value: fn(&T) -> Option<f64>) -> Of<T> {
-    Of {
-        name,
-        help,
-        unit: None,
-        value: Value::Gauge(value),
-    }
-}
-
-/// A gauge with a unit.
-const fn gauge_in<T>(
-    unit: Unit,
-    name: &'static str,
-    help: &'static str,
-    value: fn(&T) -> Option<f64>,
-) -> Of<T> {
-    Of {
-        name,
-        help,
-        unit: Some(unit),
-        value: Value::Gauge(value),
-    }
-}
-
-impl<T> Of<T> {
-    /// Writes it for each of `all`, with its labels.
-    fn encode<'a, L: EncodeLabelSet>(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        all: impl Iterator<Item = (L, &'a T)>,
-    ) -> Result<(), Error>
-    where
-        T: 'a,
-    {
-        let kind = self.value.kind();
-        let mut family =
-            encoder.encode_descriptor(self.name, self.help, self.unit.as_ref(), kind)?;
-        for (labels, one) in all {
-            if let Some(read) = self.value.read(one) {
-                read.encode(&mut family.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes it for the only one, without labels.
-    fn encode_one(&self, encoder: &mut DescriptorEncoder<'_>, one: &T) -> Result<(), Error> {
-        let kind = self.value.kind();
-        let mut family =
-            encoder.encode_descriptor(self.name, self.help, self.unit.as_ref(), kind)?;
-        match self.value.read(one) {
-            Some(read) => read.encode(&mut family),
-            None => Ok(()),
-        }
-    }
-}
-
-/// What was read.
-enum Read {
-    Counter(u64),
-    Gauge(f64),
-}
-
-impl Read {
-    fn encode(self, encoder: &mut MetricEncoder<'_>) -> Result<(), Error> {
-        match self {
-            Self::Counter(value) => count(encoder, value),
-            Self::Gauge(value) => encoder.encode_gauge(&value),
-        }
-    }
-}
-
-impl<T> Value<T> {
-    const fn kind(&self) -> MetricType {
-        match self {
-            Self::Counter(_) => MetricType::Counter,
-            Self::Gauge(_) => MetricType::Gauge,
-        }
-    }
-
-    fn read(&self, one: &T) -> Option<Read> {
-        match self {
-            Self::Counter(value) => Some(Read::Counter(value(one))),
-            Self::Gauge(value) => value(one).map(Read::Gauge),
-        }
-    }
-}
-
-fn count(encoder: &mut MetricEncoder<'_>, value: u64) -> Result<(), Error> {
-    encoder.encode_counter::<NoLabelSet, u64, f64>(&value, None)
-}
-
-fn truth(yes: bool) -> Option<f64> {
-    Some(f64::from(u8::from(yes)))
-}
-
-/// Exact up to 2^53.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "gauges are floating-point numbers"
-)]
-fn number(value: u64) -> Option<f64> {
-    Some(value as f64)
-}
-
-fn small(value: usize) -> Option<f64> {
-    number(value as u64)
-}
 
 /// The agent as a whole.
 const AGENT: &[Of<Snapshot>] = &[
@@ -288,8 +155,16 @@ const NODE: &[Of<NodeStatus>] = &[
     ),
 ];
 
+/// Name, help, unit and value of a counter of traffic.
+type OfTraffic = (
+    &'static str,
+    &'static str,
+    Option<Unit>,
+    fn(&Traffic) -> u64,
+);
+
 /// What traffic has, whatever it is summed over.
-const TRAFFIC: &[(&str, &str, Option<Unit>, fn(&Traffic) -> u64)] = &[
+const TRAFFIC: &[OfTraffic] = &[
     ("forward_packets", "Packets sent to nodes", None, |t| {
         t.forward_packets
     }),

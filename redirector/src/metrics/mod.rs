@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `measured.rs` | what the agent itself measures |
 //! | `families.rs` | every metric with its name, help, unit and labels |
+//! | `metric.rs` | what a metric is |
 //! | `exposition.rs` | the text that is scraped |
 //!
 //! Everything comes from one snapshot, so the numbers of a scrape belong together. Labels are names of the
@@ -16,6 +17,7 @@
 mod exposition;
 mod families;
 mod measured;
+mod metric;
 
 #[cfg(test)]
 mod tests;

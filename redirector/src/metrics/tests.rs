@@ -55,7 +55,7 @@ struct Scraped {
     families: BTreeMap<String, String>,
 }
 
-/// Reads the text as section "Text format" of the OpenMetrics specification has it, as far as we write it.
+/// Reads the text as section "Text format" of the `OpenMetrics` specification has it, as far as we write it.
 fn read(text: &str) -> Scraped {
     let mut samples = BTreeMap::new();
     let mut families = BTreeMap::new();

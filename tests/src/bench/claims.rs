@@ -42,6 +42,8 @@ impl Claim {
 
 /// All that can be said of these results.
 pub fn claims(results: &Results) -> Vec<Claim> {
+    use Bound::{Least, Most};
+
     let mut all = Vec::new();
     let mut claim = |what: &str, measured: Option<f64>, bound, unit| {
         if let Some(measured) = measured {
@@ -53,7 +55,6 @@ pub fn claims(results: &Results) -> Vec<Claim> {
             });
         }
     };
-    use Bound::{Least, Most};
     if let Some(report) = &results.per_packet {
         let own = |name| Some(report.figure(name)?.own_ns);
         let floors = |name| Some(report.figure(name)?.times_floor);

@@ -42,7 +42,7 @@ pub enum Way {
     Generic,
     /// nftables, `dnat to jhash ip saddr`.
     Nftables,
-    /// HAProxy, `balance source`.
+    /// `HAProxy`, `balance source`.
     Haproxy,
 }
 
@@ -139,7 +139,7 @@ impl Setting {
                 } else {
                     "generic"
                 };
-                config.interval = "5s".to_owned();
+                "5s".clone_into(&mut config.interval);
                 let running = Agent::start(&lab, &config.to_toml())?;
                 running.wait_for_all(&config, Duration::from_secs(20))?;
                 agent = Some(running);

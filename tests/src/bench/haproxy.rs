@@ -1,4 +1,4 @@
-//! HAProxy as the relay.
+//! `HAProxy` as the relay.
 
 use std::{
     fmt::Write as _,
@@ -22,7 +22,7 @@ use crate::lab::{
     wait_until,
 };
 
-/// A running HAProxy; killed when dropped.
+/// A running `HAProxy`; killed when dropped.
 pub(super) struct Haproxy {
     child: Child,
 }

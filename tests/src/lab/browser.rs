@@ -1,4 +1,4 @@
-//! A headless Chromium in a namespace, by way of ChromeDriver (W3C WebDriver over HTTP).
+//! A headless Chromium in a namespace, by way of `ChromeDriver` (W3C `WebDriver` over HTTP).
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::netns::Netns;
 
-/// Where ChromeDriver listens, in the namespace.
+/// Where `ChromeDriver` listens, in the namespace.
 const PORT: u16 = 9515;
 
 /// How long a command may take: the first one starts the browser.
@@ -55,7 +55,7 @@ impl Browser {
     /// Starts it in `netns` with an empty profile in `directory`, where its log goes too.
     ///
     /// # Errors
-    /// When ChromeDriver or Chromium is missing (Debian: chromium-driver) or does not start.
+    /// When `ChromeDriver` or Chromium is missing (Debian: chromium-driver) or does not start.
     pub fn start(netns: &Netns, directory: &Path) -> Result<Self> {
         let log = directory.join("chromedriver.log");
         let mut driver = netns

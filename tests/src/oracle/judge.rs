@@ -197,9 +197,10 @@ impl Judge {
             too_big::check_dropped(input)?;
         }
         let refuses = |listener: &Listener| listener.refuses;
-        let listener = match kind {
-            Kind::ToVip(number) => self.world.listener(number),
-            _ => None,
+        let listener = if let Kind::ToVip(number) = kind {
+            self.world.listener(number)
+        } else {
+            None
         };
         if verdict == Verdict::DropNoBackend && listener.is_some_and(refuses) {
             refused::check_dropped(input)?;

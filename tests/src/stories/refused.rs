@@ -47,7 +47,7 @@ fn resets(number: u16) -> Story {
         }
     });
     let tagged = but(none.request(SYN), |frame| {
-        frame.tags = vec![SERVICE_TAG, TAG]
+        frame.tags = vec![SERVICE_TAG, TAG];
     });
     story(
         format!("who connects where no node is gets a reset, redirect {number}"),

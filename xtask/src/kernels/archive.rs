@@ -215,7 +215,8 @@ fn pack_modules(unpacked: &Path, release: &str, directory: &Path, packed: &Path)
     for file in closure(&table, &MODULES)? {
         let name = name_of(&file);
         let from = modules.join(&file);
-        let bytes = if file.ends_with(".xz") {
+        let packed_file = Path::new(&file).extension().is_some_and(|end| end == "xz");
+        let bytes = if packed_file {
             command::output_bytes(
                 Command::new("xz")
                     .args(["--decompress", "--stdout"])

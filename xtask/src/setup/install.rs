@@ -10,7 +10,7 @@ use super::{
 };
 use crate::command;
 
-/// The package of HAProxy, whose own service must not be left running.
+/// The package of `HAProxy`, whose own service must not be left running.
 pub(super) const HAPROXY: &str = "haproxy";
 
 /// Says what it does and why, and does it.

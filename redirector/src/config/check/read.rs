@@ -78,7 +78,7 @@ fn one(key: &str, value: &Spanned<DeValue<'_>>, findings: &mut Findings) -> Opti
         let mut section = Section::new("a check", value.span(), table);
         section.require("type", "{ type = \"tcp\" }", findings);
         let name = section.text("type", "\"tcp\"", findings)?;
-        return check(name, &mut section, findings).inspect(|_| section.finish(findings));
+        return check(&name, &mut section, findings).inspect(|_| section.finish(findings));
     }
     if !matches!(value.get_ref(), DeValue::String(_)) {
         let expected = "a string such as \"tcp\", or a table with a `type`";
@@ -89,14 +89,14 @@ fn one(key: &str, value: &Spanned<DeValue<'_>>, findings: &mut Findings) -> Opti
     let nothing = DeTable::new();
     let what = format!("the check \"{}\"", name.get_ref());
     check(
-        name,
+        &name,
         &mut Section::new(what, value.span(), &nothing),
         findings,
     )
 }
 
 fn check(
-    name: Spanned<String>,
+    name: &Spanned<String>,
     section: &mut Section<'_>,
     findings: &mut Findings,
 ) -> Option<Check> {

@@ -39,7 +39,7 @@ impl Mark {
     }
 }
 
-/// Sends an ICMP or ICMPv6 echo from `source` to `node` and waits for the answer; the index of the interface by
+/// Sends an ICMP or `ICMPv6` echo from `source` to `node` and waits for the answer; the index of the interface by
 /// which it came, or none when `limit` has passed.
 ///
 /// # Errors
@@ -87,6 +87,10 @@ pub(super) fn ping(source: IpAddr, node: IpAddr, limit: Duration) -> io::Result<
         );
         let (length, interface) = match received {
             Ok(message) => {
+                #[expect(
+                    clippy::wildcard_enum_match_arm,
+                    reason = "the other kinds depend on the target"
+                )]
                 let interface = message.cmsgs()?.find_map(|control| match control {
                     ControlMessageOwned::Ipv4PacketInfo(info) => {
                         u32::try_from(info.ipi_ifindex).ok()
@@ -105,7 +109,7 @@ pub(super) fn ping(source: IpAddr, node: IpAddr, limit: Duration) -> io::Result<
     }
 }
 
-/// An echo request (RFC 792, RFC 4443); the kernel fills in the checksum of ICMPv6.
+/// An echo request (RFC 792, RFC 4443); the kernel fills in the checksum of `ICMPv6`.
 fn echo(source: IpAddr, mark: Mark) -> Vec<u8> {
     let kind = if source.is_ipv4() { 8 } else { 128 };
     let mut bytes = vec![kind, 0, 0, 0];

@@ -24,7 +24,7 @@ pub(super) async fn run<'a>(
         Some(Err(_)) | None => return found,
     };
     let targets: Vec<_> = nodes.filter_map(|node| node.target.clone()).collect();
-    let longest = targets.iter().flat_map(|(target, timing)| {
+    let longest = targets.iter().filter_map(|(target, timing)| {
         let limits = target
             .checks
             .iter()

@@ -1,5 +1,5 @@
 //! Offloads, queues and XDP abilities of interfaces, by the kernel's `ethtool` and `netdev` families
-//! (linux/ethtool_netlink.h, linux/netdev.h).
+//! (`linux/ethtool_netlink.h`, `linux/netdev.h`).
 
 use netlink_packet_core::DefaultNla;
 

@@ -54,7 +54,7 @@ pub(super) fn lacking_capabilities() -> Vec<&'static str> {
     let has = |bit: u32| effective >> bit & 1 == 1;
     let lacking = NEEDED
         .into_iter()
-        .filter(|(name, bit)| !has(*bit) && !(*name == "CAP_BPF" && has(SYS_ADMIN)));
+        .filter(|(name, bit)| !has(*bit) && (*name != "CAP_BPF" || !has(SYS_ADMIN)));
     lacking.map(|(name, _)| name).collect()
 }
 

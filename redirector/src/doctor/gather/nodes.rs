@@ -122,7 +122,7 @@ async fn ping(view: &NetView, address: IpAddr, shared: IpAddr, way: &Way) -> Ans
     }
     let from = |source: IpAddr| async move {
         let ping = tokio::task::spawn_blocking(move || answers::ping(source, address, PING));
-        ping.await.map_err(std::io::Error::other).flatten()
+        ping.await.map_err(std::io::Error::other)?
     };
     match from(shared).await {
         Err(error) => Answers::Unknown(format!("it cannot be pinged from here: {error}")),

@@ -38,7 +38,7 @@ pub(super) fn judge(facts: &Facts, interface: &Interface, findings: &mut Vec<Fin
     findings.push(mode(facts, name, state));
     let generic = is_generic(facts, name, state);
     if !generic {
-        findings.extend(frames(facts, name, state));
+        findings.push(frames(facts, name, state));
     }
     findings.extend(offloads(name, state, generic));
     findings.extend(queues(facts, name, state));
@@ -108,13 +108,13 @@ fn abilities(facts: &Facts, name: &str, is_veth: bool, xdp: XdpAbilities) -> Fin
 }
 
 /// Frames that do not fit into one buffer.
-fn frames(facts: &Facts, name: &str, state: &InterfaceState) -> Option<Finding> {
+fn frames(facts: &Facts, name: &str, state: &InterfaceState) -> Finding {
     if state.mtu <= ONE_BUFFER {
-        return Some(Finding::ok(
+        return Finding::ok(
             "mtu",
             name,
             format!("frames of {} bytes fit into one buffer", state.mtu),
-        ));
+        );
     }
     let mend = format!("ip link set {name} mtu 1500");
     if !facts.kernel.frags {
@@ -122,7 +122,7 @@ fn frames(facts: &Facts, name: &str, state: &InterfaceState) -> Option<Finding> 
             "frames of {} bytes need several buffers, which are supported from Linux 6.18 on",
             state.mtu
         );
-        return Some(Finding::problem("mtu", name, text).here(mend));
+        return Finding::problem("mtu", name, text).here(mend);
     }
     match state.xdp {
         Some(xdp) if !xdp.frags => {
@@ -130,24 +130,24 @@ fn frames(facts: &Facts, name: &str, state: &InterfaceState) -> Option<Finding> 
                 "frames of {} bytes need several buffers, which this driver's XDP does not take",
                 state.mtu
             );
-            Some(Finding::problem("mtu", name, text).here(mend))
+            Finding::problem("mtu", name, text).here(mend)
         }
-        Some(_) => Some(Finding::ok(
+        Some(_) => Finding::ok(
             "mtu",
             name,
             format!(
                 "the driver takes frames of {} bytes in several buffers",
                 state.mtu
             ),
-        )),
-        None => Some(Finding::unknown(
+        ),
+        None => Finding::unknown(
             "mtu",
             name,
             format!(
                 "frames of {} bytes need a driver that takes several buffers; the kernel does not tell",
                 state.mtu
             ),
-        )),
+        ),
     }
 }
 

@@ -142,6 +142,10 @@ pub(super) fn best<'a>(
     leader.index
 }
 
+#[expect(
+    clippy::large_stack_arrays,
+    reason = "a block is as large as what the processor keeps near"
+)]
 /// The same for at most [`BLOCK`] slots from `first` on.
 pub(super) fn contest(scale: Scale, contenders: &[Contender], first: usize, owners: &mut [u16]) {
     let mut leaders = [Leader::NOBODY; BLOCK];

@@ -29,7 +29,11 @@ fn contradictions(value: &Value, schema: &Value, all: &Value, at: &str) -> Vec<S
     }
     let types: BTreeSet<&str> = match &schema["type"] {
         Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
-        other => other.as_str().into_iter().collect(),
+        one @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Object(_)) => one.as_str().into_iter().collect(),
     };
     let is = match value {
         Value::Null => "null",
@@ -40,7 +44,7 @@ fn contradictions(value: &Value, schema: &Value, all: &Value, at: &str) -> Vec<S
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    if !types.contains(is) && !(is == "integer" && types.contains("number")) {
+    if !types.contains(is) && (is != "integer" || !types.contains("number")) {
         return vec![format!("{at}: {value} is {is}, not {types:?}")];
     }
     let mut found = Vec::new();
@@ -63,7 +67,7 @@ fn contradictions(value: &Value, schema: &Value, all: &Value, at: &str) -> Vec<S
         for (name, field) in fields {
             match schema["properties"].get(name) {
                 Some(schema) => {
-                    found.extend(contradictions(field, schema, all, &format!("{at}.{name}")))
+                    found.extend(contradictions(field, schema, all, &format!("{at}.{name}")));
                 }
                 None => found.push(format!("{at}.{name} is not described")),
             }

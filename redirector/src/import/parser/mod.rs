@@ -110,6 +110,10 @@ impl Parser<'_> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "everything else is unexpected"
+    )]
     /// A name, an address or another text: quoted, or a word that the language does not use itself.
     fn text(&mut self, what: &str) -> Parsed<At<String>> {
         let token = self.next();
@@ -212,6 +216,10 @@ impl Parser<'_> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "everything else is unexpected"
+    )]
     /// One statement of the file; none when it says nothing itself.
     fn statement(&mut self) -> Parsed<Option<Statement>> {
         let first = self.next();

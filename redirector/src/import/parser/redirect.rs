@@ -100,7 +100,7 @@ impl Parser<'_> {
     fn listen(&mut self) -> Parsed<Listen> {
         self.expect("on")?;
         let address = self.text("the address to listen on")?;
-        let protocol = self.protocol(address.at)?;
+        let protocol = self.protocol(address.at);
         self.expect("port")?;
         let ports = self.ports()?;
         let interface = self.interface()?;
@@ -112,7 +112,7 @@ impl Parser<'_> {
         })
     }
 
-    fn protocol(&mut self, before: Place) -> Parsed<At<Protocol>> {
+    fn protocol(&mut self, before: Place) -> At<Protocol> {
         let word = match self.peek() {
             Kind::Word(word) if word == "tcp" || !is_keyword(&word) => word,
             Kind::Text(text) => text,
@@ -122,10 +122,10 @@ impl Parser<'_> {
             | Kind::Newline
             | Kind::Bad
             | Kind::End => {
-                return Ok(At {
+                return At {
                     value: Protocol::Tcp,
                     at: before,
-                });
+                };
             }
         };
         let at = self.next().at;
@@ -134,7 +134,7 @@ impl Parser<'_> {
             "udp" => Protocol::Udp,
             _ => Protocol::Other(word),
         };
-        Ok(At { value, at })
+        At { value, at }
     }
 
     pub(super) fn interface(&mut self) -> Parsed<Option<At<String>>> {
@@ -144,6 +144,10 @@ impl Parser<'_> {
         self.text("the name of an interface").map(Some)
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "everything else is unexpected"
+    )]
     /// A port, a service, or two of these with a colon between them.
     fn ports(&mut self) -> Parsed<At<(u16, u16)>> {
         let token = self.next();

@@ -101,6 +101,8 @@ impl Case {
 
     /// The frames, and the stream that makes them different. `to` is where clients send.
     pub(crate) fn packets(&self, to: Ipv4Addr) -> (Vec<u8>, Stream) {
+        const ACK: u8 = 0x10;
+        const SYN: u8 = 0x02;
         let client = (Ipv4Addr::from_bits(CLIENTS).octets(), CLIENT_PORT);
         let (source, destination, receiver, client_at) = match self.direction {
             Direction::Forward => (client, (to.octets(), rig::PORT), rig::VIP, 26),
@@ -111,8 +113,6 @@ impl Case {
                 30,
             ),
         };
-        const ACK: u8 = 0x10;
-        const SYN: u8 = 0x02;
         let headers = 14 + 20 + 20;
         let packet = TcpPacket {
             source,

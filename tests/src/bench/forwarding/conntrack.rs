@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd as _;
 
 use crate::lab::Netns;
 
-/// `IPCTNL_MSG_CT_DELETE` of `NFNL_SUBSYS_CTNETLINK` (linux/netfilter/nfnetlink_conntrack.h).
+/// `IPCTNL_MSG_CT_DELETE` of `NFNL_SUBSYS_CTNETLINK` (`linux/netfilter/nfnetlink_conntrack.h`).
 const DELETE: u16 = 1 << 8 | 2;
 /// `NLM_F_REQUEST | NLM_F_ACK`.
 const FLAGS: u16 = 1 | 4;

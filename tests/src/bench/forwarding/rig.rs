@@ -105,6 +105,7 @@ impl Variant {
     }
 
     /// The least that the same way can cost.
+    #[must_use]
     pub fn limit(self) -> Self {
         if self.is_one_armed() {
             Self::Bounce
@@ -139,11 +140,11 @@ pub(crate) struct Rig {
     /// Where a stream to nodes is put in, and one to clients.
     pub(crate) devices: [u32; 2],
     pub(crate) agent: Option<Agent>,
-    _nodes: Option<Discarding>,
+    nodes: Option<Discarding>,
     pub(crate) relay: Netns,
-    _clients: Netns,
-    _node_host: Option<Netns>,
-    _workspace: Workspace,
+    clients: Netns,
+    node_host: Option<Netns>,
+    workspace: Workspace,
 }
 
 impl Rig {
@@ -212,11 +213,11 @@ impl Rig {
             variant,
             devices,
             agent: None,
-            _nodes: None,
+            nodes: None,
             relay,
-            _clients: clients,
-            _node_host: node_host,
-            _workspace: workspace,
+            clients,
+            node_host,
+            workspace,
         };
         rig.set_up(traffic, &sides)?;
         Ok(rig)
@@ -305,10 +306,10 @@ impl Rig {
     }
 
     fn start_agent(&mut self, sides: &[&str; 2], mode: &'static str) -> anyhow::Result<()> {
-        let host = self._node_host.as_ref().unwrap_or(&self._clients);
-        self._nodes = Some(Discarding::on(host, Ipv4Addr::UNSPECIFIED, PORT)?);
+        let host = self.node_host.as_ref().unwrap_or(&self.clients);
+        self.nodes = Some(Discarding::on(host, Ipv4Addr::UNSPECIFIED, PORT)?);
         let config = configuration(sides, mode, NODE_COUNT, 1);
-        let mut agent = Agent::prepare_in(&self.relay, &self._workspace, &config)?;
+        let mut agent = Agent::prepare_in(&self.relay, &self.workspace, &config)?;
         agent.start_again()?;
         for number in 0..NODE_COUNT {
             agent.wait_for_health(number, true, Duration::from_secs(20))?;

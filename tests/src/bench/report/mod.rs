@@ -30,7 +30,7 @@ impl Table {
 
     /// Adds a row.
     pub fn add<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows.push(Vec::from(cells));
     }
 
     /// For the terminal: the first column to the left, the others to the right.
