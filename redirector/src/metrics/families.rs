@@ -222,6 +222,7 @@ impl Collector for Families {
         for metric in NODE {
             metric.encode(encoder, nodes())?;
         }
+        digests(encoder, status)?;
         info(encoder, status)?;
         operator(encoder, status)?;
         traffic(encoder, status)?;
@@ -305,6 +306,24 @@ fn data_path(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> Result
         family
             .encode_family(&[("map", fill.map)])?
             .encode_gauge(&fill.max)?;
+    }
+    Ok(())
+}
+
+/// By which two relays of a pair are compared: the labels differ where the tables do.
+fn digests(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), Error> {
+    let help = "1 for each redirect, with the digest of the table in place";
+    let mut family =
+        encoder.encode_descriptor("redirect_table_digest", help, None, MetricType::Gauge)?;
+    for redirect in &status.redirects {
+        if let Some(digest) = &redirect.digest {
+            let labels = [
+                ("redirect", &*redirect.name),
+                ("family", &*redirect.family),
+                ("digest", &**digest),
+            ];
+            family.encode_family(&labels)?.encode_gauge(&1_u64)?;
+        }
     }
     Ok(())
 }

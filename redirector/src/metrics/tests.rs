@@ -167,6 +167,11 @@ fn a_node_has_its_numbers() {
                 .to_owned(),
             10.0,
         ),
+        (
+            "redirector_redirect_table_digest{redirect=\"socksbalance\",family=\"IPv4\",digest=\"00f1e2d3c4b5a697\"}"
+                .to_owned(),
+            1.0,
+        ),
         ("redirector_ready".to_owned(), 1.0),
     ] {
         assert_eq!(samples.get(&series), Some(&value), "{series} in {:#?}", samples.keys());
