@@ -14,7 +14,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the layouts in this file; it names the directory in which the maps are pinned.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Number of slots in the table of a redirect. A power of two: a slot is picked by the top 16 bits
 /// of the hash.
@@ -283,10 +283,37 @@ pub struct SlotTable {
     /// Until this epoch a datagram in a split slot whose flow is not recorded goes to `was`, then to `now`: by
     /// then every live flow of datagrams has been recorded.
     pub udp_was_until: u32,
+    /// Until this epoch a TCP packet whose connection is not recorded goes to `was`, where new connections are not
+    /// chosen by the client's slot ([`SlotTable::mode`]): by then all that began before are recorded or over.
+    pub tcp_was_until: u32,
+    /// The bits of a client's address that the hash ignores, in host order; IPv4 has its own in the lower half of the
+    /// first word.
+    pub ignored: [u64; 2],
+    /// [`MODE_SOURCE_HASH`] or one of the other modes. Where it is another, every slot is split.
+    pub mode: u32,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: [u32; 3],
     /// The slots.
     pub slots: [Slot; SLOTS],
+}
+
+/// [`SlotTable::mode`]: a new connection goes to the `now` of its client's slot.
+pub const MODE_SOURCE_HASH: u32 = 0;
+/// [`SlotTable::mode`]: to the `now` of a slot that is drawn for the connection.
+pub const MODE_RANDOM: u32 = 1;
+/// [`SlotTable::mode`]: to the `now` of the next slot; `now` is laid out so that the nodes take turns.
+pub const MODE_ROUND_ROBIN: u32 = 2;
+/// [`SlotTable::mode`]: to the less loaded `now` of two slots that are drawn.
+pub const MODE_LEAST_STATES: u32 = 3;
+
+/// How loaded a backend is, where new connections go to the one with the fewest.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Load {
+    /// Its live connections when the agent last counted them and its new ones since, each of them a `step`.
+    pub sum: u64,
+    /// What one more connection adds: the less, the more the node weighs.
+    pub step: u64,
 }
 
 /// Names a connection between a client and a listener.
@@ -453,7 +480,7 @@ const _: () = {
     assert!(size_of::<NextHop>() == 24);
     assert!(size_of::<Backend>() == 56);
     assert!(size_of::<Slot>() == 4);
-    assert!(size_of::<SlotTable>() == 32 + 4 * SLOTS);
+    assert!(size_of::<SlotTable>() == 64 + 4 * SLOTS);
     assert!(size_of::<FlowKey4>() == 8);
     assert!(size_of::<FlowKey6>() == 24);
     assert!(size_of::<Flow>() == 8);

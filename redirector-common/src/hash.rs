@@ -9,13 +9,47 @@
 //! a word of the key going in before each, are enough; `SipHash`, measured, would be a third of the whole
 //! packet's budget, for BPF has no rotate instruction.
 
-use crate::{abi::SLOTS, address::Address};
+use crate::{
+    abi::{SLOTS, SlotTable},
+    address::Address,
+};
 
-/// The slot of a client: the top 16 bits of the hash, no modulo.
+/// The slot of a client by its whole address.
 #[inline(always)]
 pub fn slot_of<A: Address>(key: [u64; 2], client: A) -> u16 {
+    slot_of_prefix(key, [0; 2], client)
+}
+
+/// The slot of a client by its address without the `ignored` bits: the top 16 bits of the hash, no modulo.
+#[inline(always)]
+pub fn slot_of_prefix<A: Address>(key: [u64; 2], ignored: [u64; 2], client: A) -> u16 {
     const { assert!(SLOTS == 1 << 16) };
-    (two_rounds(key, client.hashed(key)) >> 48) as u16
+    (two_rounds(key, client.hashed(key, ignored)) >> 48) as u16
+}
+
+impl SlotTable {
+    /// The slot of a client.
+    #[inline(always)]
+    pub fn slot_of<A: Address>(&self, client: A) -> u16 {
+        slot_of_prefix(self.key, self.ignored, client)
+    }
+
+    /// Two slots for a connection, equally likely to be any: the same for every packet that tells the same `client` and
+    /// `number`, which in TCP is the sequence number that the connection began with.
+    ///
+    /// So no random number is drawn, a SYN that comes again goes where it went, and a handshake whose note was washed
+    /// away by a flood still ends where it began. Who knows the key could choose a port for a node; who does not can't.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the 16 bits that are meant"
+    )]
+    pub fn draw<A: Address>(&self, client: (A, [u8; 2]), number: u32) -> (u16, u16) {
+        let of_client = mix(self.key, client.0.hashed(self.key, [0; 2]));
+        let port = u64::from(u16::from_be_bytes(client.1));
+        let drawn = mix(self.key, of_client ^ (port << 32 | u64::from(number)));
+        ((drawn >> 48) as u16, (drawn >> 32) as u16)
+    }
 }
 
 /// A pseudo-random function of `value`, all bits of the result alike; equal on every machine.

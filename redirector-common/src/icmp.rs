@@ -12,7 +12,7 @@ use crate::{
         ENDPOINT_ROUTE, ENDPOINT_SHARED, ENDPOINT_VIP, Endpoint, NextHop,
     },
     address::Address,
-    associate, checksum, classify, hash,
+    associate, checksum, classify,
     parse::{Fragment, IpPacket},
     process::Outcome,
     rewrite, select,
@@ -177,7 +177,7 @@ fn about_reply<A: Address, F: Frame, T: FamilyTables<A>>(
         return Verdict::DropNoTable.into();
     };
     let client = (inner.destination, ports.destination);
-    let slot = table.slots[usize::from(hash::slot_of(table.key, client.0))];
+    let slot = table.slots[usize::from(table.slot_of(client.0))];
     let id = select::of_flow(slot, table, client, inner.protocol, listener, tables);
     let backend = match select::ready(id, tables) {
         Ok(backend) => backend,

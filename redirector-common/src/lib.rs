@@ -14,7 +14,7 @@
 //!
 //! **Architecture invariants**
 //!
-//! * Nothing here calls the kernel, allocates, reads a clock or draws a random number. Bytes come from
+//! * Nothing here calls the kernel, allocates, reads a clock or draws a random number: what looks random is a keyed hash. Bytes come from
 //!   a [`Frame`], state from [`Tables`]; the kernel program and the host each bring their own.
 //! * A packet that ends in a pass is not changed by one byte: every check comes before the first write.
 //! * There is no `unsafe`.
@@ -35,6 +35,7 @@ pub mod address;
 pub mod associate;
 pub mod bench;
 pub mod checksum;
+mod choose;
 pub mod classify;
 mod entries;
 pub mod fragments;

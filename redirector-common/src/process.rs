@@ -12,7 +12,7 @@ use crate::{
     address::Address,
     associate,
     classify::{Class, classify},
-    fragments, hash, icmp, learn,
+    fragments, icmp, learn,
     parse::{self, Fragment, Layout, Offsets, Packet, Plain},
     partial, refuse, rewrite, select,
     stage::{Stage, Step},
@@ -195,7 +195,7 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     let Some(table) = tables.slot_table(listener.redirect) else {
         return Verdict::DropNoTable.into();
     };
-    let slot = table.slots[usize::from(hash::slot_of(table.key, packet.source))];
+    let slot = table.slots[usize::from(table.slot_of(packet.source))];
     let (id, verdict) = if slot.is_split() || listener.flags & ENDPOINT_TRACKED != 0 {
         select::select(slot, table, packet, listener, tables)
     } else {
@@ -303,7 +303,7 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     let tracked = node.flags & ENDPOINT_TRACKED != 0;
     if tracked
         || table.split_slots != 0
-            && table.slots[usize::from(hash::slot_of(table.key, packet.destination))].is_split()
+            && table.slots[usize::from(table.slot_of(packet.destination))].is_split()
     {
         learn::learn(node.backend, packet, vip.listener, tracked, tables);
     }

@@ -4,9 +4,10 @@ use crate::{
     abi::{
         BACKEND_DEAD, BACKEND_NEXT_HOP, Backend, EMBRYO_ESTABLISHED, ENDPOINT_ROUTE,
         ENDPOINT_TRACKED, Embryo, Endpoint, FLOW_CONTESTED, FLOW_FIN_CLIENT, FLOW_REVERSE, Flow,
-        Slot, SlotTable,
+        MODE_SOURCE_HASH, Slot, SlotTable,
     },
     address::Address,
+    choose::{choose, drawn},
     parse::Packet,
     tables::{FamilyTables, Tables},
     verdict::{Event, Verdict},
@@ -32,20 +33,21 @@ pub fn select<A: Address, T: FamilyTables<A>>(
         .source
         .flow_key(packet.source_port, listener.listener);
     if packet.is_syn() {
+        let now = choose(slot, table, packet, listener.redirect, tables);
         if listener.flags & ENDPOINT_ROUTE != 0 {
-            note_syn(slot.now, packet, &key, tables);
+            note_syn(now, packet, &key, tables);
         }
         let verdict = if slot.is_split() {
             Verdict::ForwardNew
         } else {
             Verdict::ForwardSettled
         };
-        return (slot.now, verdict);
+        return (now, verdict);
     }
     if let Some(backend) = recorded(packet, &key, listener, tables) {
         return living(backend, slot, Verdict::ForwardFlow, tables);
     }
-    let (backend, verdict) = unrecorded(slot, table, packet.protocol, tables);
+    let (backend, verdict) = unrecorded(slot, table, packet, tables);
     let chosen = living(backend, slot, verdict, tables);
     if slot.is_split() && listener.flags & ENDPOINT_ROUTE != 0 && !packet.has(tcp_flag::RST) {
         learn_from_client(chosen.0, &key, tables);
@@ -71,7 +73,7 @@ pub fn of_flow<A: Address, T: FamilyTables<A>>(
     let recorded = recorded.or_else(|| tables.embryo(&key).map(|embryo| embryo.backend));
     let (backend, verdict) = match recorded {
         Some(backend) => (backend, Verdict::ForwardFlow),
-        None => unrecorded(slot, table, protocol, tables),
+        None => unheard_of(slot, table, protocol, tables),
     };
     living(backend, slot, verdict, tables).0
 }
@@ -132,10 +134,36 @@ fn living<T: Tables>(backend: u16, slot: Slot, verdict: Verdict, tables: &T) -> 
     }
 }
 
-/// The backend of a packet whose flow is not recorded. Datagrams don't say whether they begin a flow; but once
-/// every flow has had the time to be recorded, one that is not must be new.
+/// The backend of a packet whose flow is not recorded. Where new connections are not chosen by their clients' slots and
+/// all that were are over, it may be the end of a handshake whose note was washed away: that goes where the SYN went, if
+/// it was drawn.
 #[inline(always)]
-fn unrecorded<T: Tables>(
+fn unrecorded<A: Address, T: Tables>(
+    slot: Slot,
+    table: &SlotTable,
+    packet: &Packet<A>,
+    tables: &T,
+) -> (u16, Verdict) {
+    let (backend, verdict) = unheard_of(slot, table, packet.protocol, tables);
+    if table.mode == MODE_SOURCE_HASH || !slot.is_split() {
+        return (backend, verdict);
+    }
+    let client = (packet.source, packet.source_port);
+    if packet.protocol == protocol::UDP {
+        if verdict == Verdict::ForwardNew {
+            return (drawn(table, client, 0), verdict);
+        }
+    } else if tables.epoch() >= table.tcp_was_until {
+        let began = packet.sequence.wrapping_sub(1);
+        return (drawn(table, client, began), Verdict::ForwardNew);
+    }
+    (backend, verdict)
+}
+
+/// The same by the slot alone. Datagrams don't say whether they begin a flow; but once every flow has had the time to be
+/// recorded, one that is not must be new.
+#[inline(always)]
+fn unheard_of<T: Tables>(
     slot: Slot,
     table: &SlotTable,
     protocol: u8,

@@ -53,6 +53,20 @@ impl Slot {
         }
     }
 
+    /// Has every connection recorded from now on, as in a slot that is split. One that never had a backend has none to
+    /// record.
+    #[must_use]
+    pub const fn tracked(self) -> Self {
+        if self.was == 0 {
+            self
+        } else {
+            Self {
+                now: self.now,
+                was: self.was | SLOT_SPLIT,
+            }
+        }
+    }
+
     /// Forgets `was`: every live connection is on `now`, says the caller.
     ///
     /// He may say so when no unrecorded connection can be alive (none has spoken for a session timeout

@@ -61,6 +61,15 @@ pub trait Tables {
     /// Writes a cell of [`crate::abi::Negotiating`].
     fn set_negotiating(&self, cell: u16, value: u32);
 
+    /// Which turn it is at a redirect: each call gives the next.
+    fn turn(&self, redirect: u16) -> u16;
+
+    /// How loaded backend `id` is.
+    fn load(&self, id: u16) -> u64;
+
+    /// Adds a connection to the load of backend `id`.
+    fn add_load(&self, id: u16);
+
     /// Counts an event.
     fn count(&self, event: Event);
 

@@ -44,6 +44,10 @@ pub const NEGOTIATING: &str = "NEGOTIATING";
 /// `HashMap<u32, u32>`: indices of interfaces whose packets the kernel completes, since the program runs there in
 /// generic mode.
 pub const GENERIC: &str = "GENERIC";
+/// `Array<u32>`, indexed like `SLOT_TABLES`: how many connections have been given out in turn.
+pub const TURNS: &str = "TURNS";
+/// `Array<Load>`, indexed like `BACKENDS`.
+pub const LOADS: &str = "LOADS";
 /// `ProgramArray`, indexed by [`crate::stage::Stage::index`]. It belongs to one version of the program.
 pub const STAGES: &str = "STAGES";
 /// `ArrayOfMaps<Array<TrieRoot, 1>, 1>`.

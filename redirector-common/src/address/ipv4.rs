@@ -76,8 +76,8 @@ impl Address for [u8; 4] {
     }
 
     #[inline(always)]
-    fn hashed(self, _key: [u64; 2]) -> u64 {
-        u64::from(u32::from_be_bytes(self))
+    fn hashed(self, _key: [u64; 2], ignored: [u64; 2]) -> u64 {
+        u64::from(u32::from_be_bytes(self)) & !ignored[0]
     }
 
     #[inline(always)]

@@ -70,9 +70,10 @@ impl Address for [u8; 16] {
     }
 
     #[inline(always)]
-    fn hashed(self, key: [u64; 2]) -> u64 {
+    fn hashed(self, key: [u64; 2], ignored: [u64; 2]) -> u64 {
         let [high, low]: [[u8; 8]; 2] = bytemuck::cast(self);
-        hash::two_rounds(key, u64::from_be_bytes(high)) ^ u64::from_be_bytes(low)
+        let high = u64::from_be_bytes(high) & !ignored[0];
+        hash::two_rounds(key, high) ^ (u64::from_be_bytes(low) & !ignored[1])
     }
 
     #[inline(always)]

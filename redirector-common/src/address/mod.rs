@@ -71,8 +71,8 @@ pub trait Address: Pod + Copy + Eq + Ord + Hash + Debug {
     ) -> Self::FragmentKey;
     /// The key of the pinhole of a client, or with [`crate::abi::PINHOLE_IN_USE`] of the mark of a VIP.
     fn pinhole_key(self, port: [u8; 2], mark: u16) -> Self::PinholeKey;
-    /// The value that the client hash is made of.
-    fn hashed(self, key: [u64; 2]) -> u64;
+    /// The value that the client hash is made of, without the bits that are [ignored](crate::abi::SlotTable::ignored).
+    fn hashed(self, key: [u64; 2], ignored: [u64; 2]) -> u64;
     /// The address in a field that has room for either family.
     fn read(stored: &[u8; 16]) -> Self;
     /// The same, to be put into such a field.

@@ -17,7 +17,7 @@ pub use self::{frame::SliceFrame, recent::Recent};
 use crate::{
     abi::{
         Association, Backend, BackendStats, Embryo, Endpoint, Flow, FragmentOwner, Handshake,
-        Listener, NextHop, Pinhole, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD,
+        Listener, Load, NextHop, Pinhole, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD,
         TRIE_FIRST_HOP, TRIE_LOCAL, TRIE_NEIGHBOUR, TrieEntry, TrieNode, TrieRoot,
     },
     address::Address,
@@ -106,6 +106,10 @@ pub struct HostTables {
     pub max_associations: usize,
     /// Cells of [`crate::abi::Negotiating`] that are not 0.
     pub negotiating: RefCell<BTreeMap<u16, u32>>,
+    /// How many connections each redirect has given out in turn.
+    pub turns: RefCell<BTreeMap<u16, u16>>,
+    /// Loads by backend.
+    pub loads: RefCell<BTreeMap<u16, Load>>,
     /// Whether frames come in by an interface in generic mode.
     pub generic: bool,
     /// What was left to a later stage.
@@ -133,6 +137,8 @@ impl Default for HostTables {
             max_flows: 1 << 16,
             max_associations: 1 << 16,
             negotiating: RefCell::default(),
+            turns: RefCell::default(),
+            loads: RefCell::default(),
             generic: false,
             task: Cell::default(),
             return_hops: Vec::new(),
@@ -267,6 +273,24 @@ impl Tables for HostTables {
 
     fn set_negotiating(&self, cell: u16, value: u32) {
         self.negotiating.borrow_mut().insert(cell, value);
+    }
+
+    fn turn(&self, redirect: u16) -> u16 {
+        let mut turns = self.turns.borrow_mut();
+        let turns = turns.entry(redirect).or_default();
+        let turn = *turns;
+        *turns = turns.wrapping_add(1);
+        turn
+    }
+
+    fn load(&self, id: u16) -> u64 {
+        self.loads.borrow().get(&id).map_or(0, |load| load.sum)
+    }
+
+    fn add_load(&self, id: u16) {
+        if let Some(load) = self.loads.borrow_mut().get_mut(&id) {
+            load.sum = load.sum.wrapping_add(load.step);
+        }
     }
 
     fn count(&self, event: Event) {

@@ -14,7 +14,7 @@ use redirector_common::{
     abi::{
         Association, Backend, BackendStats, COUNTER_SLOTS, Counters, DEFAULT_FLOWS, EMBRYOS,
         Embryo, Endpoint, EndpointKey4, EndpointKey6, FRAGMENTED, Flow, FlowKey4, FlowKey6,
-        FragmentKey4, FragmentKey6, FragmentOwner, Globals, HANDSHAKES, Handshake, Listener,
+        FragmentKey4, FragmentKey6, FragmentOwner, Globals, HANDSHAKES, Handshake, Listener, Load,
         MAX_ASSOCIATIONS, MAX_BACKENDS, MAX_ENDPOINTS, MAX_HOPS, MAX_LISTENERS, MAX_NEIGHBOURS,
         MAX_PINHOLES, MAX_REDIRECTS, MAX_TRIE_NODES, NEGOTIATING_CELLS, Negotiating, NextHop,
         Pinhole, PinholeKey4, PinholeKey6, PortFilter, SlotTable, TrieNode, TrieRoot, WAYS_BACK,
@@ -90,6 +90,12 @@ static PINHOLES6: HashMap<PinholeKey6, Pinhole, { MAX_PINHOLES as usize }> = Has
 
 #[btf_map]
 static NEGOTIATING: Array<Negotiating, 1> = Array::new();
+
+#[btf_map]
+static TURNS: Array<u32, { MAX_REDIRECTS as usize }> = Array::new();
+
+#[btf_map]
+static LOADS: Array<Load, { MAX_BACKENDS as usize }> = Array::new();
 
 #[btf_map]
 static GENERIC: HashMap<u32, u32, 256> = HashMap::new();
@@ -287,6 +293,36 @@ impl Tables for KernelTables<'_> {
         if let Some(negotiating) = NEGOTIATING.get_ptr_mut(0) {
             // SAFETY: two CPUs may write at once; a cell is written whole, and either value will do.
             unsafe { (*negotiating).cells[place_of(cell)] = value };
+        }
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the slots are gone through again and again"
+    )]
+    fn turn(&self, redirect: u16) -> u16 {
+        let Some(turns) = TURNS.get_ptr_mut(u32::from(redirect)) else {
+            return 0;
+        };
+        // SAFETY: two CPUs may read and write at once; then two connections have the same turn, which does no harm.
+        unsafe {
+            let turn = turns.read_volatile();
+            turns.write_volatile(turn.wrapping_add(1));
+            turn as u16
+        }
+    }
+
+    #[inline(always)]
+    fn load(&self, id: u16) -> u64 {
+        LOADS.get(u32::from(id)).map_or(0, |load| load.sum)
+    }
+
+    #[inline(always)]
+    fn add_load(&self, id: u16) {
+        if let Some(load) = LOADS.get_ptr_mut(u32::from(id)) {
+            // SAFETY: two CPUs may write at once; then one connection is not counted until the agent counts all.
+            unsafe { (*load).sum = (*load).sum.wrapping_add((*load).step) };
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use redirector_common::abi::{Backend, ENDPOINT_LISTENER, Listener, NextHop};
+use redirector_common::abi::{Backend, ENDPOINT_LISTENER, Listener, Load, NextHop};
 
 use super::{attachment::Attachment, tell::Noted};
 use crate::{
@@ -27,6 +27,8 @@ pub(super) struct Applied {
     held: State,
     /// [`Relay::revision`] of what is in the maps, if all of it is.
     revision: Option<u64>,
+    /// What a connection weighs on each node whose load is in the map.
+    steps: BTreeMap<u16, u64>,
     /// Writes that were not told of yet.
     noted: Vec<Noted>,
     /// One of each family.
@@ -92,6 +94,7 @@ impl Applied {
             maps,
             held,
             revision: None,
+            steps: BTreeMap::new(),
             noted: Vec::new(),
             tries: Family::BOTH.map(TrieStore::new),
             gateways: BTreeSet::new(),
@@ -131,6 +134,23 @@ impl Applied {
         self.held.forget_tables(&desired);
         self.revision = Some(relay.revision());
         Ok(!writes.is_empty())
+    }
+
+    /// Writes the loads of nodes: all of them when they have just been counted, otherwise those that nobody has written,
+    /// since the data path has counted on the others meanwhile.
+    pub(super) fn write_loads(
+        &mut self,
+        loads: &BTreeMap<u16, Load>,
+        counted: bool,
+    ) -> Result<(), MapsError> {
+        for (id, load) in loads {
+            if counted || self.steps.get(id) != Some(&load.step) {
+                self.maps.set_load(*id, load)?;
+                self.steps.insert(*id, load.step);
+            }
+        }
+        self.steps.retain(|id, _| loads.contains_key(id));
+        Ok(())
     }
 
     /// Notes what somebody may want to hear of.

@@ -439,6 +439,9 @@ impl Agent {
             // The tables in place may still need these flows.
             return log::error!("{error:#}; trying again");
         }
+        if let Err(error) = self.write_loads(true) {
+            log::error!("{error:#}");
+        }
         for (key, flow) in forgotten {
             let removed = self.applied.maps.remove_flow_if(key, &flow);
             if let Err(error) = removed {

@@ -160,7 +160,16 @@ impl Agent {
         let result = self.applied.apply(&self.relay);
         let measured = &mut self.shown.measured;
         measured.applied(matches!(result, Ok(true)), result.is_ok(), start.elapsed());
-        result.map(drop)
+        if result? {
+            self.write_loads(false)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the data path how loaded nodes are, by the connections that were counted last.
+    pub(super) fn write_loads(&mut self, just_counted: bool) -> anyhow::Result<()> {
+        let loads = self.relay.loads(&self.counted.live);
+        Ok(self.applied.write_loads(&loads, just_counted)?)
     }
 
     /// Forgets what was measured of nodes that are not checked any more.

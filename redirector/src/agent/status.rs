@@ -14,7 +14,7 @@ use redirector_common::{
 
 use super::{Agent, seen::Tally, tell::mac};
 use crate::{
-    config::{Delivery, Node, Redirect, UdpAssociate},
+    config::{Delivery, Mode, Node, Redirect, UdpAssociate},
     control::status::{
         CheckStatus, CounterStatus, Explanation, FORWARD_TO, FlowsStatus, InterfaceStatus,
         KernelBackend, NextHopStatus, NodeStatus, OperatorState, PoolStatus, ROUTE_TO,
@@ -24,7 +24,7 @@ use crate::{
     family::Family,
     health::{Health, Tracker},
     http::Slots,
-    names::{With, slot_of},
+    names::With,
     net::resolve::way_to,
 };
 
@@ -102,6 +102,9 @@ impl Agent {
                 Delivery::Route => ROUTE_TO,
             }
             .to_owned(),
+            mode: redirect.mode.word().to_owned(),
+            tracks_all: redirect.tracks_all(),
+            sticky: redirect.sticky.length(state.family),
             listen: redirect
                 .listen
                 .iter()
@@ -237,7 +240,7 @@ impl Agent {
             let Some(state) = self.relay.redirects().get(&index) else {
                 continue;
             };
-            let number = slot_of(self.relay.key(), client);
+            let number = state.book.slot_of(client);
             // The kernel's own table, not what ought to be in it.
             let slot = live.map_or_else(|| state.book[number], |t| t.slots[usize::from(number)]);
             let recorded = flows
@@ -255,18 +258,33 @@ impl Agent {
                 .collect();
             let backend = self.applied.maps.backend(slot.now)?;
             let computed = self.relay.backends().get(slot.now);
+            let configured = self.relay.config().redirects.iter();
+            let mode = configured
+                .filter(|redirect| redirect.name == state.name)
+                .map(|redirect| redirect.mode)
+                .next()
+                .unwrap_or_default();
+            let (by_slot, mode) = (mode == Mode::SourceHash, mode.word().to_owned());
             let agrees = slot == state.book[number]
                 && backend == computed.map(|entry| entry.backend).unwrap_or_default();
             redirects.push(RedirectExplanation {
-                kernel: backend.is_set().then(|| self.in_kernel(slot.now, &backend)),
+                kernel: (by_slot && backend.is_set()).then(|| self.in_kernel(slot.now, &backend)),
                 agrees,
                 redirect: state.name.clone(),
                 slot: u32::from(number),
-                now: self.name_of(slot.now),
+                now: self.name_of(slot.now).filter(|_| by_slot),
                 was: self.name_of(slot.unrecorded()),
                 split: slot.is_split(),
                 recorded,
-                reason: self.reason(slot.now, slot.unrecorded(), slot.is_split()),
+                reason: if by_slot {
+                    self.reason(slot.now, slot.unrecorded(), slot.is_split())
+                } else {
+                    format!(
+                        "mode {mode} chooses a node for each connection, whoever the client is; recorded \
+                         connections stay on their nodes"
+                    )
+                },
+                mode,
             });
         }
         Ok(Explanation { client, redirects })

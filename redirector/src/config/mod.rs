@@ -18,6 +18,7 @@ mod parents;
 pub(crate) mod problem;
 mod redirect;
 mod section;
+mod selection;
 pub(crate) mod suggest;
 pub(crate) mod values;
 mod words;
@@ -38,8 +39,8 @@ pub use self::check::{
 };
 pub use self::model::{
     Config, DEFAULT_PRIORITY, Delivery, DirectTcp, Failback, Flows, Http, Listen, MAX_PRIORITY,
-    MAX_WEIGHT, Node, OnDown, Parent, Pool, Protocol, Redirect, Timing, UdpAssociate, WhenEmpty,
-    XdpMode,
+    MAX_WEIGHT, Mode, Node, OnDown, Parent, Pool, Protocol, Redirect, Sticky, Timing, Track,
+    UdpAssociate, WhenEmpty, XdpMode,
 };
 use self::problem::{Complaint, Findings};
 pub use self::problem::{Problem, Problems};

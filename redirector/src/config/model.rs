@@ -221,6 +221,12 @@ pub struct Redirect {
     pub check_port: u16,
     /// Index of the pool that is used when `pool` has no node that is up.
     pub backup: Option<usize>,
+    /// By what new connections are given to nodes.
+    pub mode: Mode,
+    /// Which connections are recorded.
+    pub track: Track,
+    /// How much of a client's address the hash takes.
+    pub sticky: Sticky,
     /// What becomes of connections to a node whose check fails.
     pub on_down: OnDown,
     /// What becomes of packets that no node takes.
@@ -241,6 +247,11 @@ impl Redirect {
         Family::BOTH
             .into_iter()
             .filter(move |family| listens(*family))
+    }
+
+    /// Whether every connection is recorded. In all modes but one only its record tells where a connection is.
+    pub fn tracks_all(&self) -> bool {
+        self.track == Track::All || self.mode != Mode::SourceHash
     }
 
     /// The socket of a node as the data path knows it; port 0 where ports are kept.
@@ -342,6 +353,82 @@ pub enum UdpAssociate {
     Direct,
     /// By way of the shared address.
     Shared,
+}
+
+/// By what new connections are given to nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// By a keyed hash of the client's address: a client stays at its node.
+    #[default]
+    SourceHash,
+    /// At random.
+    Random,
+    /// In turn.
+    RoundRobin,
+    /// To the node with fewer live connections, of two that are drawn at random.
+    LeastStates,
+}
+
+impl Mode {
+    /// The word in the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::SourceHash => "source-hash",
+            Self::Random => "random",
+            Self::RoundRobin => "round-robin",
+            Self::LeastStates => "least-states",
+        }
+    }
+}
+
+/// Which connections are recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Track {
+    /// Those that could be lost otherwise.
+    #[default]
+    Auto,
+    /// All.
+    All,
+}
+
+/// How much of a client's address the hash takes: clients that agree in so many first bits go to the same node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sticky {
+    /// Bits of an IPv4 address, 1 to 32.
+    pub ipv4: u32,
+    /// Bits of an IPv6 address, 1 to 128.
+    pub ipv6: u32,
+}
+
+impl Default for Sticky {
+    fn default() -> Self {
+        Self {
+            ipv4: 32,
+            ipv6: 128,
+        }
+    }
+}
+
+impl Sticky {
+    /// The bits of an address.
+    pub const fn length(self, family: Family) -> u32 {
+        match family {
+            Family::V4 => self.ipv4,
+            Family::V6 => self.ipv6,
+        }
+    }
+
+    /// The bits that the hash ignores, as [`redirector_common::abi::SlotTable::ignored`] has them.
+    pub fn ignored(self, family: Family) -> [u64; 2] {
+        match family {
+            Family::V4 => [u64::from(u32::MAX.unbounded_shr(self.ipv4)), 0],
+            Family::V6 => {
+                let ignored = u128::MAX.unbounded_shr(self.ipv6);
+                let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0);
+                [half(ignored >> 64), half(ignored)]
+            }
+        }
+    }
 }
 
 /// What becomes of the established connections of a node whose check fails.

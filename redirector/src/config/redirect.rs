@@ -9,7 +9,7 @@ use super::meaning::choice;
 use super::model::{Delivery, Listen, Pool, Protocol, Redirect, UdpAssociate};
 use super::problem::{Complaint, Findings};
 use super::suggest::nearest;
-use super::{values, words, written};
+use super::{selection, values, words, written};
 
 pub(super) fn redirect(
     written: written::Redirect,
@@ -27,6 +27,7 @@ pub(super) fn redirect(
     let mut port = None;
     let mut forward_at = name_at;
     let mut port_at = None;
+    let mut mode = None;
     if let Some(target) = target {
         forward_at = target.at;
         if let Some(pool) = target.pool {
@@ -37,7 +38,7 @@ pub(super) fn redirect(
             port_at = Some(value.span());
             port = findings.check(value.span(), values::port("port", *value.get_ref()));
         }
-        choice("mode", target.mode, &words::MODES, findings);
+        mode = target.mode;
     }
     let backup_at = written.backup.as_ref().map(Spanned::span);
     let backup = written
@@ -60,6 +61,16 @@ pub(super) fn redirect(
             "with route-to the relay sees nothing of the nodes' own addresses: filter at the nodes";
         findings.add(direct.span(), complaint.help(help));
     }
+    let selection = selection::selection(
+        selection::Written {
+            mode,
+            track: written.track,
+            sticky: written.sticky,
+        },
+        delivery,
+        &listen,
+        findings,
+    );
     let every_port = listen.iter().any(Listen::is_every_port);
     if delivery == Delivery::Translate
         && every_port
@@ -109,6 +120,9 @@ pub(super) fn redirect(
             findings,
         )
         .unwrap_or_default(),
+        mode: selection.mode,
+        track: selection.track,
+        sticky: selection.sticky,
         on_down: choice("on-down", written.on_down, &words::ON_DOWN, findings).unwrap_or_default(),
         udp_associate,
         direct_tcp: choice(

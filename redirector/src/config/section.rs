@@ -33,6 +33,12 @@ impl<'t> Section<'t> {
     }
 
     /// Whether there is such a key.
+    /// Whether the key is there and its value is a table.
+    pub(super) fn holds_table(&self, key: &str) -> bool {
+        let value = self.table.get(key);
+        value.is_some_and(|value| matches!(value.get_ref(), DeValue::Table(_)))
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }

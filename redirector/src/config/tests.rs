@@ -433,12 +433,6 @@ fn values_that_clash_are_reported() {
 }
 
 #[test]
-fn what_comes_later_is_said_to_come_later() {
-    let to = "port = 1081, mode = \"least-states\" }";
-    assert_problem("port = 1081 }", to, "is not supported yet", "");
-}
-
-#[test]
 fn redirects_may_share_nodes_on_different_ports_and_addresses_on_different_ports() {
     Config::parse("valid", VALID).unwrap();
 }

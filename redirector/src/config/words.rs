@@ -2,7 +2,9 @@
 
 use super::check::read::Kind;
 use super::check::{Method, UpWhen};
-use super::model::{DirectTcp, Failback, OnDown, Protocol, UdpAssociate, WhenEmpty, XdpMode};
+use super::model::{
+    DirectTcp, Failback, Mode, OnDown, Protocol, Track, UdpAssociate, WhenEmpty, XdpMode,
+};
 
 pub(super) const XDP_MODES: [(&str, Result<XdpMode, &str>); 3] = [
     ("auto", Ok(XdpMode::Auto)),
@@ -31,13 +33,14 @@ pub(super) const PROTOCOLS: [(&str, Result<Protocol, &str>); 3] = [
     ("udp", Ok(Protocol::Udp)),
     ("both", Ok(Protocol::Both)),
 ];
-const USE_SOURCE_HASH: &str = "use mode = \"source-hash\"";
-pub(super) const MODES: [(&str, Result<(), &str>); 4] = [
-    ("source-hash", Ok(())),
-    ("round-robin", Err(USE_SOURCE_HASH)),
-    ("random", Err(USE_SOURCE_HASH)),
-    ("least-states", Err(USE_SOURCE_HASH)),
+pub(super) const MODES: [(&str, Result<Mode, &str>); 4] = [
+    ("source-hash", Ok(Mode::SourceHash)),
+    ("random", Ok(Mode::Random)),
+    ("round-robin", Ok(Mode::RoundRobin)),
+    ("least-states", Ok(Mode::LeastStates)),
 ];
+pub(super) const TRACKS: [(&str, Result<Track, &str>); 2] =
+    [("auto", Ok(Track::Auto)), ("all", Ok(Track::All))];
 pub(super) const UDP_ASSOCIATE: [(&str, Result<UdpAssociate, &str>); 2] = [
     ("direct", Ok(UdpAssociate::Direct)),
     ("shared", Ok(UdpAssociate::Shared)),

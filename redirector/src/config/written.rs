@@ -80,6 +80,17 @@ pub(super) struct Redirect {
     pub(super) direct_tcp: Option<Spanned<String>>,
     pub(super) on_down: Option<Spanned<String>>,
     pub(super) when_empty: Option<Spanned<String>>,
+    pub(super) track: Option<Spanned<String>>,
+    pub(super) sticky: Option<Sticky>,
+}
+
+/// The value of `sticky`.
+pub(super) struct Sticky {
+    pub(super) at: Range<usize>,
+    /// The length for whichever family the redirect listens in.
+    pub(super) only: Option<Spanned<i64>>,
+    pub(super) ipv4: Option<Spanned<i64>>,
+    pub(super) ipv6: Option<Spanned<i64>>,
 }
 
 /// The value of `forward-to` or `route-to`.
@@ -247,6 +258,8 @@ fn redirect(name: Spanned<String>, mut section: Section<'_>, findings: &mut Find
         direct_tcp: section.text("direct-tcp", "\"drop\"", findings),
         on_down: section.text("on-down", "\"auto\"", findings),
         when_empty: section.text("when-empty", "\"reset\"", findings),
+        track: section.text("track", "\"auto\"", findings),
+        sticky: sticky(&mut section, findings),
         name,
     };
     if !section.has("route-to") {
@@ -255,6 +268,28 @@ fn redirect(name: Spanned<String>, mut section: Section<'_>, findings: &mut Find
     }
     section.finish(findings);
     redirect
+}
+
+/// One length, or a table with one of each family.
+fn sticky(section: &mut Section<'_>, findings: &mut Findings) -> Option<Sticky> {
+    if section.holds_table("sticky") {
+        let mut section = section.section("sticky", "`sticky` of a redirect", findings)?;
+        let sticky = Sticky {
+            at: section.place(),
+            only: None,
+            ipv4: section.integer("ipv4", findings),
+            ipv6: section.integer("ipv6", findings),
+        };
+        section.finish(findings);
+        return Some(sticky);
+    }
+    let only = section.integer("sticky", findings)?;
+    Some(Sticky {
+        at: only.span(),
+        only: Some(only),
+        ipv4: None,
+        ipv6: None,
+    })
 }
 
 fn written_target(mut section: Section<'_>, findings: &mut Findings) -> Target {

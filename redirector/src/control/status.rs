@@ -87,6 +87,12 @@ pub struct RedirectStatus {
     pub family: String,
     /// `forward-to`, or `route-to` where nodes answer clients past the relay.
     pub delivery: String,
+    /// By what new connections are given to nodes: `source-hash`, `random`, `round-robin` or `least-states`.
+    pub mode: String,
+    /// Whether every connection is recorded.
+    pub tracks_all: bool,
+    /// How many first bits of a client's address decide on its node in mode `source-hash`.
+    pub sticky: u32,
     /// Where clients connect to.
     pub listen: Vec<String>,
     /// What it does now.
@@ -296,7 +302,10 @@ pub struct RedirectExplanation {
     pub redirect: String,
     /// The client's slot in its table.
     pub slot: u32,
-    /// Name of the node that new connections go to; none when there is no node.
+    /// By what new connections are given to nodes.
+    pub mode: String,
+    /// Name of the node that new connections go to; none when there is no node, or when the mode is not `source-hash`,
+    /// and a node is chosen for each connection.
     pub now: Option<String>,
     /// Name of the node that connections that are not recorded live on.
     pub was: Option<String>,

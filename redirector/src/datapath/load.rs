@@ -23,7 +23,7 @@ use super::{
 const PROGRAM: &str = "redirector";
 
 /// Maps that outlive the agent.
-const PINNED: [&str; 34] = [
+const PINNED: [&str; 36] = [
     map::GLOBALS,
     map::PORT_FILTER,
     map::ENDPOINTS4,
@@ -44,6 +44,8 @@ const PINNED: [&str; 34] = [
     map::PINHOLES4,
     map::PINHOLES6,
     map::NEGOTIATING,
+    map::TURNS,
+    map::LOADS,
     map::GENERIC,
     map::RETURN_ROOT,
     map::RETURN_NODES,

@@ -15,7 +15,7 @@ use aya::{
 };
 use bytemuck::{TransparentWrapper as _, Zeroable as _};
 use redirector_common::abi::{
-    Backend, BackendStats, COUNTER_SLOTS, Counters, Endpoint, Globals, Listener, PortFilter,
+    Backend, BackendStats, COUNTER_SLOTS, Counters, Endpoint, Globals, Listener, Load, PortFilter,
     SlotTable, map,
 };
 use thiserror::Error;
@@ -53,6 +53,7 @@ pub struct Maps {
     listeners: Array<MapData, Plain<Listener>>,
     slot_tables: SlotTables,
     backends: Array<MapData, Plain<Backend>>,
+    loads: Array<MapData, Plain<Load>>,
     /// Ways back to clients.
     pub returns: Returns,
     tx_ports: DevMapHash<MapData>,
@@ -119,6 +120,7 @@ impl Maps {
             listeners: take(ebpf, map::LISTENERS)?,
             slot_tables: SlotTables::take(ebpf)?,
             backends: take(ebpf, map::BACKENDS)?,
+            loads: take(ebpf, map::LOADS)?,
             returns: Returns::take(ebpf)?,
             tx_ports: take(ebpf, map::TX_PORTS)?,
             generic: take(ebpf, map::GENERIC)?,
@@ -279,6 +281,17 @@ impl Maps {
         self.backends
             .set(u32::from(id), Plain::wrap_ref(backend), 0)
             .map_err(failed("write", map::BACKENDS))
+    }
+
+    /// Writes how loaded a backend is.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn set_load(&mut self, id: u16, load: &Load) -> Result<(), MapsError> {
+        self.loads
+            .set(u32::from(id), Plain::wrap_ref(load), 0)
+            .map_err(failed("write", map::LOADS))
     }
 
     /// Takes neighbours that the data path asked for, not necessarily all: address, and interface it would be behind.

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use redirector_common::abi::{FLOW_FIN_CLIENT, FLOW_FIN_NODE, FLOW_RESET, Flow, SLOTS};
 
 use super::slots::SlotBook;
-use crate::names::slot_of;
 
 /// How long silence lasts until something is taken to be over, seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +56,7 @@ impl Census {
     pub fn take<'a>(book: &SlotBook, flows: impl IntoIterator<Item = (IpAddr, &'a Flow)>) -> Self {
         let mut elsewhere = vec![false; SLOTS];
         for (client, flow) in flows {
-            let slot = slot_of(book.key(), client);
+            let slot = book.slot_of(client);
             if flow.backend != book[slot].now {
                 elsewhere[usize::from(slot)] = true;
             }

@@ -18,6 +18,8 @@
 //! | `rendezvous.rs` | which node each slot belongs to |
 //! | `rendezvous/score.rs` | the score of a node for a slot |
 //! | `tiers.rs` | which priority of a pool takes the clients |
+//! | `loads.rs` | how loaded nodes are, where new connections go to the one with the fewest |
+//! | `turns.rs` | in which order nodes take turns |
 //! | `ramp.rs` | how much of its share a node that came up has by now |
 //! | `slots.rs` | when a slot splits and when it settles |
 //! | `slots/stamps.rs` | since when each slot is as it is |
@@ -36,6 +38,7 @@ mod doubt;
 mod endpoints;
 mod flows;
 mod listeners;
+mod loads;
 mod operator;
 mod plan;
 mod ramp;
@@ -44,6 +47,7 @@ mod rendezvous;
 mod silence;
 mod slots;
 mod tiers;
+mod turns;
 
 pub use associations::{Associations, Closed, Surroundings};
 pub use backends::{Backends, Entry};

@@ -115,6 +115,12 @@ pub enum RelayError {
          and start it with the new one"
     )]
     KeyChange,
+    /// Another prefix would send clients elsewhere.
+    #[error(
+        "sticky of redirect {0} differs from the one in use; with it clients would move to other nodes. Keep \
+         it; to change it, stop the agent with `redirector stop --detach`, and start it with the new one"
+    )]
+    StickyChange(String),
     /// More sockets than the map has room for.
     #[error("there are more nodes than the data path has room for ({0})")]
     TooManyBackends(u32),

@@ -2,6 +2,8 @@
 
 mod stamps;
 
+use std::net::IpAddr;
+
 use redirector_common::abi::{SLOTS, Slot, SlotTable};
 
 use self::stamps::Stamps;
@@ -12,6 +14,8 @@ pub struct SlotBook {
     table: Box<SlotTable>,
     /// Of the slots that are split.
     stamps: Stamps,
+    /// Whether every connection is recorded, so that no slot settles.
+    tracks_all: bool,
 }
 
 /// What a change of the table amounts to.
@@ -31,13 +35,15 @@ impl Swap {
 }
 
 impl SlotBook {
-    /// A table without any backend.
-    pub fn new(key: [u64; 2]) -> Self {
+    /// A table without any backend; the hash leaves out the `ignored` bits of clients' addresses.
+    pub fn new(key: [u64; 2], ignored: [u64; 2]) -> Self {
         let mut table: Box<SlotTable> = bytemuck::zeroed_box();
         table.key = key;
+        table.ignored = ignored;
         Self {
             table,
             stamps: Stamps::default(),
+            tracks_all: false,
         }
     }
 
@@ -50,7 +56,11 @@ impl SlotBook {
         } else {
             Stamps::default()
         };
-        Self { table, stamps }
+        Self {
+            table,
+            stamps,
+            tracks_all: false,
+        }
     }
 
     /// The table as it should be in the kernel.
@@ -58,9 +68,48 @@ impl SlotBook {
         &self.table
     }
 
-    /// Key of the client hash.
-    pub fn key(&self) -> [u64; 2] {
-        self.table.key
+    /// The slot of a client.
+    pub fn slot_of(&self, client: IpAddr) -> u16 {
+        match client {
+            IpAddr::V4(client) => self.table.slot_of(client.octets()),
+            IpAddr::V6(client) => self.table.slot_of(client.octets()),
+        }
+    }
+
+    /// Chooses backends of new connections by `mode` from now on, and says whether every connection is recorded. Those
+    /// that began before are where their slots say, for as long as they live. Whether the mode is another than before.
+    pub fn choose_by(
+        &mut self,
+        mode: u32,
+        tracks_all: bool,
+        timeouts: &Timeouts,
+        epoch: u32,
+    ) -> bool {
+        let changed = self.table.mode != mode;
+        if !changed && self.tracks_all == tracks_all {
+            return false;
+        }
+        self.tracks_all = tracks_all;
+        let mut moved = 0;
+        for index in 0..SLOTS {
+            let before = self.table.slots[index];
+            let after = if tracks_all { before.tracked() } else { before };
+            self.table.slots[index] = after;
+            moved += usize::from(after != before);
+            if after != before || changed && after.is_split() {
+                self.stamps.changed(index, epoch, after != before);
+            }
+        }
+        if changed {
+            self.table.mode = mode;
+            if self.table.slots.iter().any(|slot| slot.was != 0) {
+                self.table.tcp_was_until = epoch.saturating_add(timeouts.session);
+                self.table.udp_was_until = epoch.saturating_add(timeouts.udp);
+            }
+        }
+        let moved = moved.max(usize::from(changed));
+        self.recount(Swap { moved, settled: 0 });
+        changed
     }
 
     /// Sends new connections to `winners`, one backend per slot. Datagrams of flows that are not recorded go where
@@ -70,6 +119,11 @@ impl SlotBook {
         for (index, winner) in winners.iter().enumerate() {
             let before = self.table.slots[index];
             let after = before.retarget(*winner);
+            let after = if self.tracks_all {
+                after.tracked()
+            } else {
+                after
+            };
             if after == before {
                 continue;
             }
@@ -102,7 +156,12 @@ impl SlotBook {
         let mut swap = Swap::default();
         for index in 0..SLOTS {
             let slot = self.table.slots[index];
-            if !slot.is_split() || slot.now == 0 {
+            let settled = if self.tracks_all {
+                slot.settle().tracked()
+            } else {
+                slot.settle()
+            };
+            if !slot.is_split() || slot.now == 0 || slot == settled {
                 continue;
             }
             let since = self.stamps.of(index);
@@ -111,7 +170,7 @@ impl SlotBook {
                 && epoch.saturating_sub(since.changed) > timeouts.handshake
                 && !census.lives_elsewhere(index);
             if may_settle {
-                self.table.slots[index] = slot.settle();
+                self.table.slots[index] = settled;
                 swap.settled += 1;
             }
         }
@@ -163,9 +222,7 @@ impl std::ops::Index<u16> for SlotBook {
 
 #[cfg(test)]
 mod tests {
-    use redirector_common::abi::Flow;
-
-    use std::net::IpAddr;
+    use redirector_common::abi::{Flow, MODE_RANDOM, MODE_SOURCE_HASH};
 
     use super::*;
     use crate::names::slot_of;
@@ -187,14 +244,14 @@ mod tests {
 
     #[test]
     fn a_settled_table_needs_no_flows() {
-        let mut book = SlotBook::new([1, 2]);
+        let mut book = SlotBook::new([1, 2], [0; 2]);
         assert_eq!(book.retarget(&all(1), TIMEOUTS.udp, 0).moved, SLOTS);
         assert_eq!(book.table().split_slots, 0);
     }
 
     #[test]
     fn nothing_changes_when_the_winners_are_the_same() {
-        let mut book = SlotBook::new([1, 2]);
+        let mut book = SlotBook::new([1, 2], [0; 2]);
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         let generation = book.table().generation;
         assert!(book.retarget(&all(1), TIMEOUTS.udp, 1).is_empty());
@@ -203,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_slot_settles_a_session_timeout_after_it_was_split_and_no_sooner() {
-        let mut book = SlotBook::new([1, 2]);
+        let mut book = SlotBook::new([1, 2], [0; 2]);
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         book.retarget(&all(2), TIMEOUTS.udp, 50);
         let census = empty(&book);
@@ -215,7 +272,7 @@ mod tests {
 
     #[test]
     fn datagrams_stay_for_their_timeout_after_the_last_change_and_only_where_something_splits() {
-        let mut book = SlotBook::new([1, 2]);
+        let mut book = SlotBook::new([1, 2], [0; 2]);
         book.retarget(&all(1), TIMEOUTS.udp, 40);
         assert_eq!(book.table().udp_was_until, 0);
         book.retarget(&all(2), TIMEOUTS.udp, 50);
@@ -228,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_slot_does_not_settle_while_a_handshake_may_be_under_way() {
-        let mut book = SlotBook::new([1, 2]);
+        let mut book = SlotBook::new([1, 2], [0; 2]);
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         book.retarget(&all(2), TIMEOUTS.udp, 50);
         book.retarget(&all(3), TIMEOUTS.udp, 145);
@@ -239,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_slot_that_is_back_where_it_was_waits_for_handshakes_only() {
-        let mut book = SlotBook::new([1, 2]);
+        let mut book = SlotBook::new([1, 2], [0; 2]);
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         book.retarget(&all(2), TIMEOUTS.udp, 50);
         book.retarget(&all(1), TIMEOUTS.udp, 55);
@@ -250,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_flow_recorded_elsewhere_keeps_its_slot_split_and_no_other() {
-        let mut book = SlotBook::new([1, 2]);
+        let mut book = SlotBook::new([1, 2], [0; 2]);
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         book.retarget(&all(2), TIMEOUTS.udp, 50);
         let client = IpAddr::from([10, 0, 0, 9]);
@@ -266,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_slot_without_a_backend_does_not_forget_where_its_connections_are() {
-        let mut book = SlotBook::new([1, 2]);
+        let mut book = SlotBook::new([1, 2], [0; 2]);
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         book.retarget(&all(0), TIMEOUTS.udp, 1);
         let census = empty(&book);
@@ -276,7 +333,7 @@ mod tests {
 
     #[test]
     fn an_adopted_split_slot_waits_a_whole_timeout_again() {
-        let mut book = SlotBook::new([1, 2]);
+        let mut book = SlotBook::new([1, 2], [0; 2]);
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         book.retarget(&all(2), TIMEOUTS.udp, 1);
         let mut table: Box<SlotTable> = bytemuck::zeroed_box();
@@ -285,5 +342,50 @@ mod tests {
         let census = empty(&adopted);
         assert!(adopted.settle(&census, &TIMEOUTS, 190).is_empty());
         assert_eq!(adopted.settle(&census, &TIMEOUTS, 191).settled, SLOTS);
+    }
+
+    #[test]
+    fn where_all_is_recorded_no_slot_settles_and_old_backends_are_given_up_all_the_same() {
+        let mut book = SlotBook::new([1, 2], [0; 2]);
+        assert!(!book.choose_by(MODE_SOURCE_HASH, true, &TIMEOUTS, 0));
+        book.retarget(&all(1), TIMEOUTS.udp, 0);
+        assert_eq!(book.table().split_slots, 1 << 16);
+        book.retarget(&all(2), TIMEOUTS.udp, 50);
+        assert!(book.names(1));
+        let census = empty(&book);
+        assert_eq!(book.settle(&census, &TIMEOUTS, 101).settled, SLOTS);
+        assert_eq!(book.table().split_slots, 1 << 16);
+        assert!(!book.names(1));
+        assert!(book.settle(&census, &TIMEOUTS, 1000).is_empty());
+    }
+
+    #[test]
+    fn another_mode_leaves_connections_where_their_slots_say_until_all_are_recorded_or_over() {
+        let mut book = SlotBook::new([1, 2], [0; 2]);
+        book.retarget(&all(1), TIMEOUTS.udp, 0);
+        let generation = book.table().generation;
+        assert!(book.choose_by(MODE_RANDOM, true, &TIMEOUTS, 50));
+        assert_ne!(book.table().generation, generation);
+        assert_eq!(
+            (book.table().tcp_was_until, book.table().udp_was_until),
+            (150, 70)
+        );
+        assert!(book[0].is_split() && book[0].unrecorded() == 1);
+        assert!(!book.choose_by(MODE_RANDOM, true, &TIMEOUTS, 60));
+        // Back again: handshakes of the other mode must have had their time.
+        assert!(book.choose_by(MODE_SOURCE_HASH, false, &TIMEOUTS, 200));
+        let census = empty(&book);
+        assert!(book.settle(&census, &TIMEOUTS, 210).is_empty());
+        assert_eq!(book.settle(&census, &TIMEOUTS, 211).settled, SLOTS);
+        assert_eq!(book.table().split_slots, 0);
+    }
+
+    #[test]
+    fn a_new_table_of_another_mode_has_no_older_connections() {
+        let mut book = SlotBook::new([1, 2], [0; 2]);
+        book.choose_by(MODE_RANDOM, true, &TIMEOUTS, 50);
+        book.retarget(&all(1), TIMEOUTS.udp, 50);
+        assert_eq!(book.table().tcp_was_until, 0);
+        assert_eq!(book.table().split_slots, 1 << 16);
     }
 }

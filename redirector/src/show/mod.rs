@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 pub use self::audit::{audit, sessions};
 pub use self::operator::{draining, operated};
 use self::table::{Align, Table};
+use crate::config::Mode;
 use crate::control::status::{NodeStatus, OperatorState, PoolStatus, RedirectStatus};
 use crate::control::{Explanation, Status};
 use crate::family::Family;
@@ -161,6 +162,7 @@ pub fn redirects(status: &Status) -> String {
         ("Listen", Align::Left),
         ("Pool", Align::Left),
         ("Backup", Align::Left),
+        ("Mode", Align::Left),
         ("Status", Align::Left),
         ("Nodes", Align::Right),
         ("Split slots", Align::Right),
@@ -175,6 +177,7 @@ pub fn redirects(status: &Status) -> String {
             &redirect.listen.join(","),
             &name_of(&redirect.pool),
             redirect.backup.as_ref().map_or(NONE, |pool| &pool.name),
+            &mode(redirect),
             &redirect.state.to_string(),
             &format!("{available}/{all}"),
             &format!("{}/{}", redirect.split_slots, redirect.slots),
@@ -205,6 +208,24 @@ pub fn redirects(status: &Status) -> String {
         status.flows.max,
     );
     text
+}
+
+/// By what a redirect gives new connections to nodes: `source-hash/24` where clients of a prefix stay together, `track
+/// all` where that is not implied.
+fn mode(redirect: &RedirectStatus) -> String {
+    let whole = if redirect.family == Family::V4.to_string() {
+        32
+    } else {
+        128
+    };
+    let mut mode = redirect.mode.clone();
+    if redirect.sticky != whole {
+        let _ = write!(mode, "/{}", redirect.sticky);
+    }
+    if redirect.tracks_all && redirect.mode == Mode::SourceHash.word() {
+        mode.push_str(", track all");
+    }
+    mode
 }
 
 /// The counters of the data path: those that have counted something, or `all` of them.
@@ -271,7 +292,11 @@ pub fn explanation(explanation: &Explanation) -> String {
         );
     }
     for redirect in &explanation.redirects {
-        let now = redirect.now.as_deref().unwrap_or("no node");
+        let now = match &redirect.now {
+            Some(now) => now.clone(),
+            None if redirect.mode == Mode::SourceHash.word() => "no node".to_owned(),
+            None => format!("nodes by {}", redirect.mode),
+        };
         let _ = writeln!(
             text,
             "client {}, redirect {}, slot {}: new connections go to {now}",

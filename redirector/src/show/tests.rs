@@ -74,6 +74,9 @@ pub(crate) fn status() -> Status {
             name: "socksbalance".to_owned(),
             family: "IPv4".to_owned(),
             delivery: FORWARD_TO.to_owned(),
+            mode: "source-hash".to_owned(),
+            tracks_all: false,
+            sticky: 32,
             listen: vec!["10.0.0.1:1080".to_owned()],
             state: RedirectState::Active,
             operator: OperatorState::Enabled,
@@ -157,12 +160,29 @@ fn redirects_have_a_line_each_and_the_agent_one() {
     assert_eq!(
         redirects(&status()),
         "\
-Id  Name          Listen         Pool               Backup   Status  Nodes  Split slots  Tables
-0   socksbalance  10.0.0.1:1080  socksservers:1080  standby  active    1/4     12/65536       5
+Id  Name          Listen         Pool               Backup   Mode         Status  Nodes  Split slots  Tables
+0   socksbalance  10.0.0.1:1080  socksservers:1080  standby  source-hash  active    1/4     12/65536       5
 
 agent 0.1.0 (pid 4711) running for 3h 21m, configuration 3, attached to eth0 (native), 7 of 262144 flows recorded
 "
     );
+}
+
+#[test]
+fn the_mode_of_a_redirect_is_told_with_what_is_unusual_about_it() {
+    for (mode, sticky, tracks_all, told) in [
+        ("source-hash", 32, false, "source-hash  active"),
+        ("source-hash", 24, false, "source-hash/24  active"),
+        ("source-hash", 32, true, "source-hash, track all  active"),
+        ("round-robin", 32, true, "round-robin  active"),
+    ] {
+        let mut status = status();
+        mode.clone_into(&mut status.redirects[0].mode);
+        status.redirects[0].sticky = sticky;
+        status.redirects[0].tracks_all = tracks_all;
+        let text = redirects(&status);
+        assert!(text.contains(told), "{text}");
+    }
 }
 
 #[test]
@@ -185,6 +205,7 @@ fn an_explanation_says_where_and_why() {
     let mut redirect = RedirectExplanation {
         redirect: "socksbalance".to_owned(),
         slot: 77,
+        mode: "source-hash".to_owned(),
         now: Some("p2".to_owned()),
         was: Some("10.0.1.2".to_owned()),
         split: true,

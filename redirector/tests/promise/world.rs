@@ -99,7 +99,7 @@ impl World {
         let mut world = Self {
             agent,
             tables,
-            book: SlotBook::new(KEY),
+            book: SlotBook::new(KEY, [0; 2]),
             up: (1..=NODES).map(|id| (id, true)).collect(),
             weight: (1..=NODES).map(|id| (id, 1)).collect(),
             alive: (1..=NODES).map(|id| (id, true)).collect(),

@@ -18,6 +18,12 @@ fn valid(redirect: &str) -> Config {
     Config::parse("valid", &with(redirect)).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
+/// The redirect of a valid configuration.
+#[track_caller]
+fn only(redirect: &str) -> Redirect {
+    valid(redirect).redirects.swap_remove(0)
+}
+
 /// Expects exactly one problem, at `at` in the redirect's last line that has it.
 #[track_caller]
 fn assert_wrong(redirect: &str, at: &str, message: &str, help: &str) {
@@ -35,6 +41,7 @@ fn assert_wrong(redirect: &str, at: &str, message: &str, help: &str) {
     );
 }
 
+const RANDOM: &str = "forward-to = { pool = \"main\", mode = \"random\" }";
 const FORWARD: &str = "forward-to = { pool = \"main\", port = 1080 }";
 const KEEP: &str = "forward-to = { pool = \"checked\" }";
 
@@ -204,10 +211,34 @@ fn what_does_not_go_together_in_one_redirect_is_reported() {
             "both",
         ),
         (
-            format!("{listen}route-to = {{ pool = \"main\", mode = \"random\" }}"),
-            "\"random\"",
-            "not supported yet",
+            format!("{listen}route-to = {{ pool = \"main\", mode = \"round-robin\" }}"),
+            "\"round-robin\"",
+            "does not go with `route-to`",
             "source-hash",
+        ),
+        (
+            format!("{listen}{RANDOM}\ntrack = \"auto\""),
+            "\"auto\"",
+            "has every connection recorded",
+            "leave `track` out",
+        ),
+        (
+            format!("{listen}{RANDOM}\nsticky = 24"),
+            "24",
+            "does not go with mode `random`",
+            "source-hash",
+        ),
+        (
+            format!("{listen}{FORWARD}\nsticky = 33"),
+            "33",
+            "`sticky` cannot be 33",
+            "1 to 32",
+        ),
+        (
+            format!("listen = [\"10.0.0.1:1080\", \"[2001:db8::1]:1080\"]\n{FORWARD}\nsticky = 24"),
+            "24",
+            "for which family",
+            "ipv6 = 56",
         ),
         (
             listen.to_owned(),
@@ -305,4 +336,37 @@ fn two_redirects_share_what_they_treat_alike() {
         let second_begins = two(&first, "").lines().count();
         assert!(problem.line >= second_begins, "{problems}");
     }
+}
+
+#[test]
+fn every_mode_but_source_hash_has_every_connection_recorded() {
+    for (mode, meant, tracks) in [
+        ("source-hash", Mode::SourceHash, false),
+        ("random", Mode::Random, true),
+        ("round-robin", Mode::RoundRobin, true),
+        ("least-states", Mode::LeastStates, true),
+    ] {
+        let forward = format!("forward-to = {{ pool = \"main\", mode = \"{mode}\" }}");
+        let one = only(&format!("listen = [\"10.0.0.1:1080\"]\n{forward}"));
+        assert_eq!((one.mode, one.tracks_all()), (meant, tracks));
+    }
+    let text = format!("listen = [\"10.0.0.1:1080\"]\n{FORWARD}\ntrack = \"all\"");
+    assert!(only(&text).tracks_all());
+}
+
+#[test]
+fn a_sticky_length_leaves_the_last_bits_of_its_family_out() {
+    let both = "listen = [\"10.0.0.1:1080\", \"[2001:db8::1]:1080\"]";
+    let text = format!("{both}\n{FORWARD}\nsticky = {{ ipv4 = 24, ipv6 = 56 }}");
+    let sticky = only(&text).sticky;
+    assert_eq!(sticky.ignored(Family::V4), [0xff, 0]);
+    assert_eq!(sticky.ignored(Family::V6), [0xff, u64::MAX]);
+    let sticky = only(&format!("{both}\n{FORWARD}\nsticky = {{ ipv6 = 96 }}")).sticky;
+    assert_eq!(sticky.ignored(Family::V4), [0, 0]);
+    assert_eq!(sticky.ignored(Family::V6), [0, 0xffff_ffff]);
+    let sticky = only(&format!(
+        "listen = [\"10.0.0.1:1080\"]\n{FORWARD}\nsticky = 16"
+    ))
+    .sticky;
+    assert_eq!(sticky.ignored(Family::V4), [0xffff, 0]);
 }

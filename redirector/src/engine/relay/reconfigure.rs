@@ -28,6 +28,7 @@ struct Arranged {
     index: u16,
     name: String,
     family: Family,
+    ignored: [u64; 2],
     listeners: Vec<Listener>,
 }
 
@@ -96,6 +97,7 @@ impl Relay {
                 index,
                 name,
                 family,
+                ignored,
                 listeners,
             } = arranged;
             let state = self
@@ -105,7 +107,7 @@ impl Relay {
                     name: String::new(),
                     family,
                     listeners: Vec::new(),
-                    book: SlotBook::new(self.key),
+                    book: SlotBook::new(self.key, ignored),
                     using_backup: false,
                     tier: None,
                     ramp: Ramp::default(),
@@ -170,6 +172,11 @@ impl Relay {
                 .or_else(|| (0..limit).find(|index| !taken.contains(index)))
                 .ok_or(RelayError::TooManyRedirects(MAX_REDIRECTS))?;
             taken.insert(index);
+            let ignored = part.redirect.sticky.ignored(part.family);
+            let known_book = known.and_then(|index| Some(&self.redirects.get(&index)?.book));
+            if known_book.is_some_and(|book| book.table().ignored != ignored) {
+                return Err(RelayError::StickyChange(part.redirect.name.clone()));
+            }
             let old: BTreeMap<Place, u16> = known
                 .and_then(|index| self.redirects.get(&index))
                 .into_iter()
@@ -201,6 +208,7 @@ impl Relay {
                 index,
                 name: part.redirect.name.clone(),
                 family: part.family,
+                ignored,
                 listeners,
             });
         }

@@ -5,19 +5,33 @@ use std::{
     net::SocketAddr,
 };
 
-use redirector_common::abi::{BACKEND_DEAD, BACKEND_NEXT_HOP};
+use redirector_common::abi::{
+    BACKEND_DEAD, BACKEND_NEXT_HOP, MODE_LEAST_STATES, MODE_RANDOM, MODE_ROUND_ROBIN,
+    MODE_SOURCE_HASH,
+};
 
 use super::{Relay, members};
 use crate::{
-    config::{Failback, OnDown, Redirect},
+    config::{Failback, Mode, OnDown, Redirect},
     engine::{
         operator::OperatorState,
         rendezvous::Candidate,
         tiers::{self, Eligible},
+        turns::turns,
     },
     family::Family,
     health::Health,
 };
+
+/// The mode as the data path knows it.
+const fn code(mode: Mode) -> u32 {
+    match mode {
+        Mode::SourceHash => MODE_SOURCE_HASH,
+        Mode::Random => MODE_RANDOM,
+        Mode::RoundRobin => MODE_ROUND_ROBIN,
+        Mode::LeastStates => MODE_LEAST_STATES,
+    }
+}
 
 impl Relay {
     /// Down is not dead: what becomes of a down node's connections is for `on-down` to say.
@@ -97,10 +111,19 @@ impl Relay {
             }
             let using_backup = main.is_empty() && !backup.is_empty();
             let candidates = if using_backup { backup } else { main };
-            targets.push((*index, candidates, using_backup, tier, used.slow_start));
+            let selection = (redirect.mode, redirect.tracks_all());
+            let slow_start = used.slow_start;
+            targets.push((
+                *index,
+                candidates,
+                using_backup,
+                tier,
+                slow_start,
+                selection,
+            ));
         }
         let udp = self.timeouts.udp;
-        for (index, candidates, using_backup, tier, slow_start) in targets {
+        for (index, candidates, using_backup, tier, slow_start, (mode, tracks_all)) in targets {
             let Some(state) = self.redirects.get_mut(&index) else {
                 continue;
             };
@@ -115,12 +138,20 @@ impl Relay {
                 state.owners = None;
                 continue;
             }
-            if state.candidates.as_ref() != Some(&candidates) {
-                let owners = self.rendezvous.owners(&candidates);
-                let winners = owners.backends(&candidates);
+            let timeouts = &self.timeouts;
+            let changed = state
+                .book
+                .choose_by(code(mode), tracks_all, timeouts, epoch);
+            if changed || state.candidates.as_ref() != Some(&candidates) {
+                let (winners, owners) = if mode == Mode::RoundRobin {
+                    (turns(&candidates), None)
+                } else {
+                    let owners = self.rendezvous.owners(&candidates);
+                    (owners.backends(&candidates), Some(owners))
+                };
                 state.book.retarget(&winners, udp, epoch);
                 state.candidates = Some(candidates);
-                state.owners = Some(owners);
+                state.owners = owners;
             }
         }
         self.rendezvous.forget_unused();

@@ -16,7 +16,7 @@ use crate::{
         associations::{Closed, Surroundings},
         flows::{Census, is_over},
     },
-    names::{FlowName, PinholeName, With, slot_of},
+    names::{FlowName, PinholeName, With},
 };
 
 /// A connection by its two ends and the listener: what a forward record and its reverse one have in common.
@@ -67,7 +67,7 @@ impl Relay {
             let book = &self.redirects[&index].book;
             // Where a node's socket alone does not tell the listener, settled slots need their flows too.
             let settled = flows.into_iter().filter(|((name, _), tracked)| {
-                !tracked && !book[slot_of(book.key(), name.client.ip())].is_split()
+                !tracked && !book[book.slot_of(name.client.ip())].is_split()
             });
             forgotten.extend(settled.map(|(entry, _)| *entry));
         }

@@ -138,6 +138,7 @@ impl Meaning<'_> {
         let (mode_word, remark) = modes::translate(
             mode.map_or_else(Default::default, |mode| mode.value),
             sticky.is_some(),
+            main.routes,
         );
         let mode_at = mode.map_or(main.at, |mode| mode.at);
         if let Some(text) = remark {
