@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, convert::Infallible};
 
-use redirector_common::verdict::{Action, Verdict};
+use redirector_common::{
+    abi::MODE_SOURCE_HASH,
+    verdict::{Action, Verdict},
+};
 use redirector_tests::{
     on_host::process_on_host,
     packets::truncations,
@@ -22,6 +25,31 @@ fn every_story_is_true_on_the_host() {
     }
     println!("{} stories", stories.len());
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The mutant: a data path that gives every connection to the node of its client's slot.
+#[test]
+fn stories_of_modes_are_untrue_where_the_slot_decides() {
+    let mut stories = stories::all();
+    let other = |story: &stories::Story| {
+        let tables = story.tables().slot_tables;
+        tables
+            .values()
+            .any(|table| table.mode != MODE_SOURCE_HASH || table.ignored != [0; 2])
+    };
+    stories.retain(other);
+    assert!(!stories.is_empty());
+    for story in stories {
+        let mut tables = story.tables();
+        for table in tables.slot_tables.values_mut() {
+            table.mode = MODE_SOURCE_HASH;
+            table.ignored = [0; 2];
+        }
+        let told = story.run(|scene| Ok::<_, Infallible>(happens_on_host(&mut tables, scene)));
+        match told {
+            Ok(complaints) => assert!(!complaints.is_empty(), "{}", story.name),
+        }
+    }
 }
 
 #[test]

@@ -34,6 +34,30 @@ pub(super) fn slot_of(key: [u64; 2], client: IpAddr) -> usize {
     usize::try_from(hash / (1 << 48)).expect("16 bits")
 }
 
+/// A third round, for all bits alike: xor with the upper 35 bits, multiply, fold the upper half.
+fn three_rounds(key: [u64; 2], value: u64) -> u64 {
+    let two = two_rounds(key, value);
+    let three = times(two ^ (two / (1 << 29)), 0xbf58_476d_1ce4_e5b9);
+    three ^ (three / (1 << 32))
+}
+
+/// The two slots that are drawn for a connection of a client which began with this number: the uppermost 16 bits, and
+/// the next ones, of the hash of the client, its port and the number.
+pub(super) fn drawn(key: [u64; 2], (client, port): (IpAddr, u16), number: u32) -> (usize, usize) {
+    let client = match client {
+        IpAddr::V4(client) => u64::from(u32::from(client)),
+        IpAddr::V6(client) => {
+            let (high, low) = (u128::from(client) >> 64, u128::from(client) % (1 << 64));
+            let half = |half: u128| u64::try_from(half).expect("64 bits");
+            two_rounds(key, half(high)) ^ half(low)
+        }
+    };
+    let rest = u64::from(port) * (1 << 32) + u64::from(number);
+    let hash = three_rounds(key, three_rounds(key, client) ^ rest);
+    let bits = |shift: u32| usize::try_from((hash >> shift) % (1 << 16)).expect("16 bits");
+    (bits(48), bits(32))
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -106,6 +106,26 @@ impl World {
         hash::slot_of(self.key, client.into())
     }
 
+    /// The slots that are drawn for a connection of this client's socket which began with this number.
+    pub fn drawn(&self, client: (IpAddr, u16), number: u32) -> (usize, usize) {
+        hash::drawn(self.key, client, number)
+    }
+
+    /// The slot of a client by its address without the last bits.
+    pub fn slot_of_prefix(&self, client: IpAddr, length: u32) -> usize {
+        let first = match client {
+            IpAddr::V4(client) => {
+                let kept = u32::from(client) >> (32 - length) << (32 - length);
+                IpAddr::from(kept.to_be_bytes())
+            }
+            IpAddr::V6(client) => {
+                let kept = u128::from(client) >> (128 - length) << (128 - length);
+                IpAddr::from(kept.to_be_bytes())
+            }
+        };
+        hash::slot_of(self.key, first)
+    }
+
     /// The node of this number.
     pub(super) fn node(&self, id: u16) -> Option<&Node> {
         self.nodes.iter().find(|node| node.id == id)

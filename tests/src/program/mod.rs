@@ -89,6 +89,7 @@ pub struct Program {
     ipv6: RecordMaps<24, 40>,
     ways_back: (RawMap<4, 24>, RawMap<16, 24>),
     negotiating: Array<MapData, [u32; NEGOTIATING_CELLS]>,
+    turns: Array<MapData, u32>,
     /// What was written by [`Program::set_tables`]: to write all again would take longer than anything else.
     slot_tables: BTreeMap<u16, Box<SlotTable>>,
 }
@@ -129,7 +130,8 @@ impl Program {
                 RawMap::find(&ids, map::WAYS_BACK4)?,
                 RawMap::find(&ids, map::WAYS_BACK6)?,
             ),
-            negotiating: find_negotiating(&ids)?,
+            negotiating: find_array(&ids, map::NEGOTIATING)?,
+            turns: find_array(&ids, map::TURNS)?,
             slot_tables: BTreeMap::new(),
         })
     }
@@ -167,6 +169,14 @@ impl Program {
         self.ipv6.write(&Records::from(&tables.ipv6))?;
         self.ways_back.0.clear()?;
         self.ways_back.1.clear()?;
+        for redirect in tables.slot_tables.keys() {
+            let turns = tables.turns.borrow().get(redirect).copied().unwrap_or(0);
+            self.turns.set(u32::from(*redirect), u32::from(turns), 0)?;
+        }
+        for id in tables.backends.keys() {
+            let load = tables.loads.borrow().get(id).copied().unwrap_or_default();
+            self.maps.set_load(*id, &load)?;
+        }
         let mut negotiating: Box<Negotiating> = bytemuck::zeroed_box();
         for (cell, value) in tables.negotiating.borrow().iter() {
             negotiating.cells[usize::from(*cell)] = *value;
@@ -285,12 +295,11 @@ fn map_ids(datapath: &mut Datapath) -> anyhow::Result<Vec<u32>> {
     ids.context("this kernel does not tell which maps a program uses")
 }
 
-fn find_negotiating(ids: &[u32]) -> anyhow::Result<Array<MapData, [u32; NEGOTIATING_CELLS]>> {
+fn find_array<V: aya::Pod>(ids: &[u32], name: &str) -> anyhow::Result<Array<MapData, V>> {
     for id in ids {
-        if MapInfo::from_id(*id)?.name_as_str() == Some(map::NEGOTIATING) {
-            let map = Map::Array(MapData::from_id(*id)?);
-            return Ok(map.try_into()?);
+        if MapInfo::from_id(*id)?.name_as_str() == Some(name) {
+            return Ok(Map::Array(MapData::from_id(*id)?).try_into()?);
         }
     }
-    anyhow::bail!("no program uses a map named {}", map::NEGOTIATING)
+    anyhow::bail!("no program uses a map named {name}")
 }

@@ -8,6 +8,7 @@
 //! | `story.rs`, `talk.rs` | what a story is, and the frames that they are made of |
 //! | `headers.rs` | tags, options, extension headers, time to live |
 //! | `slots.rs` | settled and split slots, learning, ways back |
+//! | `modes.rs` | connections that are not given to the node of their client's slot |
 //! | `redirects.rs` | routed, every port, a range, listeners that share sockets, direct traffic |
 //! | `fragments.rs` | datagrams in pieces, both ways |
 //! | `errors.rs` | ICMP errors, both ways |
@@ -26,6 +27,7 @@ mod dialogue;
 mod errors;
 mod fragments;
 mod headers;
+mod modes;
 mod negotiations;
 mod redirects;
 mod refused;
@@ -42,6 +44,7 @@ pub fn all() -> Vec<Story> {
     [
         headers::stories(),
         slots::stories(),
+        modes::stories(),
         redirects::stories(),
         fragments::stories(),
         errors::stories(),
