@@ -45,7 +45,7 @@ named! {
     Verdict, base 0;
     /// Sent to the only backend of its slot.
     ForwardSettled = "forward-settled",
-    /// A SYN in a split slot, sent to the slot's `now`.
+    /// A new connection in a split slot, sent to the slot's `now` or as the mode of its redirect says.
     ForwardNew = "forward-new",
     /// In a split slot, sent to the backend that its connection is recorded on.
     ForwardFlow = "forward-flow",

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod endpoints;
+mod modes;
 mod operator;
 mod parents;
 mod rounds;

@@ -158,7 +158,10 @@ fn washed_away(number: u16) -> Story {
 
 fn begun_before(number: u16) -> Story {
     let talk = Talk::of(number, ON_FIRST);
-    let third = number_for(&talk, |places| places.0 == 3);
+    let of_slot = place_of(World::of_fixture().slot_of(talk.client));
+    let elsewhere = |place| place != of_slot && place != 2;
+    let number_elsewhere = number_for(&talk, |places| elsewhere(places.0));
+    let place = drawn(&talk, number_elsewhere).0;
     story(
         format!(
             "connections that began before another mode stay where they are, redirect {number}"
@@ -167,13 +170,13 @@ fn begun_before(number: u16) -> Story {
             to(
                 &talk,
                 2,
-                numbered(talk.request(ACK), third + 1),
+                numbered(talk.request(ACK), number_elsewhere + 1),
                 Verdict::ForwardWas,
             ),
             to(
                 &talk,
-                3,
-                numbered(talk.request(SYN), third),
+                place,
+                numbered(talk.request(SYN), number_elsewhere),
                 Verdict::ForwardNew,
             ),
         ],

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::*;
-use crate::config::{CheckKind, Delivery, Expect, Protocol, Step};
+use crate::config::{CheckKind, Delivery, Expect, Mode, Protocol, Step};
 use crate::health::glob::Glob;
 
 /// Files and names that exist in a test only.
@@ -436,4 +436,48 @@ fn checks_are_translated() {
         check(r#"send nothing expect "220 *\n""#),
         (CheckKind::Exchange(vec![banner]), false)
     );
+}
+
+#[test]
+fn modes_are_translated_and_what_keeps_a_client_at_its_node_is_source_hash() {
+    for (options, mode, remark) in [
+        ("forward to <t> check tcp", Mode::RoundRobin, ""),
+        (
+            "forward to <t> mode roundrobin check tcp",
+            Mode::RoundRobin,
+            "",
+        ),
+        ("forward to <t> mode random check tcp", Mode::Random, ""),
+        (
+            "forward to <t> mode least-states check tcp",
+            Mode::LeastStates,
+            "",
+        ),
+        (
+            "forward to <t> mode source-hash check tcp",
+            Mode::SourceHash,
+            "",
+        ),
+        (
+            "sticky-address\nforward to <t> mode random check tcp",
+            Mode::SourceHash,
+            "keeps a client at its node, too",
+        ),
+        (
+            "route to <t> mode least-states check tcp interface em0",
+            Mode::Random,
+            "no counterpart with route-to",
+        ),
+        (
+            "route to <t> mode random check tcp interface em0",
+            Mode::Random,
+            "",
+        ),
+    ] {
+        let (toml, config) = imported(&with("", &format!("{LISTEN}\n{options}")));
+        assert_eq!(config.redirects[0].mode, mode, "{toml}");
+        assert!(toml.contains(remark), "{toml}");
+        let remarked = toml.contains("keeps a client") || toml.contains("no counterpart with");
+        assert_eq!(remarked, !remark.is_empty(), "{toml}");
+    }
 }
