@@ -6,6 +6,7 @@
 //! | `start.rs` | everything that must be right before something is attached |
 //! | `apply.rs` | desired state → maps |
 //! | `attachment.rs` | which interfaces the program is on, and how |
+//! | `interfaces.rs` | interfaces that go and come back |
 //! | `answer.rs` | what the control socket asks |
 //! | `operate.rs` | enabling, disabling and draining |
 //! | `operator_file.rs` | what the operator has said, for the next agent |
@@ -28,6 +29,7 @@ mod attachment;
 mod audit;
 mod clock;
 mod config_watch;
+mod interfaces;
 mod look;
 mod observe;
 mod operate;
@@ -156,6 +158,7 @@ struct Agent {
     applied: Applied,
     datapath: Datapath,
     attachments: Vec<Attachment>,
+    refusals: interfaces::Refusals,
     clock: Clock,
     scheduler: Scheduler,
     solicitor: Solicitor,
@@ -293,6 +296,7 @@ impl Agent {
 
     async fn follow_network(&mut self) {
         let view = Arc::clone(&self.views.borrow_and_update());
+        self.follow_interfaces(&view, Instant::now());
         let allowed = self.allowed();
         self.relay.reach(
             |address| resolve(&view, address, &allowed).ok(),
@@ -332,6 +336,10 @@ impl Agent {
         }
         self.relay.advance(self.epoch());
         self.reload_if_changed(now).await;
+        let view = Arc::clone(&self.views.borrow());
+        if self.follow_interfaces(&view, now) {
+            self.follow_network().await;
+        }
         self.listen(now);
         self.expire_deadlines();
         self.answer_polls();

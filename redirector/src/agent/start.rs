@@ -96,6 +96,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         applied,
         datapath,
         attachments,
+        refusals: super::interfaces::Refusals::default(),
         clock,
         scheduler,
         solicitor,
