@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod.rs` | the loop |
 //! | `start.rs` | everything that must be right before something is attached |
+//! | `lock_holder.rs` | which process holds the lock of the pin directory |
 //! | `apply.rs` | desired state → maps |
 //! | `attachment.rs` | which interfaces the program is on, and how |
 //! | `interfaces.rs` | interfaces that go and come back |
@@ -30,6 +31,7 @@ mod audit;
 mod clock;
 mod config_watch;
 mod interfaces;
+mod lock_holder;
 mod look;
 mod observe;
 mod operate;

@@ -23,6 +23,7 @@ use super::{
     attachment::{self, Attachment},
     clock::Clock,
     config_watch::ConfigWatch,
+    lock_holder,
     look::Watch,
     operator_file,
     seen::Shown,
@@ -285,9 +286,13 @@ fn lock(pin_directory: &Path) -> anyhow::Result<PinLock> {
             bail!("another agent was just leaving {shown}; start this one again")
         }
         Ok(lock) => Ok(PinLock(lock)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
-            "another agent uses the maps in {shown}; stop it with `redirector stop`, or choose another \
-             place with --pin-dir"
+        Err((directory, nix::errno::Errno::EWOULDBLOCK)) => bail!(
+            "{} uses the maps in {shown}; stop it with `redirector stop`, or choose another place with \
+             --pin-dir",
+            match lock_holder::of(&directory) {
+                Some(pid) => format!("another agent (pid {pid})"),
+                None => "another agent".to_owned(),
+            }
         ),
         Err((_, error)) => Err(error).with_context(|| format!("cannot lock {shown}")),
     }
