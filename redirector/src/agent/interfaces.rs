@@ -54,6 +54,9 @@ impl Agent {
         {
             log::error!("{error}");
         }
+        if left || came {
+            self.tell_status();
+        }
         left || came
     }
 

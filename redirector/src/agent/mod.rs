@@ -21,6 +21,7 @@
 //! | `look.rs` | passive health: the looks at the data path's counters |
 //! | `seen.rs` | what metrics and the status page are told |
 //! | `signals.rs` | which signals an agent heeds |
+//! | `supervisor.rs` | what the service manager is told |
 //! | `clock.rs` | the data path's clock |
 //! | `config_watch.rs` | a configuration file that is replaced from outside |
 
@@ -43,6 +44,7 @@ mod sessions;
 mod signals;
 mod start;
 mod status;
+mod supervisor;
 mod tell;
 
 use std::{
@@ -187,6 +189,7 @@ struct Agent {
     /// The configuration file, where it is watched.
     config_watch: Option<config_watch::ConfigWatch>,
     watch: Watch,
+    watchdog: supervisor::Watchdog,
     /// How often a connection could not be recorded, as of the last round.
     table_full: Option<u64>,
     /// What is known of the recorded connections.
@@ -233,6 +236,7 @@ impl Agent {
     }
 
     async fn end(mut self, end: End) -> anyhow::Result<()> {
+        self.tell_stopping();
         self.events.tell(Happening::Stopping {
             detach: matches!(end, End::Detach),
         });
@@ -339,6 +343,7 @@ impl Agent {
         self.relay.advance(self.epoch());
         self.reload_if_changed(now).await;
         let view = Arc::clone(&self.views.borrow());
+        self.serve_watchdog(now, TICK);
         if self.follow_interfaces(&view, now) {
             self.follow_network().await;
         }

@@ -120,6 +120,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         last_associations: Instant::now(),
         config_watch,
         watch: Watch::default(),
+        watchdog: super::supervisor::Watchdog::from_environment(Instant::now()),
         table_full: None,
         counted: super::operate::Counted::default(),
         _monitor: monitor,
@@ -136,6 +137,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         pid: std::process::id(),
     });
     log::info!("running");
+    agent.tell_ready();
     Ok(agent)
 }
 

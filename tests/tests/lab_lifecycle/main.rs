@@ -3,12 +3,14 @@
 //! | file | holds |
 //! |---|---|
 //! | `interfaces.rs` | interfaces that go and come back |
+//! | `supervisor.rs` | what a service manager is told |
 //! | `two_agents.rs` | a second agent for the same relay |
 //!
 //! `cargo test -p redirector-tests --features lab --test lab_lifecycle` as root.
 #![cfg(feature = "lab")]
 
 mod interfaces;
+mod supervisor;
 mod two_agents;
 
 use std::time::Duration;
