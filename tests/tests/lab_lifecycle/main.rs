@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `interfaces.rs` | interfaces that go and come back |
+//! | `soak.rs` | many reloads and restarts under steady transfers |
 //! | `supervisor.rs` | what a service manager is told |
 //! | `two_agents.rs` | a second agent for the same relay |
 //!
@@ -10,6 +11,7 @@
 #![cfg(feature = "lab")]
 
 mod interfaces;
+mod soak;
 mod supervisor;
 mod two_agents;
 
