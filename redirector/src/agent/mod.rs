@@ -236,7 +236,7 @@ impl Agent {
     }
 
     async fn end(mut self, end: End) -> anyhow::Result<()> {
-        self.tell_stopping();
+        Self::tell_stopping();
         self.events.tell(Happening::Stopping {
             detach: matches!(end, End::Detach),
         });

@@ -17,7 +17,7 @@ use crate::{
 impl Agent {
     /// Reads the configuration file again. A wrong one changes nothing.
     pub(super) async fn reload(&mut self) -> anyhow::Result<String> {
-        self.tell_reloading();
+        Self::tell_reloading();
         let done = self.try_reload().await;
         self.events.tell(match &done {
             Ok(_) => Happening::Reloaded {

@@ -46,7 +46,7 @@ impl Agent {
     }
 
     /// Tells that another configuration is being looked at; [`Self::tell_ready`] is to follow.
-    pub(super) fn tell_reloading(&self) {
+    pub(super) fn tell_reloading() {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => send(&[NotifyState::Reloading, now]),
             Err(error) => log::warn!("cannot read the clock for the service manager: {error}"),
@@ -59,7 +59,7 @@ impl Agent {
     }
 
     /// Tells that it ends.
-    pub(super) fn tell_stopping(&self) {
+    pub(super) fn tell_stopping() {
         send(&[NotifyState::Stopping, NotifyState::Status("ending")]);
     }
 
@@ -78,11 +78,11 @@ impl Agent {
             .collect();
         let mut text = format!("configuration {}", self.generation);
         if !names.is_empty() {
-            text += &format!(", attached to {}", names.join(", "));
+            text.extend([", attached to ", &names.join(", ")]);
         }
         let absent: Vec<&str> = self.absent().map(String::as_str).collect();
         if !absent.is_empty() {
-            text += &format!(", absent: {}", absent.join(", "));
+            text.extend([", absent: ", &absent.join(", ")]);
         }
         text
     }
