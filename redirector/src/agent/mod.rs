@@ -141,7 +141,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         let signals = Signals::new().context("cannot listen to signals")?;
-        let mut agent = start::start(options).await?;
+        let mut agent = Box::pin(start::start(options)).await?;
         let end = agent.serve(signals).await;
         Box::pin(agent.end(end)).await
     })
