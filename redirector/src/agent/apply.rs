@@ -209,6 +209,8 @@ impl Applied {
 
     /// Mirrors the return routes.
     pub(super) fn route(&mut self, view: &NetView, allowed: &BTreeSet<u32>) -> anyhow::Result<()> {
+        // The kernel has emptied the places of interfaces that are gone.
+        self.tx_ports.retain(|ifindex| allowed.contains(ifindex));
         for ifindex in allowed {
             if self.tx_ports.insert(*ifindex) {
                 self.maps.add_tx_port(*ifindex)?;

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `mod.rs` | the loop |
 //! | `start.rs` | everything that must be right before something is attached |
+//! | `lock_holder.rs` | which process holds the lock of the pin directory |
 //! | `apply.rs` | desired state → maps |
 //! | `attachment.rs` | which interfaces the program is on, and how |
+//! | `interfaces.rs` | interfaces that go and come back |
 //! | `answer.rs` | what the control socket asks |
 //! | `operate.rs` | enabling, disabling and draining |
 //! | `operator_file.rs` | what the operator has said, for the next agent |
@@ -19,6 +21,7 @@
 //! | `look.rs` | passive health: the looks at the data path's counters |
 //! | `seen.rs` | what metrics and the status page are told |
 //! | `signals.rs` | which signals an agent heeds |
+//! | `supervisor.rs` | what the service manager is told |
 //! | `clock.rs` | the data path's clock |
 //! | `config_watch.rs` | a configuration file that is replaced from outside |
 
@@ -28,6 +31,8 @@ mod attachment;
 mod audit;
 mod clock;
 mod config_watch;
+mod interfaces;
+mod lock_holder;
 mod look;
 mod observe;
 mod operate;
@@ -39,6 +44,7 @@ mod sessions;
 mod signals;
 mod start;
 mod status;
+mod supervisor;
 mod tell;
 
 use std::{
@@ -135,7 +141,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         let signals = Signals::new().context("cannot listen to signals")?;
-        let mut agent = start::start(options).await?;
+        let mut agent = Box::pin(start::start(options)).await?;
         let end = agent.serve(signals).await;
         Box::pin(agent.end(end)).await
     })
@@ -156,6 +162,7 @@ struct Agent {
     applied: Applied,
     datapath: Datapath,
     attachments: Vec<Attachment>,
+    refusals: interfaces::Refusals,
     clock: Clock,
     scheduler: Scheduler,
     solicitor: Solicitor,
@@ -182,6 +189,7 @@ struct Agent {
     /// The configuration file, where it is watched.
     config_watch: Option<config_watch::ConfigWatch>,
     watch: Watch,
+    watchdog: supervisor::Watchdog,
     /// How often a connection could not be recorded, as of the last round.
     table_full: Option<u64>,
     /// What is known of the recorded connections.
@@ -228,6 +236,7 @@ impl Agent {
     }
 
     async fn end(mut self, end: End) -> anyhow::Result<()> {
+        Self::tell_stopping();
         self.events.tell(Happening::Stopping {
             detach: matches!(end, End::Detach),
         });
@@ -293,6 +302,7 @@ impl Agent {
 
     async fn follow_network(&mut self) {
         let view = Arc::clone(&self.views.borrow_and_update());
+        self.follow_interfaces(&view, Instant::now());
         let allowed = self.allowed();
         self.relay.reach(
             |address| resolve(&view, address, &allowed).ok(),
@@ -332,6 +342,11 @@ impl Agent {
         }
         self.relay.advance(self.epoch());
         self.reload_if_changed(now).await;
+        let view = Arc::clone(&self.views.borrow());
+        self.serve_watchdog(now, TICK);
+        if self.follow_interfaces(&view, now) {
+            self.follow_network().await;
+        }
         self.listen(now);
         self.expire_deadlines();
         self.answer_polls();

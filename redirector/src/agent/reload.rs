@@ -17,6 +17,7 @@ use crate::{
 impl Agent {
     /// Reads the configuration file again. A wrong one changes nothing.
     pub(super) async fn reload(&mut self) -> anyhow::Result<String> {
+        Self::tell_reloading();
         let done = self.try_reload().await;
         self.events.tell(match &done {
             Ok(_) => Happening::Reloaded {
@@ -26,6 +27,7 @@ impl Agent {
                 reason: format!("{error:#}"),
             },
         });
+        self.tell_ready();
         done
     }
 
@@ -40,16 +42,8 @@ impl Agent {
         if config.flows.max != current.flows.max {
             log::warn!("flows.max takes effect after `redirector stop --detach` and a new start");
         }
-        // An interface that was removed and made anew has lost the program.
-        let made_anew = self.attachments.iter().any(|attachment| {
-            let link = view.link_by_name(&attachment.interface);
-            link.is_none_or(|(ifindex, _)| ifindex != attachment.ifindex)
-        });
         let attached = self.attachments.clone();
-        if config.interfaces != current.interfaces
-            || config.xdp_mode != current.xdp_mode
-            || made_anew
-        {
+        if config.interfaces != current.interfaces || config.xdp_mode != current.xdp_mode {
             self.reattach(&view, &config)?;
         }
         let before = self.relay.desired();
@@ -71,8 +65,14 @@ impl Agent {
     /// Attaches to what `config` names, then leaves the rest. Where an interface refuses, those that were
     /// new are left again.
     fn reattach(&mut self, view: &NetView, config: &Config) -> anyhow::Result<()> {
+        // One that has gone meanwhile is waited for; another that is not there is a mistake.
+        let is_away = |name: &&String| {
+            view.link_by_name(name).is_none() && self.relay.config().interfaces.contains(*name)
+        };
+        let here = config.interfaces.iter().filter(|name| !is_away(name));
+        let here: Vec<String> = here.cloned().collect();
         let mut attachments = Vec::new();
-        for (interface, ifindex) in attachment::find(view, &config.interfaces)? {
+        for (interface, ifindex) in attachment::find(view, &here)? {
             let attached = attachment::attach_to(
                 &mut self.datapath,
                 &interface,

@@ -23,6 +23,7 @@ use super::{
     attachment::{self, Attachment},
     clock::Clock,
     config_watch::ConfigWatch,
+    lock_holder,
     look::Watch,
     operator_file,
     seen::Shown,
@@ -96,6 +97,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         applied,
         datapath,
         attachments,
+        refusals: super::interfaces::Refusals::default(),
         clock,
         scheduler,
         solicitor,
@@ -118,6 +120,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         last_associations: Instant::now(),
         config_watch,
         watch: Watch::default(),
+        watchdog: super::supervisor::Watchdog::from_environment(Instant::now()),
         table_full: None,
         counted: super::operate::Counted::default(),
         _monitor: monitor,
@@ -134,6 +137,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         pid: std::process::id(),
     });
     log::info!("running");
+    agent.tell_ready();
     Ok(agent)
 }
 
@@ -284,9 +288,13 @@ fn lock(pin_directory: &Path) -> anyhow::Result<PinLock> {
             bail!("another agent was just leaving {shown}; start this one again")
         }
         Ok(lock) => Ok(PinLock(lock)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
-            "another agent uses the maps in {shown}; stop it with `redirector stop`, or choose another \
-             place with --pin-dir"
+        Err((directory, nix::errno::Errno::EWOULDBLOCK)) => bail!(
+            "{} uses the maps in {shown}; stop it with `redirector stop`, or choose another place with \
+             --pin-dir",
+            match lock_holder::of(&directory) {
+                Some(pid) => format!("another agent (pid {pid})"),
+                None => "another agent".to_owned(),
+            }
         ),
         Err((_, error)) => Err(error).with_context(|| format!("cannot lock {shown}")),
     }

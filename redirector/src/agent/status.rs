@@ -73,6 +73,7 @@ impl Agent {
                     mode: attachment.mode.name().to_owned(),
                 })
                 .collect(),
+            absent: self.absent().cloned().collect(),
             redirects,
             counters: self.counters()?,
             flows: FlowsStatus {

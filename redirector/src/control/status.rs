@@ -25,6 +25,9 @@ pub struct Status {
     pub generation: u64,
     /// The interfaces that the data path is attached to.
     pub interfaces: Vec<InterfaceStatus>,
+    /// Configured interfaces that it is not attached to, because they are gone or refuse it.
+    #[serde(default)]
+    pub absent: Vec<String>,
     /// The redirects, with their pools and nodes.
     pub redirects: Vec<RedirectStatus>,
     /// Every counter of the data path, in the order of the documentation.
@@ -43,12 +46,14 @@ impl Status {
         })
     }
 
-    /// What keeps the relay from serving clients: it is not attached, or a redirect has no node that takes new
+    /// What keeps the relay from serving clients: it is not attached everywhere, or a redirect has no node that takes new
     /// connections.
     pub fn not_serving(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.interfaces.is_empty() {
             reasons.push("not attached to any interface".to_owned());
+        } else if !self.absent.is_empty() {
+            reasons.push(format!("not attached to {}", self.absent.join(", ")));
         }
         for redirect in &self.redirects {
             if redirect.pools().map(PoolStatus::available).sum::<usize>() == 0 {

@@ -185,11 +185,11 @@ pub fn redirects(status: &Status) -> String {
         ]);
     }
     let mut text = table.to_string();
-    let interfaces: Vec<_> = status
-        .interfaces
-        .iter()
-        .map(|interface| format!("{} ({})", interface.interface, interface.mode))
-        .collect();
+    let attached = status.interfaces.iter();
+    let attached =
+        attached.map(|interface| format!("{} ({})", interface.interface, interface.mode));
+    let absent = status.absent.iter().map(|name| format!("{name} (absent)"));
+    let interfaces: Vec<_> = attached.chain(absent).collect();
     let _ = write!(
         text,
         "\nagent {} (pid {}) running for {}, configuration {}, attached to {}, {} of {} flows recorded\n",

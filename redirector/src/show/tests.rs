@@ -69,6 +69,7 @@ pub(crate) fn status() -> Status {
             ifindex: 2,
             mode: "native".to_owned(),
         }],
+        absent: Vec::new(),
         redirects: vec![RedirectStatus {
             id: 0,
             name: "socksbalance".to_owned(),

@@ -116,6 +116,23 @@ impl Lab {
         &self.network.relay
     }
 
+    /// Takes an interface away from the relay.
+    ///
+    /// # Errors
+    /// When it has none of this name.
+    pub fn unplug(&self, interface: &str) -> Result<()> {
+        self.relay().ip(&format!("link del {interface}")).map(drop)
+    }
+
+    /// Gives it back to the relay, made anew.
+    ///
+    /// # Errors
+    /// When the topology has none of this name, or it is there.
+    pub fn plug_in_again(&mut self, interface: &str) -> Result<()> {
+        self.network
+            .plug_in_again(self.topology, &self.options, interface)
+    }
+
     /// The router before the nodes, where [`Links::node_path_mtu`] wants one.
     ///
     /// # Errors

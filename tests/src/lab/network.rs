@@ -2,11 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::gate;
 use super::netns::Netns;
-use super::options::LabOptions;
+use super::options::{LabOptions, Links};
 use super::plan::{
     FLOOD_SOURCES, Family, RELAY_INSIDE, ROUTER, ROUTER_FAR, TARGET, Topology, VIP, both,
     far_client, network_of, on_link_client,
@@ -20,7 +20,7 @@ pub(super) const OUTSIDE: &str = "br-outside";
 /// The hosts. The fields are in the order in which they must go.
 #[derive(Debug)]
 pub(super) struct Network {
-    _accept_xdp: Vec<XdpPass>,
+    accept_xdp: Vec<XdpPass>,
     pub(super) target_host: Netns,
     pub(super) relay: Netns,
     pub(super) client_host: Netns,
@@ -58,14 +58,13 @@ impl Network {
         }
         let mut accept_xdp = Vec::new();
         for (interface, addresses) in relay_addresses(topology) {
-            let port = format!("relay-{interface}");
-            Cable {
+            accept_xdp.push(plug_relay(
+                &relay,
+                &switch,
+                interface,
                 addresses,
-                completes_checksums: true,
-                ..Cable::new(&relay, interface, bridge_of(interface), &port)
-            }
-            .plug_into(&switch, &options.links)?;
-            accept_xdp.push(XdpPass::attach(&switch, &port)?);
+                &options.links,
+            )?);
         }
         let whole = true;
         for (host, interface, addresses, bridge, port, completes_checksums) in [
@@ -119,7 +118,7 @@ impl Network {
             None => None,
         };
         Ok(Self {
-            _accept_xdp: accept_xdp,
+            accept_xdp,
             target_host,
             relay,
             client_host,
@@ -129,6 +128,54 @@ impl Network {
             switch,
         })
     }
+}
+
+impl Network {
+    /// Gives the relay an interface again that was taken away, with its addresses.
+    ///
+    /// # Errors
+    /// When the topology has no such interface, or it is there.
+    pub(super) fn plug_in_again(
+        &mut self,
+        topology: Topology,
+        options: &LabOptions,
+        interface: &str,
+    ) -> Result<()> {
+        let mut interfaces = relay_addresses(topology).into_iter();
+        let (interface, addresses) = interfaces
+            .find(|(name, _)| *name == interface)
+            .with_context(|| format!("the relay has no interface {interface}"))?;
+        let on_clients_side = addresses.contains(&VIP);
+        self.accept_xdp.push(plug_relay(
+            &self.relay,
+            &self.switch,
+            interface,
+            addresses,
+            &options.links,
+        )?);
+        // It went with the interface.
+        if on_clients_side {
+            default_route(&self.relay, ROUTER)?;
+        }
+        Ok(())
+    }
+}
+
+fn plug_relay(
+    relay: &Netns,
+    switch: &Netns,
+    interface: &str,
+    addresses: Vec<Ipv4Addr>,
+    links: &Links,
+) -> Result<XdpPass> {
+    let port = format!("relay-{interface}");
+    Cable {
+        addresses,
+        completes_checksums: true,
+        ..Cable::new(relay, interface, bridge_of(interface), &port)
+    }
+    .plug_into(switch, links)?;
+    XdpPass::attach(switch, &port)
 }
 
 /// The bridge that the interface of this name in the relay leads to.

@@ -1,0 +1,190 @@
+//! Many reloads and restarts under steady transfers. `SOAK_RELOADS` and `SOAK_RESTARTS` say how many.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use redirector_tests::lab::agent::{Agent, AgentConfig};
+use redirector_tests::lab::plan::SHARED;
+use redirector_tests::lab::{Lab, Topology, Transfer, wait_until};
+
+use super::{SOON, bring_up};
+
+/// Resident memory may differ by so much between the first tenth of the reloads and the end.
+const GROWTH_KIB: u64 = 4096;
+
+fn count(variable: &str, otherwise: usize) -> Result<usize> {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().with_context(|| format!("{variable}={text}")),
+        Err(_) => Ok(otherwise),
+    }
+}
+
+/// What an agent holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    resident_kib: u64,
+    descriptors: usize,
+}
+
+impl Held {
+    fn by(agent: &Agent) -> Result<Self> {
+        let process = agent.process().context("the agent is not running")?;
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
+        Ok(Self {
+            resident_kib: resident.context("no VmRSS")?.parse()?,
+            descriptors: fs::read_dir(format!("/proc/{process}/fd"))?.count(),
+        })
+    }
+}
+
+/// How many files are pinned and interfaces run the program: what outlives an agent.
+fn pins(lab: &Lab, agent: &Agent) -> Result<usize> {
+    Ok(agent.residue(lab)?.len())
+}
+
+/// TCP segments that the hosts of the lab have sent again and whose first copy did not arrive. Where the machine is busy a
+/// sender loses patience though nothing is lost; the receiver then says that it has both copies (D-SACK, RFC 2883).
+fn lost(lab: &Lab) -> Result<i64> {
+    let (mut again, mut twice) = (0, 0);
+    let hosts = [lab.client_host(), lab.far_host(), lab.target_host()];
+    let nodes = (0..lab.node_count()).map(|node| lab.node_host(node));
+    for host in hosts.into_iter().map(Ok).chain(nodes) {
+        let [snmp, netstat] = host?.run(|| {
+            ["snmp", "netstat"].map(|of| fs::read_to_string(format!("/proc/thread-self/net/{of}")))
+        })?;
+        let (snmp, netstat) = (snmp?, netstat?);
+        again += counter(&snmp, "Tcp:", "RetransSegs")?;
+        twice += counter(&netstat, "TcpExt:", "TCPDSACKRecv")?;
+        twice += counter(&netstat, "TcpExt:", "TCPDSACKOfoRecv")?;
+    }
+    Ok(again - twice)
+}
+
+/// A counter of a file that has a line of names and one of values for each group.
+fn counter(text: &str, group: &str, name: &str) -> Result<i64> {
+    let mut lines = text.lines().filter(|line| line.starts_with(group));
+    let (names, values) = (lines.next(), lines.next());
+    let place = names.and_then(|names| names.split_whitespace().position(|one| one == name));
+    let value = values
+        .zip(place)
+        .and_then(|(values, at)| values.split_whitespace().nth(at));
+    let value = value.with_context(|| format!("no {name}"))?;
+    value.parse().with_context(|| format!("{name} is {value}"))
+}
+
+fn start_transfers(lab: &Lab) -> Result<Vec<Transfer>> {
+    let clients = lab.clients().into_iter();
+    clients
+        .map(|client| Transfer::start(lab.connect(client, SHARED)?))
+        .collect()
+}
+
+/// None is broken, and no packet of any was lost since `before`.
+fn require_whole(lab: &Lab, transfers: &[Transfer], before: i64, when: &str) -> Result<()> {
+    for transfer in transfers {
+        let report = transfer.report();
+        ensure!(
+            report.broken.is_none() && report.bytes > 0,
+            "{when}: {report:?}"
+        );
+    }
+    // That a copy came twice is heard a moment after it was sent.
+    wait_until("nothing to be missing", Duration::from_secs(2), || {
+        let lost = lost(lab)? - before;
+        ensure!(lost <= 0, "{when}: {lost} segments were lost");
+        Ok(())
+    })
+}
+
+/// Another weight, and with it another table and split slots.
+fn weighed(config: &AgentConfig, step: usize) -> String {
+    let mut config = config.clone();
+    config.nodes[0].1 = 1 + u32::from(step % 2 == 1);
+    config.to_toml()
+}
+
+#[test]
+fn reloads_break_no_connection_lose_no_packet_and_grow_nothing() -> Result<()> {
+    let reloads = count("SOAK_RELOADS", 20)?;
+    let (lab, agent, config) = bring_up(Topology::TwoArmed)?;
+    let transfers = start_transfers(&lab)?;
+    let before = lost(&lab)?;
+    let mut first = None;
+    let start = Instant::now();
+    for step in 1..=reloads {
+        agent.reload(&weighed(&config, step))?;
+        if step == reloads.div_ceil(10).max(4) {
+            first = Some((Held::by(&agent)?, pins(&lab, &agent)?));
+        }
+    }
+    let took = start.elapsed();
+    let (held, pinned) =
+        first.context("there are too few reloads to compare; ask for 4 or more")?;
+    // Connections of the last command may just be ending.
+    std::thread::sleep(Duration::from_secs(1));
+    let last = Held::by(&agent)?;
+    println!("{reloads} reloads in {took:?}: {held:?} -> {last:?}, {pinned} pins");
+    ensure!(last.descriptors <= held.descriptors, "{held:?} -> {last:?}");
+    ensure!(
+        last.resident_kib <= held.resident_kib + GROWTH_KIB,
+        "{held:?} -> {last:?}"
+    );
+    assert_eq!(pins(&lab, &agent)?, pinned);
+    require_whole(&lab, &transfers, before, "after the reloads")?;
+    agent.cli(&["audit"]).map(drop)
+}
+
+#[test]
+fn restarts_break_no_connection_lose_no_packet_and_leave_nothing_more() -> Result<()> {
+    let restarts = count("SOAK_RESTARTS", 5)?;
+    let (lab, mut agent, config) = bring_up(Topology::TwoArmed)?;
+    let transfers = start_transfers(&lab)?;
+    let before = lost(&lab)?;
+    let mut first = None;
+    let start = Instant::now();
+    for step in 1..=restarts {
+        // In turn an end that was asked for, and one that was not.
+        if step % 2 == 0 {
+            agent.kill()?;
+        } else {
+            agent.cli(&["stop"])?;
+            agent.wait_for_end()?;
+        }
+        agent.write_config(&weighed(&config, step))?;
+        agent.start_again()?;
+        agent.wait_for_all(&config, SOON)?;
+        let (held, pinned) = (Held::by(&agent)?, pins(&lab, &agent)?);
+        let (held_before, pinned_before) = first.get_or_insert((held.resident_kib, pinned));
+        ensure!(
+            pinned == *pinned_before,
+            "restart {step}: {pinned} pins, {pinned_before} before"
+        );
+        ensure!(
+            held.resident_kib <= *held_before + GROWTH_KIB,
+            "restart {step}: {held:?}, {held_before} KiB before"
+        );
+        require_whole(&lab, &transfers, before, &format!("restart {step}"))?;
+    }
+    println!(
+        "{restarts} restarts in {:?}: {first:?} (KiB, pins)",
+        start.elapsed()
+    );
+    agent.cli(&["audit"]).map(drop)
+}
+
+/// What the others count does count: without a data path there is loss.
+#[test]
+fn a_stop_that_detaches_is_noticed_by_the_same_count() -> Result<()> {
+    let (lab, mut agent, _) = bring_up(Topology::TwoArmed)?;
+    let transfers = start_transfers(&lab)?;
+    let before = lost(&lab)?;
+    agent.cli(&["stop", "--detach"])?;
+    agent.wait_for_end()?;
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(require_whole(&lab, &transfers, before, "detached").is_err());
+    Ok(())
+}
