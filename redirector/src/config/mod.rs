@@ -10,6 +10,7 @@
 
 mod check;
 mod conflicts;
+mod difference;
 pub(crate) mod hash_key;
 mod http;
 mod meaning;
@@ -36,6 +37,7 @@ pub use self::check::{
     Associate, Canary, Check, CheckKind, DatagramCanary, Destination, Digest, Expect, Login,
     Method, Page, Script, Socks4, Socks5, Step, Tls, UpWhen,
 };
+pub use self::difference::{Difference, differences};
 pub use self::model::{
     Config, DEFAULT_PRIORITY, Delivery, DirectTcp, Failback, Flows, Http, Listen, MAX_PRIORITY,
     MAX_WEIGHT, Node, OnDown, Parent, Pool, Protocol, Redirect, Timing, UdpAssociate, WhenEmpty,

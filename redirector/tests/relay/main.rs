@@ -2,6 +2,7 @@
 
 mod adoption;
 mod endpoints;
+mod moves;
 mod operator;
 mod parents;
 mod rounds;
