@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use redirector::engine::Kind;
 use redirector::logging::LogLevel;
 use redirector::units::parse_duration;
 
@@ -51,6 +52,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         socket: Socket,
     },
+    /// Say what a change would move, without making it: another configuration, or something that is drained, disabled
+    /// or enabled
+    Plan(Plan),
     /// Enable, disable or drain nodes
     Node {
         #[command(subcommand)]
@@ -109,8 +113,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         socket: Socket,
     },
-    /// Let the agent read its configuration file again; a wrong one changes nothing
+    /// Let the agent read its configuration file again, and say what has changed; a wrong one changes nothing
     Reload {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         socket: Socket,
     },
@@ -221,6 +228,60 @@ pub(crate) struct Monitor {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) socket: Socket,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Plan {
+    /// The configuration file that would be loaded; nodes that are new in it are taken to be up
+    #[arg(required = true)]
+    pub(crate) file: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) action: Option<Planned>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) socket: Socket,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Planned {
+    /// What enabling them would do
+    Enable(PlannedNames),
+    /// What disabling them would do
+    Disable(PlannedNames),
+    /// What draining them would do
+    Drain(PlannedNames),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlannedNames {
+    #[command(flatten)]
+    pub(crate) named: Named,
+    /// What the names name
+    #[arg(long, value_enum, default_value_t = SubjectKind::Node)]
+    pub(crate) kind: SubjectKind,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SubjectKind {
+    /// Nodes
+    Node,
+    /// Pools
+    Pool,
+    /// Redirects
+    Redirect,
+}
+
+impl From<SubjectKind> for Kind {
+    fn from(kind: SubjectKind) -> Self {
+        match kind {
+            SubjectKind::Node => Self::Node,
+            SubjectKind::Pool => Self::Pool,
+            SubjectKind::Redirect => Self::Redirect,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::ImportRelayd(options) => commands::import_relayd(&options),
         Command::Doctor(options) => commands::doctor(&options),
         Command::Show(options) => commands::show(&options),
+        Command::Plan(options) => commands::plan(&options),
         Command::Explain {
             client,
             json,
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         Command::Monitor(options) => commands::monitor(&options),
         Command::Log { level, socket } => commands::log(level, &socket.path),
         Command::Health { socket } => commands::health(&socket.path),
-        Command::Reload { socket } => commands::reload(&socket.path),
+        Command::Reload { json, socket } => commands::reload(json, &socket.path),
         Command::Stop { detach, socket } => commands::stop(detach, &socket.path),
     };
     match result {

@@ -2,17 +2,14 @@
 #![cfg(feature = "lab")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use redirector_tests::lab::agent::{Agent, AgentConfig, node_name};
+use redirector_tests::lab::following::Following;
 use redirector_tests::lab::plan::SHARED;
 use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, wait_until};
-use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -327,7 +324,7 @@ fn the_log_of_a_running_agent_becomes_verbose_and_brief_again() -> Result<()> {
     // Said at the debug level whenever a client of the control socket goes away amid an answer.
     let provoke = || -> Result<()> {
         let socket = std::os::unix::net::UnixStream::connect(running.agent.socket())?;
-        std::io::Write::write_all(&mut &socket, &[b'x'; 5000])?;
+        std::io::Write::write_all(&mut &socket, &vec![b'x'; 300_000])?;
         drop(socket);
         Ok(())
     };
@@ -347,75 +344,4 @@ fn the_log_of_a_running_agent_becomes_verbose_and_brief_again() -> Result<()> {
     std::thread::sleep(Duration::from_millis(500));
     ensure!(heard(&running.agent.log()) == before);
     Ok(())
-}
-
-/// A command that goes on printing; ended when dropped.
-struct Following {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Following {
-    fn start(agent: &Agent, arguments: &[&str]) -> Result<Self> {
-        let mut child = Command::new(agent.program())
-            .args(arguments)
-            .arg("--socket")
-            .arg(agent.socket())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("can't start the command")?;
-        let out = BufReader::new(child.stdout.take().context("no output")?);
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in out.lines().map_while(Result::ok) {
-                println!("> {line}");
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self { child, lines })
-    }
-
-    fn line(&mut self, limit: Duration) -> Result<String> {
-        self.lines.recv_timeout(limit).context("it says nothing")
-    }
-
-    /// The next event that is wanted.
-    fn event(&mut self, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        let until = Instant::now() + limit;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let line = self.line(left).context("no such event came")?;
-            let event: Value = serde_json::from_str(&line).context(line)?;
-            if wanted(&event) {
-                return Ok(event);
-            }
-        }
-    }
-
-    fn is_running(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
-    }
-
-    fn wait_for_success(&mut self, limit: Duration) -> Result<()> {
-        let until = Instant::now() + limit;
-        while Instant::now() < until {
-            if let Some(status) = self.child.try_wait()? {
-                ensure!(status.success(), "{status}");
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        anyhow::bail!("it does not end")
-    }
-}
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

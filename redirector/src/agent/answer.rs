@@ -40,6 +40,9 @@ impl Agent {
                 .subjects(&subjects, silent)
                 .map(|subjects| Response::Subjects { subjects }),
             Request::Status => Ok(self.status_response()),
+            Request::Plan(proposal) => self
+                .plan(&proposal)
+                .map(|plan| Response::Plan(Box::new(plan))),
             Request::Explain { client } => self
                 .explain(client)
                 .map(|explanation| Response::Explanation(Box::new(explanation))),
@@ -56,10 +59,10 @@ impl Agent {
                     message: format!("the log is {} from now on", level.word()),
                 })
             }
-            Request::Reload => self
-                .reload()
-                .await
-                .map(|message| Response::Done { message }),
+            Request::Reload => self.reload().await.map(|reloaded| Response::Reloaded {
+                message: reloaded.to_string(),
+                differences: reloaded.differences,
+            }),
             Request::Poll | Request::Monitor { .. } | Request::Stop { .. } => {
                 Err(anyhow::anyhow!("this request is not answered at once"))
             }

@@ -8,10 +8,10 @@ use std::{
 use anyhow::Context as _;
 use redirector_common::abi::{Backend, ENDPOINT_LISTENER, Listener, Load, NextHop};
 
-use super::{attachment::Attachment, tell::Noted};
+use super::{attachment::Attachment, audit, tell::Noted};
 use crate::{
     datapath::{Maps, MapsError, Mode, Returns},
-    engine::{Found, Relay, State, Write, plan},
+    engine::{Found, Relay, State, Write, plan, ports},
     family::Family,
     names::With,
     net::{
@@ -195,6 +195,26 @@ impl Applied {
             }
         }
         Ok(self.maps.set_slot_tables(&tables)?)
+    }
+
+    /// Reads again what is in the maps, which somebody else has changed; the next [`Self::apply`] mends it.
+    pub(super) fn look_again(&mut self, relay: &Relay) -> anyhow::Result<()> {
+        let desired = relay.desired();
+        self.revision = None;
+        self.held.endpoints = self.maps.endpoints()?;
+        self.held.listeners = audit::listeners(&self.maps)?;
+        self.held.backends = audit::backends(&self.maps)?;
+        let places = self.held.endpoints.keys().chain(desired.endpoints.keys());
+        self.maps.set_port_filter(&ports(places))?;
+        for index in desired.tables.keys() {
+            let kernel = self.maps.slot_table(*index)?;
+            if kernel.as_deref().map(bytemuck::bytes_of)
+                != relay.table(*index).map(bytemuck::bytes_of)
+            {
+                self.held.tables.remove(index);
+            }
+        }
+        Ok(())
     }
 
     /// What is known to be in the maps.

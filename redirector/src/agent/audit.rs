@@ -9,6 +9,7 @@ use redirector_common::abi::{
 use super::Agent;
 use crate::{
     control::audit::{Audit, Compared, Difference, TableDigest},
+    datapath::Maps,
     engine::{digest, ports},
 };
 
@@ -29,13 +30,7 @@ impl Agent {
             &found,
             |place| format!("{place:?}"),
         );
-        let mut listeners = BTreeMap::new();
-        for id in 1..u16::try_from(MAX_LISTENERS)? {
-            let listener = maps.listener(id)?;
-            if listener != Listener::default() {
-                listeners.insert(id, listener);
-            }
-        }
+        let listeners = listeners(maps)?;
         compare(
             &mut audit,
             "listeners",
@@ -43,13 +38,7 @@ impl Agent {
             &listeners,
             u16::to_string,
         );
-        let mut backends = BTreeMap::new();
-        for id in 1..u16::try_from(MAX_BACKENDS)? {
-            let backend = maps.backend(id)?;
-            if backend != Backend::default() {
-                backends.insert(id, backend);
-            }
-        }
+        let backends = backends(maps)?;
         compare(
             &mut audit,
             "backends",
@@ -86,6 +75,30 @@ impl Agent {
         }
         Ok(audit)
     }
+}
+
+/// Every listener in the map.
+pub(super) fn listeners(maps: &Maps) -> anyhow::Result<BTreeMap<u16, Listener>> {
+    let mut listeners = BTreeMap::new();
+    for id in 1..u16::try_from(MAX_LISTENERS)? {
+        let listener = maps.listener(id)?;
+        if listener != Listener::default() {
+            listeners.insert(id, listener);
+        }
+    }
+    Ok(listeners)
+}
+
+/// Every backend in the map.
+pub(super) fn backends(maps: &Maps) -> anyhow::Result<BTreeMap<u16, Backend>> {
+    let mut backends = BTreeMap::new();
+    for id in 1..u16::try_from(MAX_BACKENDS)? {
+        let backend = maps.backend(id)?;
+        if backend != Backend::default() {
+            backends.insert(id, backend);
+        }
+    }
+    Ok(backends)
 }
 
 fn compare<K: Ord, V: PartialEq + fmt::Debug>(

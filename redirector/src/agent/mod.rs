@@ -12,6 +12,7 @@
 //! | `operate.rs` | enabling, disabling and draining |
 //! | `operator_file.rs` | what the operator has said, for the next agent |
 //! | `observe.rs` | what checks have seen |
+//! | `plan.rs` | what a change would do |
 //! | `poll.rs` | checking everything now |
 //! | `tell.rs` | from writes to events |
 //! | `audit.rs` | the kernel's maps against what ought to be in them |
@@ -37,6 +38,7 @@ mod look;
 mod observe;
 mod operate;
 mod operator_file;
+mod plan;
 mod poll;
 mod reload;
 mod seen;
@@ -223,7 +225,7 @@ impl Agent {
                 Some(ask) = self.asked.recv() => self.show_to(ask),
                 signal = signals.next() => match signal {
                     Heeded::Reload => match self.reload().await {
-                        Ok(message) => log::info!("SIGHUP: {message}"),
+                        Ok(reloaded) => log::info!("SIGHUP: {reloaded}"),
                         Err(error) => log::error!("SIGHUP: {error:#}"),
                     },
                     Heeded::End(name) => {
@@ -387,7 +389,7 @@ impl Agent {
             return;
         }
         match self.reload().await {
-            Ok(message) => log::info!("the configuration file was changed: {message}"),
+            Ok(reloaded) => log::info!("the configuration file was changed: {reloaded}"),
             Err(error) => log::error!(
                 "the configuration file was changed, and what was before stays in force: {error:#}"
             ),

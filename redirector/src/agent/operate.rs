@@ -35,25 +35,10 @@ pub(super) struct Counted {
 impl Agent {
     /// Does what an operator asks for, for all that he names or for nothing.
     pub(super) fn operate(&mut self, operation: &Operation) -> anyhow::Result<Vec<SubjectStatus>> {
+        let subjects = self.named(operation)?;
         let Operation {
-            kind,
-            names,
-            state,
-            deadline,
+            state, deadline, ..
         } = operation;
-        let (mut subjects, mut wrong) = (BTreeSet::new(), Vec::new());
-        for name in names {
-            match find(self.relay.config(), *kind, name) {
-                Ok(subject) => drop(subjects.insert(subject)),
-                Err(error) => wrong.push(error.to_string()),
-            }
-        }
-        if names.is_empty() {
-            wrong.push(format!("no {} is named", kind.word()));
-        }
-        if !wrong.is_empty() {
-            bail!("{}", wrong.join("\n"));
-        }
         let now = unix(SystemTime::now());
         let mut operator = self.relay.operator().clone();
         let mut before = Vec::new();
@@ -80,6 +65,25 @@ impl Agent {
             }
         }
         Ok(said)
+    }
+
+    /// What is named: all that is, or none of it.
+    pub(super) fn named(&self, operation: &Operation) -> anyhow::Result<BTreeSet<Subject>> {
+        let Operation { kind, names, .. } = operation;
+        let (mut subjects, mut wrong) = (BTreeSet::new(), Vec::new());
+        for name in names {
+            match find(self.relay.config(), *kind, name) {
+                Ok(subject) => drop(subjects.insert(subject)),
+                Err(error) => wrong.push(error.to_string()),
+            }
+        }
+        if names.is_empty() {
+            wrong.push(format!("no {} is named", kind.word()));
+        }
+        if !wrong.is_empty() {
+            bail!("{}", wrong.join("\n"));
+        }
+        Ok(subjects)
     }
 
     fn tell_operator(

@@ -1,6 +1,6 @@
 //! Another configuration while packets run: all of it, or nothing.
 
-use std::{sync::Arc, time::Instant};
+use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
 
 use super::{
     Agent,
@@ -10,18 +10,42 @@ use super::{
 use redirector_common::abi::{ENDPOINT_NODE, ENDPOINT_TRACKED, Endpoint};
 
 use crate::{
-    config::Config, control::Happening, datapath::detach, engine::State, health::Material,
+    config::{Config, Difference, differences},
+    control::Happening,
+    datapath::detach,
+    engine::State,
+    health::Material,
+    names::Place,
     net::view::NetView,
 };
 
+/// A configuration that was taken.
+pub(super) struct Reloaded {
+    file: PathBuf,
+    /// What differs from the one before.
+    pub(super) differences: Vec<Difference>,
+}
+
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let same = if self.differences.is_empty() {
+            ", and says the same as before"
+        } else {
+            ""
+        };
+        write!(f, "{} is in force{same}", self.file.display())
+    }
+}
+
 impl Agent {
     /// Reads the configuration file again. A wrong one changes nothing.
-    pub(super) async fn reload(&mut self) -> anyhow::Result<String> {
+    pub(super) async fn reload(&mut self) -> anyhow::Result<Reloaded> {
         Self::tell_reloading();
         let done = self.try_reload().await;
         self.events.tell(match &done {
-            Ok(_) => Happening::Reloaded {
+            Ok(reloaded) => Happening::Reloaded {
                 generation: self.generation,
+                differences: reloaded.differences.clone(),
             },
             Err(error) => Happening::Refused {
                 reason: format!("{error:#}"),
@@ -31,7 +55,7 @@ impl Agent {
         done
     }
 
-    async fn try_reload(&mut self) -> anyhow::Result<String> {
+    async fn try_reload(&mut self) -> anyhow::Result<Reloaded> {
         let config = Config::load(&self.options.config)?;
         let current = self.relay.config();
         // Everything that may be wrong is looked at before anything is changed.
@@ -46,6 +70,7 @@ impl Agent {
         if config.interfaces != current.interfaces || config.xdp_mode != current.xdp_mode {
             self.reattach(&view, &config)?;
         }
+        let differences = differences(self.relay.config(), &config);
         let before = self.relay.desired();
         let gone = self.relay.operator().strangers_to(&config);
         self.relay
@@ -58,8 +83,28 @@ impl Agent {
         self.forget_unchecked();
         self.scheduler.set_targets(self.relay.targets());
         self.follow_network().await;
+        self.mend()?;
         self.serve_http()?;
-        Ok(format!("{} is in force", self.options.config.display()))
+        for difference in &differences {
+            log::info!("{difference}");
+        }
+        Ok(Reloaded {
+            file: self.options.config.clone(),
+            differences,
+        })
+    }
+
+    /// Writes anew what somebody else has changed in the maps.
+    fn mend(&mut self) -> anyhow::Result<()> {
+        let differing = self.audit()?.differing;
+        if differing > 0 {
+            log::warn!(
+                "{differing} entries of the kernel's maps were not as they should be; mending them"
+            );
+            self.applied.look_again(&self.relay)?;
+            self.apply();
+        }
+        Ok(())
     }
 
     /// Attaches to what `config` names, then leaves the rest. Where an interface refuses, those that were
@@ -112,20 +157,29 @@ impl Agent {
     }
 }
 
-/// Says which nodes' connections a reload breaks: from now on answers are restored only for connections that
-/// were recorded from their beginning.
+/// Says which nodes' connections a reload breaks.
 fn warn_of_tracking(before: &State, after: &State) {
+    for place in newly_tracked(before, after) {
+        log::warn!(
+            "{} port {} is now reached in more than one way: its connections from before are lost",
+            place.address,
+            place.port
+        );
+    }
+}
+
+/// The nodes' sockets whose answers are restored, from now on, only for connections that were recorded from their
+/// beginning.
+pub(super) fn newly_tracked(before: &State, after: &State) -> Vec<Place> {
     let tracked = |endpoint: &Endpoint| {
         endpoint.kind == ENDPOINT_NODE && endpoint.flags & ENDPOINT_TRACKED != 0
     };
-    for (place, endpoint) in &after.endpoints {
-        let was = before.endpoints.get(place);
-        if tracked(endpoint) && was.is_some_and(|was| !tracked(was)) {
-            log::warn!(
-                "{} port {} is now reached in more than one way: its connections from before are lost",
-                place.address,
-                place.port
-            );
-        }
-    }
+    let after = after.endpoints.iter();
+    after
+        .filter(|(place, endpoint)| {
+            let was = before.endpoints.get(place);
+            tracked(endpoint) && was.is_some_and(|was| !tracked(was))
+        })
+        .map(|(place, _)| *place)
+        .collect()
 }

@@ -3,6 +3,7 @@
 mod manual;
 mod monitor;
 mod operate;
+mod plan;
 
 use std::io::{self, Write as _};
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ use redirector::units::Counted;
 pub(crate) use self::manual::{completions, man};
 pub(crate) use self::monitor::monitor;
 pub(crate) use self::operate::operate;
+pub(crate) use self::plan::plan;
 use crate::cli::{Doctor, ImportRelayd, Run, Show, What};
 
 /// How long a stopped agent may take to be gone.
@@ -194,8 +196,21 @@ pub(crate) fn health(socket: &Path) -> anyhow::Result<()> {
     bail!("{}", reasons.join("; "))
 }
 
-pub(crate) fn reload(socket: &Path) -> anyhow::Result<()> {
-    done(&call(socket, &Request::Reload)?)
+/// Says what has changed.
+pub(crate) fn reload(json: bool, socket: &Path) -> anyhow::Result<()> {
+    let response = call(socket, &Request::Reload)?;
+    let Response::Reloaded {
+        message,
+        differences,
+    } = &response
+    else {
+        return unexpected(&response);
+    };
+    print(&if json {
+        format!("{}\n", serde_json::to_string_pretty(differences)?)
+    } else {
+        format!("{message}\n{}", show::differences(differences))
+    })
 }
 
 /// Returns when the agent is gone, so that another one can be started at once.

@@ -10,6 +10,7 @@
 
 mod check;
 mod conflicts;
+mod difference;
 pub(crate) mod hash_key;
 mod http;
 mod meaning;
@@ -37,6 +38,7 @@ pub use self::check::{
     Associate, Canary, Check, CheckKind, DatagramCanary, Destination, Digest, Expect, Login,
     Method, Page, Script, Socks4, Socks5, Step, Tls, UpWhen,
 };
+pub use self::difference::{Difference, differences};
 pub use self::model::{
     Config, DEFAULT_PRIORITY, Delivery, DirectTcp, Failback, Flows, Http, Listen, MAX_PRIORITY,
     MAX_WEIGHT, Mode, Node, OnDown, Parent, Pool, Protocol, Redirect, Sticky, Timing, Track,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::status::OperatorState;
+use crate::config::Difference;
 use crate::engine::Subject;
 use crate::health::Health;
 use crate::units::{Counted, took, utc};
@@ -73,6 +74,9 @@ pub enum Happening {
     Reloaded {
         /// Counts the configurations.
         generation: u64,
+        /// What differs from the one before.
+        #[serde(default)]
+        differences: Vec<Difference>,
     },
     /// A configuration was refused; nothing has changed.
     Refused {
@@ -185,8 +189,19 @@ impl fmt::Display for Happening {
                 to,
                 cause,
             } => write!(f, "{subject}: {from} -> {to} ({cause})"),
-            Self::Reloaded { generation } => {
-                write!(f, "configuration {generation} is in force")
+            Self::Reloaded {
+                generation,
+                differences,
+            } => {
+                write!(f, "configuration {generation} is in force")?;
+                if differences.is_empty() {
+                    return f.write_str(", which says the same");
+                }
+                for (number, difference) in differences.iter().enumerate() {
+                    let before = if number == 0 { ": " } else { "; " };
+                    write!(f, "{before}{difference}")?;
+                }
+                Ok(())
             }
             Self::Refused { reason } => {
                 let first = reason.lines().next().unwrap_or_default();

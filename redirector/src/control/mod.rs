@@ -9,6 +9,7 @@ pub mod audit;
 pub mod client;
 pub mod event;
 pub mod events;
+pub mod plan;
 pub mod protocol;
 pub mod server;
 pub mod status;

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::{Audit, SessionFilter, Sessions};
 use super::event::Event;
+use super::plan::{Plan, Proposal};
 use super::status::{Explanation, Status, SubjectStatus};
+use crate::config::Difference;
 use crate::engine::{Kind, OperatorState, Subject};
 use crate::logging::LogLevel;
 
@@ -23,6 +25,8 @@ pub enum Request {
         /// The client's address.
         client: IpAddr,
     },
+    /// What would this change do?
+    Plan(Proposal),
     /// Enable, disable or drain.
     Operate(Operation),
     /// How do things stand with what was drained?
@@ -90,6 +94,15 @@ pub enum Response {
     },
     /// To [`Request::Explain`].
     Explanation(Box<Explanation>),
+    /// To [`Request::Plan`].
+    Plan(Box<Plan>),
+    /// To [`Request::Reload`].
+    Reloaded {
+        /// What was done, for people.
+        message: String,
+        /// What differs from the configuration before.
+        differences: Vec<Difference>,
+    },
     /// To [`Request::Audit`].
     Audit(Box<Audit>),
     /// To [`Request::Sessions`].

@@ -22,7 +22,7 @@ use super::protocol::{Request, Response};
 use super::watch::{Watchers, watch};
 
 /// Longest request, in bytes, the line's end included.
-const MAX_REQUEST: usize = 4096;
+const MAX_REQUEST: usize = 256 << 10;
 /// Most connections at a time; the next ones wait.
 const MAX_CONNECTIONS: usize = 32;
 /// How long a client may take to send a request or to read an answer.

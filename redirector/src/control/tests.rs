@@ -141,7 +141,7 @@ async fn garbage_is_refused_and_the_agent_goes_on() {
         ),
         (b"\xff\xfe\0\n".to_vec(), "not understood"),
         (deep, "not understood"),
-        (vec![b'x'; 1 << 20], "longer than 4096 bytes"),
+        (vec![b'x'; 1 << 20], "longer than 262144 bytes"),
         (b"{\"request\":\"ping\"}".to_vec(), ""),
         (Vec::new(), ""),
     ] {

@@ -34,7 +34,7 @@ pub struct Closed {
 }
 
 /// The rounds over associations.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Associations {
     /// Pinholes and marks that belonged to nothing at the last round. They may just have been read before what
     /// they belong to; those that still don't at the next round go.

@@ -26,6 +26,7 @@
 //! | `flows.rs` | which recorded flows are over, and what the others hold up |
 //! | `doubt.rs` | whether a node should be checked at once |
 //! | `silence.rs` | whether a node that is down is dead |
+//! | `moves.rs` | what would move if something were changed |
 //! | `plan.rs` | the writes that bring the maps from what they hold to what they should |
 //!
 //! **Architecture invariant:** time is an argument (seconds of [`redirector_common::abi::Globals::epoch`], or
@@ -39,6 +40,7 @@ mod endpoints;
 mod flows;
 mod listeners;
 mod loads;
+mod moves;
 mod operator;
 mod plan;
 mod ramp;
@@ -55,6 +57,7 @@ pub use digest::digest;
 pub use doubt::{Doubt, Doubts};
 pub use flows::{Census, Timeouts, is_closed, is_over};
 pub use listeners::Listener;
+pub use moves::Moves;
 pub use operator::{Kind, Operator, OperatorState, Said, Subject, UnknownName, find};
 pub use plan::{State, Write, plan, ports};
 pub use ramp::Ramp;

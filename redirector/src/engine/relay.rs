@@ -21,7 +21,7 @@ pub use operate::{Live, LiveFlows};
 
 use super::{
     associations::Associations,
-    backends::Backends,
+    backends::{Backends, Entry},
     doubt::Doubts,
     endpoints::{self, Served},
     flows::Timeouts,
@@ -41,6 +41,7 @@ use crate::{
 };
 
 /// A redirect at work in one family.
+#[derive(Clone)]
 pub struct RedirectState {
     /// Its name.
     pub name: String,
@@ -63,6 +64,7 @@ pub struct RedirectState {
 }
 
 /// What the checks say about a node's socket.
+#[derive(Clone)]
 pub struct Checked {
     /// Rise and fall.
     pub tracker: Tracker,
@@ -135,6 +137,7 @@ pub enum RelayError {
 }
 
 /// The state of the relay. Time comes in as an argument: `epoch` is the data path's clock in seconds.
+#[derive(Clone)]
 pub struct Relay {
     config: Config,
     key: [u64; 2],
@@ -222,6 +225,13 @@ impl Relay {
     /// The nodes' sockets.
     pub fn backends(&self) -> &Backends {
         &self.backends
+    }
+
+    /// Changes what is believed of the nodes' sockets; [`Relay::operate`] makes it count.
+    pub(super) fn presume(&mut self, change: impl Fn(&mut Entry)) {
+        self.backends
+            .iter_mut()
+            .for_each(|(_, entry)| change(entry));
     }
 
     /// What the checks say about a socket.

@@ -36,6 +36,7 @@ pub fn winners(key: [u64; 2], candidates: &[Candidate]) -> Vec<u16> {
 }
 
 /// The tables in use, each computed once.
+#[derive(Clone)]
 pub struct Rendezvous {
     key: [u64; 2],
     known: Vec<Arc<Owners>>,

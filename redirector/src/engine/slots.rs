@@ -10,6 +10,7 @@ use self::stamps::Stamps;
 use super::flows::{Census, Timeouts};
 
 /// The slot table of a redirect, and since when each slot is as it is.
+#[derive(Clone)]
 pub struct SlotBook {
     table: Box<SlotTable>,
     /// Of the slots that are split.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod operator;
+mod plan;
 mod table;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 pub use self::audit::{audit, sessions};
 pub use self::operator::{draining, operated};
+pub use self::plan::{differences, plan};
 use self::table::{Align, Table};
 use crate::config::Mode;
 use crate::control::status::{NodeStatus, OperatorState, PoolStatus, RedirectStatus};

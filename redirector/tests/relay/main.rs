@@ -3,6 +3,7 @@
 mod adoption;
 mod endpoints;
 mod modes;
+mod moves;
 mod operator;
 mod parents;
 mod rounds;

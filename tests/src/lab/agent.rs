@@ -131,6 +131,20 @@ impl Agent {
         &self.socket
     }
 
+    /// The file that a map of the data path is pinned to.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn pinned(&self, map: &str) -> Result<PathBuf> {
+        let mut files = Vec::new();
+        collect_files(&self.pins, &mut files)?;
+        let files = files.into_iter().map(PathBuf::from);
+        let mut named = files.filter(|file| file.file_name().is_some_and(|name| name == map));
+        named
+            .next()
+            .with_context(|| format!("no map {map} in {}", self.pins.display()))
+    }
+
     /// Starts it after [`Agent::stop`] or [`Agent::kill`] and waits until it answers.
     ///
     /// # Errors

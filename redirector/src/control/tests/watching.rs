@@ -94,6 +94,8 @@ async fn a_watcher_who_does_not_read_is_told_how_many_he_has_missed_and_holds_up
                 | Response::Status(_)
                 | Response::Subjects { .. }
                 | Response::Explanation(_)
+                | Response::Plan(_)
+                | Response::Reloaded { .. }
                 | Response::Audit(_)
                 | Response::Sessions(_)
                 | Response::Done { .. }

@@ -64,7 +64,7 @@ impl Relay {
     }
 
     /// What was said about the redirect of a state.
-    pub(super) fn is_disabled(&self, state: &RedirectState) -> bool {
+    pub(in crate::engine) fn is_disabled(&self, state: &RedirectState) -> bool {
         self.operator.of_redirect(&state.name) == OperatorState::Disabled
     }
 

@@ -20,7 +20,7 @@ pub(super) struct Since {
 const PAIRS: usize = 1 << 15;
 
 /// The times of all slots; those of settled ones are meaningless.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Stamps {
     /// For each slot the place of its times in `pairs`; empty when no slot has any.
     numbers: Vec<u16>,
