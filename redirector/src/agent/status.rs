@@ -157,6 +157,8 @@ impl Agent {
                 name: node.name.clone(),
                 address,
                 weight: node.weight,
+                priority: node.priority,
+                parent: self.parent_of(node),
                 health: tracker.map_or(Health::Unknown, Tracker::health),
                 operator: self.relay.operator_of(&member),
                 since: tracker.map_or(0, |tracker| unix(wall_clock(tracker.since()))),
@@ -180,6 +182,14 @@ impl Agent {
             operator: self.relay.operator().of_pool(&pool.name),
             nodes,
         })
+    }
+
+    /// The node whose state this one has.
+    fn parent_of(&self, node: &Node) -> Option<String> {
+        let parent = node.parent?;
+        let pool = self.relay.config().pools.get(parent.pool)?;
+        let node = pool.nodes.get(parent.node)?;
+        Some(format!("{}/{}", pool.name, node.name))
     }
 
     /// Recorded connections that are not over.

@@ -197,6 +197,10 @@ pub struct NodeStatus {
     pub address: SocketAddr,
     /// Its weight.
     pub weight: u32,
+    /// Nodes of the highest priority take the clients.
+    pub priority: u32,
+    /// The node whose state it has, as POOL/NAME; none where it is checked itself.
+    pub parent: Option<String>,
     /// What the checks say.
     pub health: Health,
     /// What the operator says: the strictest word about the node, its pool and the redirect.

@@ -3,6 +3,8 @@
 
 mod hosts;
 mod log_noise;
+mod server;
+mod services;
 mod socks;
 
 use std::time::Duration;
