@@ -20,6 +20,12 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
+    /// How long after a change a connection that was begun before it, and is recorded nowhere, may live without a
+    /// word: its handshake may have ended last of all, by an acknowledgement that nobody answers.
+    pub const fn unrecorded(&self) -> u32 {
+        self.session.saturating_add(self.handshake)
+    }
+
     /// The same for datagrams, which have no connection whose end could be seen.
     #[must_use]
     pub const fn of_udp(self) -> Self {

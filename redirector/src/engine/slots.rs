@@ -104,7 +104,7 @@ impl SlotBook {
         if changed {
             self.table.mode = mode;
             if self.table.slots.iter().any(|slot| slot.was != 0) {
-                self.table.tcp_was_until = epoch.saturating_add(timeouts.session);
+                self.table.tcp_was_until = epoch.saturating_add(timeouts.unrecorded());
                 self.table.udp_was_until = epoch.saturating_add(timeouts.udp);
             }
         }
@@ -167,7 +167,7 @@ impl SlotBook {
             }
             let since = self.stamps.of(index);
             let may_settle = (slot.now == slot.unrecorded()
-                || epoch.saturating_sub(since.split) > timeouts.session)
+                || epoch.saturating_sub(since.split) > timeouts.unrecorded())
                 && epoch.saturating_sub(since.changed) > timeouts.handshake
                 && !census.lives_elsewhere(index);
             if may_settle {
@@ -260,13 +260,13 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_settles_a_session_timeout_after_it_was_split_and_no_sooner() {
+    fn a_slot_settles_when_no_handshake_begun_before_it_was_split_can_have_left_a_session_and_no_sooner() {
         let mut book = SlotBook::new([1, 2], [0; 2]);
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         book.retarget(&all(2), TIMEOUTS.udp, 50);
         let census = empty(&book);
-        assert!(book.settle(&census, &TIMEOUTS, 150).is_empty());
-        assert_eq!(book.settle(&census, &TIMEOUTS, 151).settled, SLOTS);
+        assert!(book.settle(&census, &TIMEOUTS, 160).is_empty());
+        assert_eq!(book.settle(&census, &TIMEOUTS, 161).settled, SLOTS);
         assert_eq!(book.table().split_slots, 0);
         assert_eq!(book[0], Slot::settled_on(2));
     }
@@ -289,10 +289,10 @@ mod tests {
         let mut book = SlotBook::new([1, 2], [0; 2]);
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         book.retarget(&all(2), TIMEOUTS.udp, 50);
-        book.retarget(&all(3), TIMEOUTS.udp, 145);
+        book.retarget(&all(3), TIMEOUTS.udp, 155);
         let census = empty(&book);
-        assert!(book.settle(&census, &TIMEOUTS, 155).is_empty());
-        assert_eq!(book.settle(&census, &TIMEOUTS, 156).settled, SLOTS);
+        assert!(book.settle(&census, &TIMEOUTS, 165).is_empty());
+        assert_eq!(book.settle(&census, &TIMEOUTS, 166).settled, SLOTS);
     }
 
     #[test]
@@ -318,7 +318,7 @@ mod tests {
             seen: 150,
         };
         let census = Census::take(&book, [(client, &flow)]);
-        assert_eq!(book.settle(&census, &TIMEOUTS, 151).settled, SLOTS - 1);
+        assert_eq!(book.settle(&census, &TIMEOUTS, 161).settled, SLOTS - 1);
         assert!(book[slot_of([1, 2], client)].is_split());
     }
 
@@ -341,8 +341,8 @@ mod tests {
         *table = *book.table();
         let mut adopted = SlotBook::adopt(table, 90);
         let census = empty(&adopted);
-        assert!(adopted.settle(&census, &TIMEOUTS, 190).is_empty());
-        assert_eq!(adopted.settle(&census, &TIMEOUTS, 191).settled, SLOTS);
+        assert!(adopted.settle(&census, &TIMEOUTS, 200).is_empty());
+        assert_eq!(adopted.settle(&census, &TIMEOUTS, 201).settled, SLOTS);
     }
 
     #[test]
@@ -354,7 +354,7 @@ mod tests {
         book.retarget(&all(2), TIMEOUTS.udp, 50);
         assert!(book.names(1));
         let census = empty(&book);
-        assert_eq!(book.settle(&census, &TIMEOUTS, 101).settled, SLOTS);
+        assert_eq!(book.settle(&census, &TIMEOUTS, 161).settled, SLOTS);
         assert_eq!(book.table().split_slots, 1 << 16);
         assert!(!book.names(1));
         assert!(book.settle(&census, &TIMEOUTS, 1000).is_empty());
@@ -369,7 +369,7 @@ mod tests {
         assert_ne!(book.table().generation, generation);
         assert_eq!(
             (book.table().tcp_was_until, book.table().udp_was_until),
-            (150, 70)
+            (160, 70)
         );
         assert!(book[0].is_split() && book[0].unrecorded() == 1);
         assert!(!book.choose_by(MODE_RANDOM, true, &TIMEOUTS, 60));

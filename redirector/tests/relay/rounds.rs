@@ -95,10 +95,10 @@ fn a_redirect_of_datagrams_only_settles_after_their_timeout() {
         relay.round(&[], epoch);
         relay.redirects()[&0].book.table().split_slots == 0
     };
-    assert!(!settles_by("udp", 60));
-    assert!(settles_by("udp", 61));
-    assert!(!settles_by("both", 61));
-    assert!(settles_by("both", 601));
+    assert!(!settles_by("udp", 120));
+    assert!(settles_by("udp", 121));
+    assert!(!settles_by("both", 121));
+    assert!(settles_by("both", 661));
 }
 
 #[test]

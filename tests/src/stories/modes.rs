@@ -92,7 +92,7 @@ fn drawn(talk: &Talk, number: u32) -> (u16, u16) {
 
 /// The first number of a connection for which these places are drawn.
 fn number_for(talk: &Talk, wanted: impl Fn((u16, u16)) -> bool) -> u32 {
-    (1000..)
+    (1000..=u32::MAX)
         .find(|number| wanted(drawn(talk, *number)))
         .expect("all are drawn")
 }
@@ -284,7 +284,7 @@ fn of_a_prefix(number: u16) -> Story {
 fn datagrams(number: u16) -> Story {
     let talk = Talk::of(number, ON_FIRST);
     let place = drawn(&talk, 0).0;
-    let other = (40_001..)
+    let other = (40_001..=u16::MAX)
         .map(|client_port| Talk {
             client_port,
             ..talk
