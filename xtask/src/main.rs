@@ -85,6 +85,8 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
+    /// Take the pictures of the status page and of `redirector top` anew (tests/figures)
+    Screenshots,
     /// Build the container image `redirector:VERSION`
     Image,
     /// Build everything of a release: tarball, Debian package, image, chart, checksums (target/dist)
@@ -151,6 +153,7 @@ fn carry_out(task: Task) -> Result<bool> {
             quick,
             arguments,
         } => run::bench(json.as_deref(), quick, &arguments)?,
+        Task::Screenshots => run::screenshots()?,
         Task::Image => deploy::image().map(drop)?,
         Task::Dist => deploy::dist()?,
         Task::Fuzz { seconds } => fuzz::run(seconds)?,

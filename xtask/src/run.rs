@@ -51,6 +51,15 @@ pub(crate) fn bench(json: Option<&Path>, quick: bool, arguments: &[OsString]) ->
     exec_as_root(&workspace::release_binary("bench"), &all)
 }
 
+/// Takes the pictures that the README shows.
+pub(crate) fn screenshots() -> Result<()> {
+    build::with_tests()?;
+    setup::ready(setup::Need::Lab)?;
+    let figures = workspace::root().join("tests/figures");
+    let arguments = ["--directory".into(), figures.into()];
+    exec_as_root(&workspace::release_binary("screenshots"), &arguments)
+}
+
 /// Replaces this process by `program`, which needs root to load the eBPF program. Only that runs
 /// through sudo; what is built belongs to the user who builds.
 fn exec_as_root(program: &Path, arguments: &[OsString]) -> Result<()> {

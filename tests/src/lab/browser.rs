@@ -8,6 +8,8 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::netns::Netns;
@@ -147,14 +149,16 @@ impl Browser {
             .map(drop)
     }
 
-    /// A picture of what is seen of the page, as PNG in base64.
+    /// A picture of what is seen of the page, as PNG.
     ///
     /// # Errors
     /// When the browser can't make one.
-    pub fn picture(&mut self) -> Result<String> {
+    pub fn picture(&mut self) -> Result<Vec<u8>> {
         let picture = self.devtools("Page.captureScreenshot", &json!({ "format": "png" }))?;
         let data = picture["data"].as_str().context("a picture without data")?;
-        Ok(data.to_owned())
+        BASE64
+            .decode(data)
+            .context("a picture that is not in base64")
     }
 
     fn devtools(&mut self, command: &str, parameters: &Value) -> Result<Value> {
