@@ -260,7 +260,8 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_settles_when_no_handshake_begun_before_it_was_split_can_have_left_a_session_and_no_sooner() {
+    fn a_slot_settles_when_no_handshake_begun_before_it_was_split_can_have_left_a_session_and_no_sooner()
+     {
         let mut book = SlotBook::new([1, 2], [0; 2]);
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         book.retarget(&all(2), TIMEOUTS.udp, 50);
