@@ -66,10 +66,7 @@ fn a_reload_changes_the_mode_and_every_slot_remembers_where_its_clients_are() {
     let table = relay.redirects()[&0].book.table();
     assert_eq!(table.mode, MODE_LEAST_STATES);
     assert!(table.tcp_was_until > 7);
-    let after: Vec<u16> = table
-        .slots
-        .map(redirector_common::abi::Slot::unrecorded)
-        .into();
+    let after: Vec<u16> = table.slots.map(Slot::unrecorded).into();
     assert_eq!(after, before);
     assert!(table.slots.iter().all(|slot| slot.is_split()));
 }
