@@ -14,8 +14,8 @@
 //!
 //! **Architecture invariants**
 //!
-//! * Nothing here calls the kernel, allocates, reads a clock or draws a random number: what looks random is a keyed hash. Bytes come from
-//!   a [`Frame`], state from [`Tables`]; the kernel program and the host each bring their own.
+//! * Nothing here calls the kernel, allocates, reads a clock or draws a random number: what looks random is a keyed
+//!   hash. Bytes come from a [`Frame`], state from [`Tables`]; the kernel program and the host each bring their own.
 //! * A packet that ends in a pass is not changed by one byte: every check comes before the first write.
 //! * There is no `unsafe`.
 #![no_std]

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use redirector::control::plan::Proposal;
+use redirector::control::{Client, Request, Response};
 use redirector_common::abi::MAX_BACKENDS;
 use redirector_tests::lab::agent::{Agent, AgentConfig, node_name};
 use redirector_tests::lab::following::Following;
@@ -265,4 +268,61 @@ fn what_a_reload_would_refuse_is_refused_as_a_plan_and_neither_changes_anything(
     }
     ensure!(running.everything()? == before, "something has changed");
     Ok(())
+}
+
+/// A file that never ends would keep the agent from everything else, and one that only the agent may read would be told of.
+#[test]
+fn the_agent_opens_no_file_that_a_plan_names_and_the_command_reads_it_instead() -> Result<()> {
+    let running = Running::new(2)?;
+    let text = running.config.to_toml();
+    let naming = |password: &Path| {
+        let check = format!(
+            "check = {{ type = \"socks5\", username = \"u\", password-file = \"{}\" }}",
+            password.display()
+        );
+        text.replace("check = \"tcp\"", &check)
+    };
+    let endless = running.lab.workspace_file("endless");
+    nix::unistd::mkfifo(&endless, nix::sys::stat::Mode::S_IRWXU)?;
+    let proposal = Proposal::Configuration {
+        name: "hostile".to_owned(),
+        text: naming(&endless),
+    };
+    let asked = Instant::now();
+    let answer = Client::connect(running.agent.socket())?.call(&Request::Plan(proposal))?;
+    ensure!(matches!(answer, Response::Plan(_)), "{answer:?}");
+    ensure!(asked.elapsed() < SOON, "it took {:?}", asked.elapsed());
+    let file = running.lab.workspace_file("plan.toml");
+    let missing = running.lab.workspace_file("no-password");
+    std::fs::write(&file, naming(&missing))?;
+    let output = running
+        .agent
+        .cli_output(&["plan", &file.display().to_string()])?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        !output.status.success() && told.contains(&missing.display().to_string()),
+        "{told}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_plan_is_made_while_an_interface_is_away_as_a_reload_is_taken() -> Result<()> {
+    let running = Running::new(2)?;
+    let file = running.lab.workspace_file("plan.toml");
+    std::fs::write(&file, running.config.to_toml())?;
+    let plan = |running: &Running| {
+        let plan = running.plan(&[&file.display().to_string()])?;
+        ensure!(plan["differences"] == Value::Array(Vec::new()), "{plan}");
+        Ok(())
+    };
+    plan(&running)?;
+    running.lab.unplug("nodes")?;
+    wait_until("the agent to miss the interface", SOON, || {
+        let shown = running.agent.cli(&["show", "redirects"])?;
+        ensure!(shown.contains("nodes (absent)"), "{shown}");
+        Ok(())
+    })?;
+    plan(&running)?;
+    running.agent.cli(&["reload"]).map(drop)
 }

@@ -6,8 +6,9 @@ use bytemuck::{Pod, Zeroable};
 /// child node.
 ///
 /// The trie maps a client's address to its next hop by array loads: 16 bits, then 8 a level, which makes
-/// three for an IPv4 address and up to fifteen for an IPv6 one, most of which end after a few. The agent mirrors the kernel's routes and neighbours into it; where it has no answer the
-/// data path asks the kernel (`bpf_fib_lookup`), so the trie is an accelerator and never the truth.
+/// three for an IPv4 address and up to fifteen for an IPv6 one, most of which end after a few. The agent mirrors the
+/// kernel's routes and neighbours into it; where it has no answer the data path asks the kernel (`bpf_fib_lookup`), so
+/// the trie is an accelerator and never the truth.
 pub type TrieEntry = u16;
 
 /// [`TrieEntry`]: not mirrored; ask the kernel.

@@ -107,17 +107,26 @@ impl Agent {
         Ok(())
     }
 
-    /// Attaches to what `config` names, then leaves the rest. Where an interface refuses, those that were
-    /// new are left again.
-    fn reattach(&mut self, view: &NetView, config: &Config) -> anyhow::Result<()> {
-        // One that has gone meanwhile is waited for; another that is not there is a mistake.
+    /// The interfaces of a configuration that are there. One that has gone meanwhile is waited for; another that is not
+    /// there is a mistake.
+    pub(super) fn find_interfaces(
+        &self,
+        view: &NetView,
+        config: &Config,
+    ) -> anyhow::Result<Vec<(String, u32)>> {
         let is_away = |name: &&String| {
             view.link_by_name(name).is_none() && self.relay.config().interfaces.contains(*name)
         };
         let here = config.interfaces.iter().filter(|name| !is_away(name));
         let here: Vec<String> = here.cloned().collect();
+        attachment::find(view, &here)
+    }
+
+    /// Attaches to what `config` names, then leaves the rest. Where an interface refuses, those that were
+    /// new are left again.
+    fn reattach(&mut self, view: &NetView, config: &Config) -> anyhow::Result<()> {
         let mut attachments = Vec::new();
-        for (interface, ifindex) in attachment::find(view, &here)? {
+        for (interface, ifindex) in self.find_interfaces(view, config)? {
             let attached = attachment::attach_to(
                 &mut self.datapath,
                 &interface,

@@ -7,6 +7,7 @@ use redirector::config::Config;
 use redirector::control::plan::Proposal;
 use redirector::control::{Operation, Request, Response};
 use redirector::engine::OperatorState;
+use redirector::health::Material;
 use redirector::show;
 
 use super::{call, print, unexpected};
@@ -43,9 +44,11 @@ pub(crate) fn plan(options: &Plan) -> anyhow::Result<()> {
     })
 }
 
-/// The agent is sent the text, since it may not read every file that its operator may. Mistakes are told here.
+/// The agent is sent the text, and everything that files are read for is read here: it must not open for its operator
+/// what he may not open himself, nor wait for a file that never ends. Mistakes are told here.
 fn configuration(file: &Path) -> anyhow::Result<Proposal> {
-    Config::load(file)?;
+    let config = Config::load(file)?;
+    Material::read(&config)?;
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("cannot read the configuration file {}", file.display()))?;
     Ok(Proposal::Configuration {

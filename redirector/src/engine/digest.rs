@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use redirector_common::abi::SlotTable;
 use sha2::{Digest as _, Sha256};
 
-/// Digest of a table: the same on two relays exactly when both send every new connection to the same node. It
-/// depends on the key of the client hash, since that picks the slot, and on the nodes' sockets, not on the numbers
-/// that the relays have given them, nor on where older connections live. 16 hexadecimal digits, the first of
-/// SHA-256 (FIPS 180-4).
+/// Digest of a table: the same on two relays exactly when both choose nodes for new connections in the same way, and
+/// by `source-hash` that is the same node for every client. It depends on the mode, on the key of the client hash and
+/// the bits that it ignores, since they pick the slot, and on the nodes' sockets, not on the numbers that the relays
+/// have given them, nor on where older connections live. 16 hexadecimal digits, the first of SHA-256 (FIPS 180-4).
 pub fn digest(table: &SlotTable, socket: impl Fn(u16) -> Option<SocketAddr>) -> String {
     let mut owners: BTreeMap<Option<SocketAddr>, u16> = BTreeMap::new();
     let mut sockets = BTreeMap::new();
@@ -22,6 +22,9 @@ pub fn digest(table: &SlotTable, socket: impl Fn(u16) -> Option<SocketAddr>) -> 
     let mut hash = Sha256::new();
     hash.update(table.key[0].to_le_bytes());
     hash.update(table.key[1].to_le_bytes());
+    hash.update(table.mode.to_le_bytes());
+    hash.update(table.ignored[0].to_le_bytes());
+    hash.update(table.ignored[1].to_le_bytes());
     for owner in owners.keys() {
         let name = owner.map_or_else(String::new, |owner| owner.to_string());
         hash.update(name);
@@ -45,7 +48,7 @@ pub fn digest(table: &SlotTable, socket: impl Fn(u16) -> Option<SocketAddr>) -> 
 
 #[cfg(test)]
 mod tests {
-    use redirector_common::abi::Slot;
+    use redirector_common::abi::{MODE_RANDOM, Slot};
 
     use super::*;
 
@@ -78,17 +81,25 @@ mod tests {
     }
 
     #[test]
-    fn one_slot_the_key_a_node_or_none_at_all_make_another_digest() {
+    fn one_slot_the_key_the_prefix_the_mode_a_node_or_none_at_all_make_another_digest() {
         let plain = table(|index| 1 + parity(index));
         let mut slot = table(|index| 1 + parity(index));
         slot.slots[77] = Slot::settled_on(1);
         let mut key = table(|index| 1 + parity(index));
         key.key = [1, 3];
+        let mut mode = table(|index| 1 + parity(index));
+        mode.mode = MODE_RANDOM;
+        let mut prefix = table(|index| 1 + parity(index));
+        prefix.ignored = [0xff, 0];
         let swapped = table(|index| 2 - parity(index));
         let mut none = table(|index| 1 + parity(index));
         none.slots[77] = Slot::default();
         let mut all = vec![of(&plain, 1), of(&plain, 0)];
-        all.extend([slot, key, swapped, none].iter().map(|table| of(table, 1)));
+        all.extend(
+            [slot, key, mode, prefix, swapped, none]
+                .iter()
+                .map(|table| of(table, 1)),
+        );
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len(), "{all:?}");
     }

@@ -30,12 +30,13 @@ impl Relay {
                 *known = step.min(*known);
             }
         }
-        let mut loads = BTreeMap::new();
-        for (id, step) in steps {
-            let of_node = live.iter().filter(|((_, backend), _)| *backend == id);
-            let connections: u64 = of_node.map(|(_, live)| live.connections).sum();
-            let sum = connections.saturating_mul(step);
-            loads.insert(id, Load { sum, step });
+        let empty = |(id, step)| (id, Load { sum: 0, step });
+        let mut loads: BTreeMap<u16, Load> = steps.into_iter().map(empty).collect();
+        for ((_, backend), live) in live {
+            if let Some(load) = loads.get_mut(backend) {
+                let more = live.connections.saturating_mul(load.step);
+                load.sum = load.sum.saturating_add(more);
+            }
         }
         loads
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
+    time::Duration,
 };
 
 use redirector_common::abi::{
@@ -31,6 +32,19 @@ const fn code(mode: Mode) -> u32 {
         Mode::RoundRobin => MODE_ROUND_ROBIN,
         Mode::LeastStates => MODE_LEAST_STATES,
     }
+}
+
+/// Where the new connections of a redirect are to go.
+struct Aim {
+    /// Of the redirect.
+    index: u16,
+    candidates: Vec<Candidate>,
+    using_backup: bool,
+    /// The priority that is used, where one of the main pool is.
+    tier: Option<u32>,
+    slow_start: Duration,
+    mode: Mode,
+    tracks_all: bool,
 }
 
 impl Relay {
@@ -111,19 +125,27 @@ impl Relay {
             }
             let using_backup = main.is_empty() && !backup.is_empty();
             let candidates = if using_backup { backup } else { main };
-            let selection = (redirect.mode, redirect.tracks_all());
-            let slow_start = used.slow_start;
-            targets.push((
-                *index,
+            targets.push(Aim {
+                index: *index,
                 candidates,
                 using_backup,
                 tier,
-                slow_start,
-                selection,
-            ));
+                slow_start: used.slow_start,
+                mode: redirect.mode,
+                tracks_all: redirect.tracks_all(),
+            });
         }
         let udp = self.timeouts.udp;
-        for (index, candidates, using_backup, tier, slow_start, (mode, tracks_all)) in targets {
+        for Aim {
+            index,
+            candidates,
+            using_backup,
+            tier,
+            slow_start,
+            mode,
+            tracks_all,
+        } in targets
+        {
             let Some(state) = self.redirects.get_mut(&index) else {
                 continue;
             };
