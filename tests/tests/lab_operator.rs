@@ -324,9 +324,11 @@ fn the_log_of_a_running_agent_becomes_verbose_and_brief_again() -> Result<()> {
     // Said at the debug level whenever a client of the control socket goes away amid an answer.
     let provoke = || -> Result<()> {
         let socket = std::os::unix::net::UnixStream::connect(running.agent.socket())?;
-        std::io::Write::write_all(&mut &socket, &vec![b'x'; 300_000])?;
-        drop(socket);
-        Ok(())
+        match std::io::Write::write_all(&mut &socket, &vec![b'x'; 300_000]) {
+            // The agent reads no more than a request may have, and may hang up before all is written.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
     };
     let heard = |log: &str| log.matches("DEBUG").count();
     provoke()?;
