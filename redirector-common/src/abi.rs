@@ -14,7 +14,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the layouts in this file; it names the directory in which the maps are pinned.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Number of slots in the table of a redirect. A power of two: a slot is picked by the top 16 bits
 /// of the hash.
@@ -27,7 +27,7 @@ pub const MAX_REDIRECTS: u32 = 256;
 /// flag beside the backend's index.
 pub const MAX_BACKENDS: u32 = 4096;
 
-/// Upper bound of endpoints (listeners and nodes' sockets) on one relay.
+/// Upper bound of endpoints (listeners and nodes' sockets) on one relay, place 0 (none) included. A power of two.
 pub const MAX_ENDPOINTS: u32 = 16_384;
 
 /// Upper bound of listeners on one relay, number 0 (unset) included. Below 2^15, since the key of a flow keeps a
@@ -68,11 +68,16 @@ pub const MAX_ASSOCIATIONS: u32 = 65_536;
 pub const MAX_PINHOLES: u32 = 2 * MAX_ASSOCIATIONS;
 
 mod associations;
+mod endpoints;
 pub mod map;
 mod trie;
 
 pub use associations::{
     Association, Handshake, Negotiating, PINHOLE_IN_USE, Pinhole, PinholeKey4, PinholeKey6,
+};
+pub use endpoints::{
+    ENDPOINT_CELLS, ENDPOINT_IPV4, EndpointEntry, EndpointTable, EndpointWords, NO_ENDPOINT,
+    cell_of,
 };
 pub use trie::{
     TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL, TRIE_NEIGHBOUR, TrieEntry, TrieNode,

@@ -1,7 +1,7 @@
 //! Packet → class: does it go to a redirect, come from a node, or is it none of ours?
 //!
 //! A port filter comes first: of the two ports of a packet usually one is a redirect's or a node's, and it
-//! tells in which direction the packet goes, so that one hash lookup finds the endpoint and other traffic
+//! tells in which direction the packet goes, so that one lookup finds the endpoint and other traffic
 //! needs none.
 
 use crate::{

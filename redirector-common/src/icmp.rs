@@ -74,7 +74,7 @@ pub fn translate<A: Address, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables
         Err(verdict) => return verdict.into(),
     };
     let mut room = None;
-    match tables.hold(&mut room, quoted) {
+    match tables.hold(&mut room, || Some(quoted)) {
         Some(quoted) => decide(frame, ip, quoted, tables),
         None => Verdict::DropNoStage.into(),
     }

@@ -87,13 +87,10 @@ pub fn enter<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Step {
 /// The program for plain TCP in IPv6.
 #[inline(always)]
 pub fn plain6<F: Frame, T: FamilyTables<[u8; 16]>>(frame: &mut F, tables: &T) -> Step {
-    let Some(packet) = parse::plain6(frame) else {
-        return Step::Go(Stage::Ipv6);
-    };
     let mut room = None;
-    match tables.hold(&mut room, packet) {
+    match tables.hold(&mut room, || parse::plain6(frame)) {
         Some(packet) => decide(frame, Plain, packet, tables),
-        None => Verdict::DropNoStage.into(),
+        None => Step::Go(Stage::Ipv6),
     }
 }
 
@@ -108,7 +105,7 @@ pub fn ip<A: Address, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -
     let protocol = ip.protocol;
     if let Fragment::Later(identification) = ip.fragment {
         let mut room = None;
-        return match tables.hold(&mut room, ip) {
+        return match tables.hold(&mut room, || Some(ip)) {
             Some(ip) => fragments::later(frame, ip, identification, tables).into(),
             None => Verdict::DropNoStage.into(),
         };
@@ -143,7 +140,7 @@ pub fn transport<A: Address, F: Frame, T: FamilyTables<A>>(
         protocol,
     };
     let mut room = None;
-    let Some(packet) = tables.hold(&mut room, packet) else {
+    let Some(packet) = tables.hold(&mut room, || Some(packet)) else {
         return Verdict::DropNoStage.into();
     };
     let step = decide(frame, layout, packet, tables);

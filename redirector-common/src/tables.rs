@@ -83,9 +83,14 @@ pub trait Tables {
 
 /// The maps of one family.
 pub trait FamilyTables<A: Address>: Tables {
-    /// Keeps a value out of the way: where addresses are long, the kernel program has no room on its stack for what
-    /// it knows of a packet, and `room` stays empty. For one value at a time. `None` can't happen.
-    fn hold<'a, V: Copy>(&'a self, room: &'a mut Option<V>, value: V) -> Option<&'a V>;
+    /// Keeps the value that `make` gives out of the way: where addresses are long, the kernel program has no room on
+    /// its stack for what it knows of a packet, and `room` stays empty. For one value at a time. `None` when `make`
+    /// gives none.
+    fn hold<'a, V: Copy>(
+        &'a self,
+        room: &'a mut Option<V>,
+        make: impl FnOnce() -> Option<V>,
+    ) -> Option<&'a V>;
 
     /// Leaves what is known of an IP packet to a later stage.
     fn leave_ip(&self, ip: IpPacket<A>);

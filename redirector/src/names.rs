@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use redirector_common::{
     abi::{
-        EndpointKey4, EndpointKey6, FLOW_REVERSE, FlowKey4, FlowKey6, PINHOLE_IN_USE, PinholeKey4,
-        PinholeKey6,
+        ENDPOINT_IPV4, EndpointKey4, EndpointKey6, EndpointWords, FLOW_REVERSE, FlowKey4, FlowKey6,
+        PINHOLE_IN_USE, PinholeKey4, PinholeKey6,
     },
     address::Address,
     hash,
@@ -43,9 +43,29 @@ impl Place {
         }
     }
 
-    /// Its key in a map of the family whose addresses are `A`.
-    pub(crate) fn key<A: Address>(self, address: A) -> A::EndpointKey {
-        address.endpoint_key(self.port.to_be_bytes(), self.protocol)
+    /// Its key in the table of endpoints.
+    pub(crate) fn words(self) -> EndpointWords {
+        let port = self.port.to_be_bytes();
+        match self.address {
+            IpAddr::V4(address) => {
+                <[u8; 4]>::endpoint_words(&address.octets().endpoint_key(port, self.protocol))
+            }
+            IpAddr::V6(address) => {
+                <[u8; 16]>::endpoint_words(&address.octets().endpoint_key(port, self.protocol))
+            }
+        }
+    }
+}
+
+impl From<EndpointWords> for Place {
+    fn from(words: EndpointWords) -> Self {
+        let key: EndpointKey6 = bytemuck::cast(words);
+        if bytemuck::bytes_of(&key).last() == Some(&ENDPOINT_IPV4) {
+            let key: EndpointKey4 = bytemuck::cast(words[0]);
+            key.into()
+        } else {
+            key.into()
+        }
     }
 }
 
@@ -195,17 +215,16 @@ mod tests {
                 port: 5000,
                 in_use,
             });
+            assert_eq!(Place::from(place.words()), place);
             match address {
                 IpAddr::V4(address) => {
                     let address = address.octets();
-                    assert_eq!(Place::from(place.key(address)), place);
                     assert_eq!(flows.map(|name| FlowName::from(name.key(address))), flows);
                     let read = pinholes.map(|name| PinholeName::from(name.key(address)));
                     assert_eq!(read, pinholes);
                 }
                 IpAddr::V6(address) => {
                     let address = address.octets();
-                    assert_eq!(Place::from(place.key(address)), place);
                     assert_eq!(flows.map(|name| FlowName::from(name.key(address))), flows);
                     let read = pinholes.map(|name| PinholeName::from(name.key(address)));
                     assert_eq!(read, pinholes);

@@ -5,10 +5,8 @@
 pub const GLOBALS: &str = "GLOBALS";
 /// `Array<PortFilter, 1>`.
 pub const PORT_FILTER: &str = "PORT_FILTER";
-/// `HashMap<EndpointKey4, Endpoint>`.
-pub const ENDPOINTS4: &str = "ENDPOINTS4";
-/// `HashMap<EndpointKey6, Endpoint>`.
-pub const ENDPOINTS6: &str = "ENDPOINTS6";
+/// `ArrayOfMaps<Array<EndpointTable, 1>, 1>`, of both families.
+pub const ENDPOINTS: &str = "ENDPOINTS";
 /// `Array<Listener>`; index 0 is never used.
 pub const LISTENERS: &str = "LISTENERS";
 /// `ArrayOfMaps<Array<SlotTable, 1>>`, indexed by [`super::Endpoint::redirect`].

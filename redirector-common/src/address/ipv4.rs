@@ -3,7 +3,7 @@
 use super::{ANSWER_TTL, Address};
 use crate::{
     Frame,
-    abi::{EndpointKey4, FlowKey4, FragmentKey4, PinholeKey4},
+    abi::{ENDPOINT_IPV4, EndpointKey4, EndpointWords, FlowKey4, FragmentKey4, PinholeKey4},
     checksum,
     parse::{self, IpPacket},
     stage::Stage,
@@ -38,12 +38,18 @@ impl Address for [u8; 4] {
         parse::ipv4(frame, ip, quoted)
     }
 
-    /// Made of two whole words: the kernel hashes a key by words, and reading a word that was just written in
-    /// parts stalls the processor.
+    /// Made of two whole words: a key is hashed by words, and reading a word that was just written in parts stalls the
+    /// processor.
     #[inline(always)]
     fn endpoint_key(self, port: [u8; 2], protocol: u8) -> EndpointKey4 {
         let socket = u32::from_ne_bytes([port[0], port[1], protocol, 0]);
         bytemuck::cast([u32::from_ne_bytes(self), socket])
+    }
+
+    #[inline(always)]
+    fn endpoint_words(key: &EndpointKey4) -> EndpointWords {
+        const FAMILY: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, ENDPOINT_IPV4]);
+        [bytemuck::cast(*key), 0, FAMILY]
     }
 
     #[inline(always)]
@@ -125,7 +131,7 @@ impl Address for [u8; 4] {
 
     #[inline(always)]
     fn low(self) -> u16 {
-        u16::from_be_bytes([self[2], self[3]])
+        u16::from_ne_bytes([self[2], self[3]])
     }
 
     #[inline(always)]

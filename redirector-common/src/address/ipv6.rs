@@ -5,7 +5,7 @@ use bytemuck::Pod;
 use super::{ANSWER_TTL, Address};
 use crate::{
     Frame,
-    abi::{EndpointKey6, FlowKey6, FragmentKey6, PinholeKey6},
+    abi::{EndpointKey6, EndpointWords, FlowKey6, FragmentKey6, PinholeKey6},
     checksum, hash,
     parse::{self, IpPacket},
     stage::Stage,
@@ -43,6 +43,11 @@ impl Address for [u8; 16] {
     fn endpoint_key(self, port: [u8; 2], protocol: u8) -> EndpointKey6 {
         let socket = u32::from_ne_bytes([port[0], port[1], protocol, 0]);
         key6(self, socket)
+    }
+
+    #[inline(always)]
+    fn endpoint_words(key: &EndpointKey6) -> EndpointWords {
+        bytemuck::cast(*key)
     }
 
     #[inline(always)]
@@ -120,7 +125,7 @@ impl Address for [u8; 16] {
 
     #[inline(always)]
     fn low(self) -> u16 {
-        u16::from_be_bytes([self[14], self[15]])
+        u16::from_ne_bytes([self[14], self[15]])
     }
 
     #[inline(always)]
@@ -203,13 +208,11 @@ pub fn load(field: &[u8; 16]) -> [u8; 16] {
     bytemuck::cast(words.map(u32::from_ne_bytes))
 }
 
-/// The same the other way.
+/// The same the other way, by words that the compiler keeps in fewer places on the stack.
 #[inline(always)]
 pub fn put(field: &mut [u8; 16], address: [u8; 16]) {
-    let words: &mut [[u8; 4]; 4] = bytemuck::cast_mut(field);
-    let [a, b, c, d]: [u32; 4] = bytemuck::cast(address);
-    words[0] = a.to_ne_bytes();
-    words[1] = b.to_ne_bytes();
-    words[2] = c.to_ne_bytes();
-    words[3] = d.to_ne_bytes();
+    let words: &mut [[u8; 8]; 2] = bytemuck::cast_mut(field);
+    let [high, low]: [u64; 2] = bytemuck::cast(address);
+    words[0] = high.to_ne_bytes();
+    words[1] = low.to_ne_bytes();
 }

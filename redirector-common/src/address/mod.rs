@@ -10,7 +10,10 @@ use core::{fmt::Debug, hash::Hash, net::IpAddr};
 
 use bytemuck::Pod;
 
-use crate::{Frame, checksum, parse::IpPacket, stage::Stage, verdict::Verdict, wire::Icmp};
+use crate::{
+    Frame, abi::EndpointWords, checksum, parse::IpPacket, stage::Stage, verdict::Verdict,
+    wire::Icmp,
+};
 
 pub use self::ipv6::{load, put};
 
@@ -60,6 +63,8 @@ pub trait Address: Pod + Copy + Eq + Ord + Hash + Debug {
 
     /// The key of an endpoint.
     fn endpoint_key(self, port: [u8; 2], protocol: u8) -> Self::EndpointKey;
+    /// The same key as the table of endpoints has it.
+    fn endpoint_words(key: &Self::EndpointKey) -> EndpointWords;
     /// The key of a client's flow with a listener; `listener` may carry [`crate::abi::FLOW_REVERSE`].
     fn flow_key(self, port: [u8; 2], listener: u16) -> Self::FlowKey;
     /// The key of a datagram in fragments from `self` to `destination`.
@@ -89,7 +94,7 @@ pub trait Address: Pod + Copy + Eq + Ord + Hash + Debug {
     fn removed(&self) -> u32;
     /// The sum of its 32-bit words in memory order, for a pseudo-header.
     fn wide_sum(self) -> u64;
-    /// Its last 16 bits.
+    /// Its last 16 bits, as they are in memory.
     fn low(self) -> u16;
     /// The delta of the IPv4 header's checksum when addresses change by `addresses` and the TTL is decremented; 0 in
     /// IPv6, whose header has none.

@@ -314,8 +314,13 @@ impl<A: Address> FamilyTables<A> for HostTables
 where
     Self: HasFamily<A>,
 {
-    fn hold<'a, V: Copy>(&'a self, room: &'a mut Option<V>, value: V) -> Option<&'a V> {
-        Some(room.insert(value))
+    fn hold<'a, V: Copy>(
+        &'a self,
+        room: &'a mut Option<V>,
+        make: impl FnOnce() -> Option<V>,
+    ) -> Option<&'a V> {
+        *room = make();
+        room.as_ref()
     }
 
     fn leave_ip(&self, ip: IpPacket<A>) {

@@ -15,9 +15,9 @@ use redirector_common::{
 };
 
 use super::{
-    ASSOCIATIONS4, ASSOCIATIONS6, EMBRYOS4, EMBRYOS6, ENDPOINTS4, ENDPOINTS6, FLOWS4, FLOWS6,
-    FRAGMENTED4, FRAGMENTED6, HANDSHAKES4, HANDSHAKES6, HELD, Held, IP4, IP6, KernelTables,
-    PINHOLES4, PINHOLES6, RETURN_HOPS, ways::Mirrored as _,
+    ASSOCIATIONS4, ASSOCIATIONS6, EMBRYOS4, EMBRYOS6, ENDPOINTS, FLOWS4, FLOWS6, FRAGMENTED4,
+    FRAGMENTED6, HANDSHAKES4, HANDSHAKES6, HELD, Held, IP4, IP6, KernelTables, PINHOLES4,
+    PINHOLES6, RETURN_HOPS, ways::Mirrored as _,
 };
 
 /// Whether an insertion failed only because there is an entry with this key.
@@ -28,18 +28,24 @@ fn is_known(error: i32) -> bool {
 }
 
 macro_rules! family_tables {
-    ($address:ty, $endpoints:ident, $flows:ident, $embryos:ident, $fragmented:ident, $handshakes:ident,
+    ($address:ty, $flows:ident, $embryos:ident, $fragmented:ident, $handshakes:ident,
      $associations:ident, $pinholes:ident, $ip:ident, $hold:expr) => {
         impl FamilyTables<$address> for KernelTables<'_> {
             #[inline(always)]
-            fn hold<'a, V: Copy>(&'a self, room: &'a mut Option<V>, value: V) -> Option<&'a V> {
+            fn hold<'a, V: Copy>(
+                &'a self,
+                room: &'a mut Option<V>,
+                make: impl FnOnce() -> Option<V>,
+            ) -> Option<&'a V> {
                 if !$hold {
-                    return Some(room.insert(value));
+                    *room = make();
+                    return room.as_ref();
                 }
                 const { assert!(size_of::<V>() <= size_of::<Held>() && align_of::<V>() <= 8) };
+                // The place first: what is read before a call has to be kept on the stack meanwhile.
                 let held = HELD.get_ptr_mut(0)?.cast::<V>();
                 // SAFETY: the entry of this CPU has room for the value, and nothing else uses it meanwhile.
-                unsafe { held.write(value) };
+                unsafe { held.write(make()?) };
                 // SAFETY: just written.
                 Some(unsafe { &*held })
             }
@@ -63,10 +69,8 @@ macro_rules! family_tables {
 
             #[inline(always)]
             fn endpoint(&self, key: &<$address as Address>::EndpointKey) -> Option<&Endpoint> {
-                // SAFETY: an entry that is removed while this packet is processed may be read as another's
-                // that takes its place; any bytes are a valid `Endpoint`, and its indices are looked up
-                // with bounds.
-                unsafe { $endpoints.get(key) }
+                let table = ENDPOINTS.get(0)?.get(0)?;
+                table.find(<$address>::endpoint_words(key))
             }
 
             #[inline(always)]
@@ -238,7 +242,6 @@ macro_rules! family_tables {
 
 family_tables!(
     [u8; 4],
-    ENDPOINTS4,
     FLOWS4,
     EMBRYOS4,
     FRAGMENTED4,
@@ -250,7 +253,6 @@ family_tables!(
 );
 family_tables!(
     [u8; 16],
-    ENDPOINTS6,
     FLOWS6,
     EMBRYOS6,
     FRAGMENTED6,

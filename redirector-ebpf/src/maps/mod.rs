@@ -13,11 +13,11 @@ use aya_ebpf::{
 use redirector_common::{
     abi::{
         Association, Backend, BackendStats, COUNTER_SLOTS, Counters, DEFAULT_FLOWS, EMBRYOS,
-        Embryo, Endpoint, EndpointKey4, EndpointKey6, FRAGMENTED, Flow, FlowKey4, FlowKey6,
-        FragmentKey4, FragmentKey6, FragmentOwner, Globals, HANDSHAKES, Handshake, Listener, Load,
-        MAX_ASSOCIATIONS, MAX_BACKENDS, MAX_ENDPOINTS, MAX_HOPS, MAX_LISTENERS, MAX_NEIGHBOURS,
-        MAX_PINHOLES, MAX_REDIRECTS, MAX_TRIE_NODES, NEGOTIATING_CELLS, Negotiating, NextHop,
-        Pinhole, PinholeKey4, PinholeKey6, PortFilter, SlotTable, TrieNode, TrieRoot, WAYS_BACK,
+        Embryo, EndpointTable, FRAGMENTED, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6,
+        FragmentOwner, Globals, HANDSHAKES, Handshake, Listener, Load, MAX_ASSOCIATIONS,
+        MAX_BACKENDS, MAX_HOPS, MAX_LISTENERS, MAX_NEIGHBOURS, MAX_PINHOLES, MAX_REDIRECTS,
+        MAX_TRIE_NODES, NEGOTIATING_CELLS, Negotiating, NextHop, Pinhole, PinholeKey4, PinholeKey6,
+        PortFilter, SlotTable, TrieNode, TrieRoot, WAYS_BACK,
     },
     parse::{IpPacket, Packet},
     stage::Stage,
@@ -33,10 +33,7 @@ static GLOBALS: Array<Globals, 1> = Array::new();
 static PORT_FILTER: Array<PortFilter, 1> = Array::new();
 
 #[btf_map]
-static ENDPOINTS4: HashMap<EndpointKey4, Endpoint, { MAX_ENDPOINTS as usize }> = HashMap::new();
-
-#[btf_map]
-static ENDPOINTS6: HashMap<EndpointKey6, Endpoint, { MAX_ENDPOINTS as usize }> = HashMap::new();
+static ENDPOINTS: ArrayOfMaps<Array<EndpointTable, 1>, 1> = ArrayOfMaps::new();
 
 #[btf_map]
 static SLOT_TABLES: ArrayOfMaps<Array<SlotTable, 1>, { MAX_REDIRECTS as usize }> =
@@ -283,16 +280,16 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn negotiating(&self, cell: u16) -> u32 {
-        NEGOTIATING
-            .get(0)
-            .map_or(0, |negotiating| negotiating.cells[place_of(cell)])
+        NEGOTIATING.get(0).map_or(0, |negotiating| {
+            negotiating.cells[usize::from(cell) % NEGOTIATING_CELLS]
+        })
     }
 
     #[inline(always)]
     fn set_negotiating(&self, cell: u16, value: u32) {
         if let Some(negotiating) = NEGOTIATING.get_ptr_mut(0) {
             // SAFETY: two CPUs may write at once; a cell is written whole, and either value will do.
-            unsafe { (*negotiating).cells[place_of(cell)] = value };
+            unsafe { (*negotiating).cells[usize::from(cell) % NEGOTIATING_CELLS] = value };
         }
     }
 
@@ -348,11 +345,4 @@ impl Tables for KernelTables<'_> {
             stats.add_reply(bytes, flags);
         }
     }
-}
-
-/// The optimiser would take the remainder of the port as it came, and swap its bytes afterwards. After a swap the
-/// verifier of Linux 5.10 knows nothing any more.
-#[inline(always)]
-fn place_of(cell: u16) -> usize {
-    core::hint::black_box(usize::from(cell)) % NEGOTIATING_CELLS
 }

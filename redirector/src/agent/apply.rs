@@ -187,8 +187,7 @@ impl Applied {
                 Write::Listener(id, listener) => self.maps.set_listener(*id, listener)?,
                 Write::ClearListener(id) => self.maps.set_listener(*id, &Listener::default())?,
                 Write::Ports(filter) => self.maps.set_port_filter(filter)?,
-                Write::Endpoint(place, endpoint) => self.maps.set_endpoint(*place, endpoint)?,
-                Write::RemoveEndpoint(place) => self.maps.remove_endpoint(*place)?,
+                Write::Endpoints(endpoints) => self.maps.set_endpoints(endpoints)?,
                 Write::ClearBackend(id) => {
                     self.maps.set_backend(*id, &Backend::default())?;
                 }

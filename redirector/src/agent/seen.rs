@@ -132,10 +132,10 @@ impl Agent {
         };
         vec![
             fill("redirects", held.tables.len(), MAX_REDIRECTS),
-            // Number 0 is for none.
+            // Number 0 of each is for none.
             fill("listeners", held.listeners.len(), MAX_LISTENERS - 1),
             fill("backends", held.backends.len(), MAX_BACKENDS - 1),
-            fill("endpoints", held.endpoints.len(), MAX_ENDPOINTS),
+            fill("endpoints", held.endpoints.len(), MAX_ENDPOINTS - 1),
             Fill {
                 map: "flows",
                 used: self.counted.records,

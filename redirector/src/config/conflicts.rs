@@ -314,7 +314,12 @@ fn limits(config: &Config, places: &Places, findings: &mut Findings) -> bool {
         limit(before.0, tables, MAX_REDIRECTS, "redirects");
         limit(before.1, listeners, MAX_LISTENERS - 1, "listeners");
         limit(before.2, backends, MAX_BACKENDS - 1, "nodes to reach");
-        limit(before.3, endpoints, MAX_ENDPOINTS, "addresses and ports");
+        limit(
+            before.3,
+            endpoints,
+            MAX_ENDPOINTS - 1,
+            "addresses and ports",
+        );
     }
     room
 }

@@ -23,11 +23,10 @@ use super::{
 const PROGRAM: &str = "redirector";
 
 /// Maps that outlive the agent.
-const PINNED: [&str; 36] = [
+const PINNED: [&str; 35] = [
     map::GLOBALS,
     map::PORT_FILTER,
-    map::ENDPOINTS4,
-    map::ENDPOINTS6,
+    map::ENDPOINTS,
     map::LISTENERS,
     map::SLOT_TABLES,
     map::BACKENDS,

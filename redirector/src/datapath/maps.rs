@@ -1,5 +1,6 @@
 //! Every map, typed.
 
+mod endpoints;
 mod family;
 mod records;
 mod slot_tables;
@@ -21,6 +22,7 @@ use redirector_common::abi::{
 use thiserror::Error;
 
 use self::{
+    endpoints::EndpointMap,
     family::{FamilyMaps, IPV4, IPV6},
     slot_tables::SlotTables,
 };
@@ -42,12 +44,13 @@ const WANTED_AT_ONCE: usize = 256;
 
 /// The maps of a loaded program.
 ///
-/// Big tables (slots of a redirect, root of the return routes) are never written while packets read
+/// Big tables (endpoints, slots of a redirect, root of the return routes) are never written while packets read
 /// them: the new content goes into a spare map, and one update of the outer map puts it in place. The
 /// kernel waits in that update until no packet reads the old one, which is then the spare.
 pub struct Maps {
     globals: Array<MapData, Plain<Globals>>,
     port_filter: Array<MapData, Plain<PortFilter>>,
+    endpoints: EndpointMap,
     ipv4: FamilyMaps<[u8; 4]>,
     ipv6: FamilyMaps<[u8; 16]>,
     listeners: Array<MapData, Plain<Listener>>,
@@ -115,6 +118,7 @@ impl Maps {
         Ok(Self {
             globals: take(ebpf, map::GLOBALS)?,
             port_filter: take(ebpf, map::PORT_FILTER)?,
+            endpoints: EndpointMap::take(ebpf)?,
             ipv4: FamilyMaps::take(ebpf, &IPV4)?,
             ipv6: FamilyMaps::take(ebpf, &IPV6)?,
             listeners: take(ebpf, map::LISTENERS)?,
@@ -181,34 +185,20 @@ impl Maps {
     /// # Errors
     ///
     /// See [`Maps::globals`].
-    pub fn endpoints(&self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
-        let mut all: BTreeMap<Place, Endpoint> = self.ipv4.endpoints.all()?;
-        all.append(&mut self.ipv6.endpoints.all()?);
-        Ok(all)
+    pub fn endpoints(&mut self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
+        self.endpoints.all()
     }
 
-    /// Adds or replaces an endpoint.
+    /// Replaces all endpoints, at once.
     ///
     /// # Errors
     ///
-    /// See [`Maps::globals`].
-    pub fn set_endpoint(&mut self, place: Place, value: &Endpoint) -> Result<(), MapsError> {
-        match place.address {
-            IpAddr::V4(v4) => self.ipv4.endpoints.set(&place.key(v4.octets()), value),
-            IpAddr::V6(v6) => self.ipv6.endpoints.set(&place.key(v6.octets()), value),
-        }
-    }
-
-    /// Removes an endpoint, if it is there.
-    ///
-    /// # Errors
-    ///
-    /// See [`Maps::globals`].
-    pub fn remove_endpoint(&mut self, place: Place) -> Result<(), MapsError> {
-        match place.address {
-            IpAddr::V4(v4) => self.ipv4.endpoints.remove(&place.key(v4.octets())),
-            IpAddr::V6(v6) => self.ipv6.endpoints.remove(&place.key(v6.octets())),
-        }
+    /// See [`Maps::globals`]; the old ones stay in place then. There are too many of them.
+    pub fn set_endpoints(
+        &mut self,
+        endpoints: &BTreeMap<Place, Endpoint>,
+    ) -> Result<(), MapsError> {
+        self.endpoints.set(endpoints)
     }
 
     /// A listener by its number; zeroed where there is none.

@@ -7,9 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytemuck::Zeroable as _;
-use redirector_common::abi::{
-    Backend, ENDPOINT_LISTENER, ENDPOINT_VIP, Endpoint, Listener, PortFilter,
-};
+use redirector_common::abi::{Backend, Endpoint, Listener, PortFilter};
 
 use crate::names::Place;
 
@@ -37,10 +35,8 @@ pub enum Write {
     Listener(u16, Listener),
     /// Replace the set of ports.
     Ports(Box<PortFilter>),
-    /// Write an endpoint.
-    Endpoint(Place, Endpoint),
-    /// Remove an endpoint.
-    RemoveEndpoint(Place),
+    /// Replace all endpoints.
+    Endpoints(BTreeMap<Place, Endpoint>),
     /// Clear a listener.
     ClearListener(u16),
     /// Clear a backend.
@@ -71,28 +67,9 @@ pub fn plan(held: &State, desired: &State) -> Vec<Write> {
     if both != before {
         writes.push(Write::Ports(both.clone()));
     }
-    let mut changed: Vec<_> = desired
-        .endpoints
-        .iter()
-        .filter(|(place, endpoint)| held.endpoints.get(place) != Some(endpoint))
-        .collect();
-    changed.sort_by_key(|(_, endpoint)| rank(endpoint));
-    writes.extend(
-        changed
-            .into_iter()
-            .map(|(place, endpoint)| Write::Endpoint(*place, *endpoint)),
-    );
-
-    let mut gone: Vec<_> = held
-        .endpoints
-        .iter()
-        .filter(|(place, _)| !desired.endpoints.contains_key(place))
-        .collect();
-    gone.sort_by_key(|(_, endpoint)| std::cmp::Reverse(rank(endpoint)));
-    writes.extend(
-        gone.into_iter()
-            .map(|(place, _)| Write::RemoveEndpoint(*place)),
-    );
+    if held.endpoints != desired.endpoints {
+        writes.push(Write::Endpoints(desired.endpoints.clone()));
+    }
     if both != after {
         writes.push(Write::Ports(after));
     }
@@ -107,15 +84,6 @@ pub fn plan(held: &State, desired: &State) -> Vec<Write> {
         .filter(|id| !desired.backends.contains_key(id));
     writes.extend(gone.map(|id| Write::ClearBackend(*id)));
     writes
-}
-
-/// Nodes come before listeners: the first client's answer must find its way back.
-const fn rank(endpoint: &Endpoint) -> u8 {
-    match endpoint.kind {
-        ENDPOINT_LISTENER => 2,
-        ENDPOINT_VIP => 1,
-        _ => 0,
-    }
 }
 
 /// The set of the endpoints' ports: all of them where one stands for every port.
@@ -152,12 +120,7 @@ impl State {
                 self.listeners.insert(*id, *listener);
             }
             Write::Ports(_) => {}
-            Write::Endpoint(place, endpoint) => {
-                self.endpoints.insert(*place, *endpoint);
-            }
-            Write::RemoveEndpoint(place) => {
-                self.endpoints.remove(place);
-            }
+            Write::Endpoints(endpoints) => self.endpoints.clone_from(endpoints),
             Write::ClearListener(id) => {
                 self.listeners.remove(id);
             }
@@ -216,39 +179,24 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_written_before_the_table_that_names_it_and_the_listener_comes_last() {
+    fn a_node_is_written_before_the_table_that_names_it_and_endpoints_come_last() {
         let writes = plan(&State::default(), &state(&[2]));
         let backend = position(&writes, |w| matches!(w, Write::Backend(2, _)));
         let table = position(&writes, |w| matches!(w, Write::Table(0, 1)));
         let ports = position(&writes, |w| matches!(w, Write::Ports(_)));
-        let node = position(
-            &writes,
-            |w| matches!(w, Write::Endpoint(k, _) if *k == key(2, 1081)),
-        );
-        let listener = position(
-            &writes,
-            |w| matches!(w, Write::Endpoint(k, _) if *k == key(1, 1080)),
-        );
+        let endpoints = position(&writes, |w| matches!(w, Write::Endpoints(_)));
         let number = position(&writes, |w| matches!(w, Write::Listener(1, _)));
-        let vip = position(
-            &writes,
-            |w| matches!(w, Write::Endpoint(k, _) if k.protocol == 0),
-        );
-        assert!(backend < table && table < node && ports < node && node < vip && vip < listener);
-        assert!(number < node);
-        assert_eq!(writes.len(), 7);
+        assert!(backend < table && table < endpoints && ports < endpoints && number < endpoints);
+        assert_eq!(writes.len(), 5);
     }
 
     #[test]
     fn a_node_is_taken_away_after_the_table_that_no_longer_names_it() {
         let writes = plan(&state(&[2, 3]), &state(&[2]));
         let table = position(&writes, |w| matches!(w, Write::Table(0, 1)));
-        let node = position(
-            &writes,
-            |w| matches!(w, Write::RemoveEndpoint(k) if *k == key(3, 1081)),
-        );
+        let endpoints = position(&writes, |w| matches!(w, Write::Endpoints(_)));
         let backend = position(&writes, |w| matches!(w, Write::ClearBackend(3)));
-        assert!(table < node && node < backend);
+        assert!(table < endpoints && endpoints < backend);
         assert_eq!(writes.len(), 3);
     }
 
@@ -284,13 +232,8 @@ mod tests {
     fn a_listener_is_cleared_after_the_endpoints_that_name_it() {
         let writes = plan(&state(&[2]), &State::default());
         let clear = position(&writes, |w| matches!(w, Write::ClearListener(1)));
-        let last = writes
-            .iter()
-            .rposition(|w| matches!(w, Write::RemoveEndpoint(_)))
-            .unwrap();
-        assert!(last < clear);
-        let first = position(&writes, |w| matches!(w, Write::RemoveEndpoint(_)));
-        assert!(matches!(&writes[first], Write::RemoveEndpoint(k) if *k == key(1, 1080)));
+        let endpoints = position(&writes, |w| matches!(w, Write::Endpoints(_)));
+        assert!(endpoints < clear);
     }
 
     #[test]

@@ -152,9 +152,6 @@ impl Program {
                 self.maps.set_listener(number, &Listener::default())?;
             }
         }
-        for place in self.maps.endpoints()?.into_keys() {
-            self.maps.remove_endpoint(place)?;
-        }
         fixture::fill_without_slots(&mut self.maps, tables)?;
         for (redirect, table) in &tables.slot_tables {
             self.set_slot_table(*redirect, table)?;

@@ -6,7 +6,7 @@ use aya::{
 };
 use bytemuck::TransparentWrapper as _;
 use redirector_common::{
-    abi::{Association, Endpoint, Flow, Pinhole, map},
+    abi::{Association, Flow, Pinhole, map},
     address::Address,
 };
 
@@ -15,7 +15,6 @@ use crate::datapath::plain::Plain;
 
 /// Names of the maps of one family.
 pub(super) struct Names {
-    endpoints: &'static str,
     flows: &'static str,
     associations: &'static str,
     pinholes: &'static str,
@@ -24,7 +23,6 @@ pub(super) struct Names {
 
 /// Those of IPv4.
 pub(super) const IPV4: Names = Names {
-    endpoints: map::ENDPOINTS4,
     flows: map::FLOWS4,
     associations: map::ASSOCIATIONS4,
     pinholes: map::PINHOLES4,
@@ -33,7 +31,6 @@ pub(super) const IPV4: Names = Names {
 
 /// Those of IPv6.
 pub(super) const IPV6: Names = Names {
-    endpoints: map::ENDPOINTS6,
     flows: map::FLOWS6,
     associations: map::ASSOCIATIONS6,
     pinholes: map::PINHOLES6,
@@ -92,7 +89,6 @@ impl<K: bytemuck::Pod, V: bytemuck::Pod + PartialEq> Table<K, V> {
 
 /// The maps of the family whose addresses are `A`.
 pub(super) struct FamilyMaps<A: Address> {
-    pub(super) endpoints: Table<A::EndpointKey, Endpoint>,
     pub(super) flows: Table<A::FlowKey, Flow>,
     pub(super) associations: Table<A::FlowKey, Association>,
     pub(super) pinholes: Table<A::PinholeKey, Pinhole>,
@@ -103,7 +99,6 @@ pub(super) struct FamilyMaps<A: Address> {
 impl<A: Address> FamilyMaps<A> {
     pub(super) fn take(ebpf: &mut Ebpf, names: &Names) -> Result<Self, MapsError> {
         Ok(Self {
-            endpoints: Table::take(ebpf, names.endpoints)?,
             flows: Table::take(ebpf, names.flows)?,
             associations: Table::take(ebpf, names.associations)?,
             pinholes: Table::take(ebpf, names.pinholes)?,
