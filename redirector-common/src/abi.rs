@@ -76,8 +76,10 @@ pub use associations::{
     Association, Handshake, Negotiating, PINHOLE_IN_USE, Pinhole, PinholeKey4, PinholeKey6,
 };
 pub use endpoints::{
-    ENDPOINT_CELLS, ENDPOINT_IPV4, EndpointEntry, EndpointTable, EndpointWords, NO_ENDPOINT,
-    cell_of,
+    ENDPOINT_ANY_PORT, ENDPOINT_CELLS, ENDPOINT_DIRECT, ENDPOINT_IPV4, ENDPOINT_LISTENER,
+    ENDPOINT_NODE, ENDPOINT_NODE_ADDRESS, ENDPOINT_REFUSES, ENDPOINT_ROUTE, ENDPOINT_SHARED,
+    ENDPOINT_TRACKED, ENDPOINT_VIP, Endpoint, EndpointEntry, EndpointKey4, EndpointKey6,
+    EndpointTable, EndpointWords, NO_ENDPOINT, cell_of,
 };
 pub use trie::{
     TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL, TRIE_NEIGHBOUR, TrieEntry, TrieNode,
@@ -102,92 +104,6 @@ pub struct Globals {
 pub struct PortFilter {
     /// Bit `port & 63` of word `port >> 6`.
     pub words: [u64; 1024],
-}
-
-/// One transport endpoint: where a redirect listens, or where a node does.
-///
-/// Port 0 stands for every port of the protocol. Port 0 and protocol 0 stand for the address as such.
-#[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
-pub struct EndpointKey4 {
-    /// IPv4 address, network order.
-    pub address: [u8; 4],
-    /// Port, network order.
-    pub port: [u8; 2],
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub reserved: u8,
-}
-
-/// The same in IPv6.
-#[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
-pub struct EndpointKey6 {
-    /// IPv6 address, network order.
-    pub address: [u8; 16],
-    /// Port, network order.
-    pub port: [u8; 2],
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub reserved: u8,
-    /// Zero.
-    pub padding: u32,
-}
-
-/// [`Endpoint::kind`]: packets to it belong to a redirect.
-pub const ENDPOINT_LISTENER: u16 = 1;
-/// [`Endpoint::kind`]: packets from it are answers of a node.
-pub const ENDPOINT_NODE: u16 = 2;
-/// [`Endpoint::kind`]: the address of a VIP, whatever the port and protocol; `listener` is one of its listeners.
-pub const ENDPOINT_VIP: u16 = 3;
-/// [`Endpoint::kind`]: the address of a node, whatever the port and protocol.
-pub const ENDPOINT_NODE_ADDRESS: u16 = 4;
-
-/// [`Endpoint::flags`]: which listener an answer belongs to cannot be told from its addresses, so every
-/// connection is recorded. Set on the listener and on its nodes.
-pub const ENDPOINT_TRACKED: u16 = 1;
-/// [`Endpoint::flags`]: UDP associations go by way of the VIP (`udp-associate = "shared"`). Set on the
-/// listener, on its nodes and on the VIP.
-pub const ENDPOINT_SHARED: u16 = 2;
-/// [`Endpoint::flags`]: the nodes hold the VIP, packets are sent to them as they are (`route-to`). Set on the
-/// listener and the VIP; such a redirect has no node endpoints.
-pub const ENDPOINT_ROUTE: u16 = 4;
-/// [`Endpoint::flags`]: a client's own packets to the node are let pass (`direct-tcp = "allow"`). Set on
-/// nodes.
-pub const ENDPOINT_DIRECT: u16 = 8;
-/// [`Endpoint::flags`]: it stands for every port, and ports are not translated.
-pub const ENDPOINT_ANY_PORT: u16 = 16;
-
-/// [`Endpoint::flags`]: who sends a packet that no backend takes is told so (`when-empty = "reset"`). Set on listeners.
-pub const ENDPOINT_REFUSES: u16 = 32;
-
-/// What an [`EndpointKey4`] or [`EndpointKey6`] stands for.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct Endpoint {
-    /// [`ENDPOINT_LISTENER`] or one of the other kinds.
-    pub kind: u16,
-    /// [`ENDPOINT_TRACKED`] and the other flags.
-    pub flags: u16,
-    /// Index of the redirect's slot table.
-    pub redirect: u16,
-    /// Number of the listener; part of the key of a recorded flow.
-    pub listener: u16,
-    /// The backend (node endpoints only).
-    pub backend: u16,
-    /// Port to restore as the source of an answer (node endpoints only).
-    pub port: [u8; 2],
-    /// Address to restore as the source of an answer: the VIP (node endpoints only).
-    pub address: [u8; 16],
-    /// What the rewrite adds to the complement of the IPv4 header checksum (RFC 1624, in memory
-    /// order). For a listener the half that takes the VIP away, to be joined with
-    /// [`Backend::l3_delta`]; for a node the whole change. The TTL's decrement is included. In IPv6, whose
-    /// header has no checksum, 0.
-    pub l3_delta: u32,
-    /// The same for the transport checksum: pseudo-header address and port.
-    pub l4_delta: u32,
 }
 
 /// A listener by its number: what an answer is restored to when the node's socket alone does not tell.
