@@ -7,6 +7,9 @@
 //! | `lock_holder.rs` | which process holds the lock of the pin directory |
 //! | `apply.rs` | desired state → maps |
 //! | `attachment.rs` | which interfaces the program is on, and how |
+//! | `hosts.rs` | nodes' names, and what they stand for |
+//! | `names_file.rs` | what names stand for, for the next agent |
+//! | `kept_file.rs` | files in which something is kept for the next agent |
 //! | `interfaces.rs` | interfaces that go and come back |
 //! | `answer.rs` | what the control socket asks |
 //! | `operate.rs` | enabling, disabling and draining |
@@ -32,9 +35,12 @@ mod attachment;
 mod audit;
 mod clock;
 mod config_watch;
+mod hosts;
 mod interfaces;
+mod kept_file;
 mod lock_holder;
 mod look;
+mod names_file;
 mod observe;
 mod operate;
 mod operator_file;
@@ -117,6 +123,8 @@ pub struct RunOptions {
     pub pin_dir: PathBuf,
     /// Where what the operator has said is kept for the next agent.
     pub operator_file: PathBuf,
+    /// Where what nodes' names stand for is kept for the next agent.
+    pub names_file: PathBuf,
     /// The data path's object file, in place of the embedded one.
     pub bpf_object: Option<PathBuf>,
     /// Leave the data path forwarding when a signal ends the agent.
@@ -128,6 +136,11 @@ pub struct RunOptions {
 /// Where what the operator says is kept, when he does not say, by an agent whose control socket is `socket`.
 pub fn operator_file_of(socket: &Path) -> PathBuf {
     operator_file::beside(socket)
+}
+
+/// Where what nodes' names stand for is kept, when nobody says, by an agent whose control socket is `socket`.
+pub fn names_file_of(socket: &Path) -> PathBuf {
+    names_file::beside(socket)
 }
 
 /// Runs until it is told to stop.
@@ -167,6 +180,7 @@ struct Agent {
     refusals: interfaces::Refusals,
     clock: Clock,
     scheduler: Scheduler,
+    hosts: hosts::Hosts,
     solicitor: Solicitor,
     views: watch::Receiver<Arc<NetView>>,
     observations: mpsc::Receiver<Observation>,
@@ -223,6 +237,7 @@ impl Agent {
                     }
                 }
                 Some(ask) = self.asked.recv() => self.show_to(ask),
+                answers = self.hosts.next() => self.take_answers(answers).await,
                 signal = signals.next() => match signal {
                     Heeded::Reload => match self.reload().await {
                         Ok(reloaded) => log::info!("SIGHUP: {reloaded}"),
@@ -344,6 +359,7 @@ impl Agent {
         }
         self.relay.advance(self.epoch());
         self.reload_if_changed(now).await;
+        self.look_up_names(now);
         let view = Arc::clone(&self.views.borrow());
         self.serve_watchdog(now, TICK);
         if self.follow_interfaces(&view, now) {

@@ -84,9 +84,8 @@ impl Agent {
             return;
         };
         let table = state.book.table();
-        let digest = digest(table, |id| {
-            self.relay.backends().get(id).map(|entry| entry.address)
-        });
+        let owners = self.relay.table_owners();
+        let digest = digest(table, |id| owners.of(id));
         self.events.tell(Happening::Table {
             redirect: state.name.clone(),
             family: state.family.to_string(),
