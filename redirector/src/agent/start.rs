@@ -131,6 +131,9 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         log,
         _lock: lock,
     };
+    if agent.datapath.adopted {
+        agent.digest_adopted();
+    }
     agent.keep_names();
     agent.serve_http()?;
     agent.keep_neighbours(&view).await;

@@ -116,6 +116,10 @@ async fn ask(resolver: &TokioResolver, host: &HostName, family: Family) -> Part 
             }
         }
         Err(NetError::Dns(DnsError::ResponseCode(code))) => Part::Failed(refused(code)),
+        Err(NetError::Proto(error)) => Part::Failed(format!(
+            "the answer makes no sense: {}",
+            shown(&error.to_string())
+        )),
         Err(NetError::Timeout) => Part::Failed("no name server answered".to_owned()),
         Err(error) => Part::Failed(shown(&error.to_string())),
     }
