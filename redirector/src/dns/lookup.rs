@@ -106,16 +106,17 @@ async fn ask(resolver: &TokioResolver, host: &HostName, family: Family) -> Part 
                 .saturating_duration_since(Instant::now().into_std());
             Part::Addresses { addresses, holds }
         }
-        Err(NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. }))) => {
-            match response_code {
-                ResponseCode::NoError => Part::Nothing,
-                ResponseCode::NXDomain => {
-                    Part::Failed("there is no such name (NXDOMAIN)".to_owned())
-                }
-                other => Part::Failed(refused(other)),
-            }
-        }
-        Err(NetError::Dns(DnsError::ResponseCode(code))) => Part::Failed(refused(code)),
+        Err(NetError::Dns(DnsError::NoRecordsFound(NoRecords {
+            response_code: ResponseCode::NoError,
+            ..
+        }))) => Part::Nothing,
+        Err(NetError::Dns(
+            DnsError::NoRecordsFound(NoRecords {
+                response_code: code,
+                ..
+            })
+            | DnsError::ResponseCode(code),
+        )) => Part::Failed(refused(code)),
         Err(NetError::Proto(error)) => Part::Failed(format!(
             "the answer makes no sense: {}",
             shown(&error.to_string())
@@ -136,10 +137,14 @@ fn address(data: &RData) -> Option<IpAddr> {
 }
 
 fn refused(code: ResponseCode) -> String {
-    match code {
-        ResponseCode::ServFail => "the name server failed (SERVFAIL)".to_owned(),
-        ResponseCode::Refused => "the name server refused to answer (REFUSED)".to_owned(),
-        other => format!("the name server answered {}", shown(&other.to_string())),
+    if code == ResponseCode::NXDomain {
+        "there is no such name (NXDOMAIN)".to_owned()
+    } else if code == ResponseCode::ServFail {
+        "the name server failed (SERVFAIL)".to_owned()
+    } else if code == ResponseCode::Refused {
+        "the name server refused to answer (REFUSED)".to_owned()
+    } else {
+        format!("the name server answered {}", shown(&code.to_string()))
     }
 }
 

@@ -89,10 +89,10 @@ const CNAME: u16 = 5;
 const AAAA: u16 = 28;
 
 fn failure(answer: &Answer) -> &str {
-    match answer.get(&Family::V4) {
-        Some(Part::Failed(why)) => why,
-        other => panic!("{other:?}"),
-    }
+    let Some(Part::Failed(why)) = answer.get(&Family::V4) else {
+        panic!("{answer:?}");
+    };
+    why
 }
 
 #[test]
@@ -110,13 +110,13 @@ fn every_address_is_told_with_how_long_the_answer_holds() {
         vec![reply(query, 0, &records)]
     });
     let answer = server.look_up(&Family::BOTH);
-    let part = |family| match &answer[&family] {
-        Part::Addresses { addresses, holds } => {
-            let mut texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            texts.sort();
-            (texts.join(" "), holds.as_secs_f64().round())
-        }
-        other => panic!("{other:?}"),
+    let part = |family| {
+        let Part::Addresses { addresses, holds } = &answer[&family] else {
+            panic!("{answer:?}");
+        };
+        let mut texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        texts.sort();
+        (texts.join(" "), holds.as_secs_f64().round())
     };
     assert_eq!(part(Family::V4), ("10.0.1.2 10.0.1.3".to_owned(), 10.0));
     assert_eq!(part(Family::V6), ("2001:db8::7".to_owned(), 40.0));
@@ -227,10 +227,9 @@ fn a_stranger_that_answers_first_with_a_wrong_id_does_not_keep_the_right_answer_
         wrong[0] ^= 0xff;
         vec![wrong, right]
     });
-    match &server.look_up(&[Family::V4])[&Family::V4] {
-        Part::Addresses { addresses, .. } => {
-            assert_eq!(addresses, &["10.0.1.2".parse::<IpAddr>().unwrap()]);
-        }
-        other => panic!("{other:?}"),
-    }
+    let answer = server.look_up(&[Family::V4]);
+    let Part::Addresses { addresses, .. } = &answer[&Family::V4] else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(addresses, &["10.0.1.2".parse::<IpAddr>().unwrap()]);
 }
