@@ -2,9 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    net::IpAddr,
     path::Path,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
@@ -16,17 +15,11 @@ use crate::{
     control::Happening,
     dns::{Answer, Names, Taken, look_up},
     engine::Relay,
-    net::{
-        resolve::{Unresolved, resolve},
-        view::NetView,
-    },
+    net::view::NetView,
 };
 
 /// Answers that are taken at once, since each that changes something may change every table.
 pub(super) const ANSWERS: usize = 256;
-
-/// How long a node that has moved may take to be found on its network before clients are sent there.
-const NEIGHBOURS: Duration = Duration::from_millis(100);
 
 /// The state of names, and the look-ups under way.
 pub(super) struct Hosts {
@@ -186,39 +179,6 @@ impl Agent {
                 log::error!("{error:#}");
             }
             self.keep_names();
-        }
-    }
-
-    /// Has the kernel find those nodes whose neighbours it does not know, and waits a little: a node that has moved should not
-    /// be without a way when clients are sent to it.
-    async fn find_neighbours(&self, config: &Config) {
-        let limit = Instant::now() + NEIGHBOURS;
-        let allowed = self.allowed();
-        let nodes = || config.pools.iter().flat_map(|pool| &pool.nodes);
-        let mut asked = BTreeSet::new();
-        loop {
-            let view = std::sync::Arc::clone(&self.views.borrow());
-            let named = nodes().filter(|node| node.host.is_some());
-            let unknown: Vec<(u32, IpAddr)> = named
-                .flat_map(|node| node.addresses.iter())
-                .filter_map(|address| match resolve(&view, address, &allowed) {
-                    Err(Unresolved::NeighbourUnknown {
-                        ifindex, address, ..
-                    }) => Some((ifindex, address)),
-                    Ok(_) | Err(_) => None,
-                })
-                .collect();
-            if unknown.is_empty() || Instant::now() >= limit {
-                return;
-            }
-            for (ifindex, address) in unknown {
-                if asked.insert((ifindex, address))
-                    && let Err(error) = self.solicitor.solicit(ifindex, address).await
-                {
-                    log::debug!("{error}");
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 

@@ -7,6 +7,7 @@
 //! | `lock_holder.rs` | which process holds the lock of the pin directory |
 //! | `apply.rs` | desired state → maps |
 //! | `attachment.rs` | which interfaces the program is on, and how |
+//! | `ways.rs` | the ways to nodes and clients, as the network changes |
 //! | `hosts.rs` | nodes' names, and what they stand for |
 //! | `names_file.rs` | what names stand for, for the next agent |
 //! | `kept_file.rs` | files in which something is kept for the next agent |
@@ -54,10 +55,10 @@ mod start;
 mod status;
 mod supervisor;
 mod tell;
+mod ways;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -82,12 +83,7 @@ use crate::{
     engine::{Relay, Traffic},
     health::{Observation, Scheduler},
     http::{Ask, Http},
-    net::{
-        monitor::Monitor,
-        resolve::{resolve, way_to},
-        solicit::Solicitor,
-        view::NetView,
-    },
+    net::{monitor::Monitor, solicit::Solicitor, view::NetView},
 };
 
 /// How often counters are looked at and the clock is moved.
@@ -301,48 +297,6 @@ impl Agent {
             log::error!("{error:#}; trying again");
         }
         self.tell_noted();
-    }
-
-    /// The neighbours by which the nodes are reached, and the gateways through which clients are answered: the
-    /// first answer must not wait until its gateway is known.
-    fn neighbours(&self) -> BTreeSet<(u32, IpAddr)> {
-        let view = self.views.borrow();
-        let allowed = self.allowed();
-        self.relay
-            .backends()
-            .iter()
-            .filter_map(|(_, entry)| way_to(&view, entry.address.ip(), &allowed).ok())
-            .map(|way| (way.ifindex, way.neighbour))
-            .chain(self.applied.gateways().iter().copied())
-            .collect()
-    }
-
-    async fn follow_network(&mut self) {
-        let view = Arc::clone(&self.views.borrow_and_update());
-        self.follow_interfaces(&view, Instant::now());
-        let allowed = self.allowed();
-        self.relay.reach(
-            |address| resolve(&view, address, &allowed).ok(),
-            self.epoch(),
-        );
-        if let Err(error) = self.applied.route(&view, &allowed) {
-            log::error!("{error:#}; the kernel is asked for the ways to clients meanwhile");
-        }
-        self.apply();
-        self.keep_neighbours(&view).await;
-    }
-
-    /// Has the kernel keep the link-layer addresses of [`Self::neighbours`] fresh.
-    async fn keep_neighbours(&self, view: &NetView) {
-        for (ifindex, address) in self.neighbours() {
-            let managed = view
-                .neighbours
-                .get(&(ifindex, address))
-                .is_some_and(|neighbour| neighbour.managed);
-            if !managed && let Err(error) = self.solicitor.keep(ifindex, address).await {
-                log::debug!("{error}");
-            }
-        }
     }
 
     async fn tick(&mut self) {
