@@ -90,7 +90,8 @@ impl Running {
 
     fn wait_for_all(&self, nodes: usize) -> Result<()> {
         for node in 0..nodes {
-            self.agent.wait_for_health(node, true, SOON)?;
+            let up = self.agent.wait_for_health(node, true, SOON);
+            up.with_context(|| self.agent.log())?;
         }
         Ok(())
     }
