@@ -33,11 +33,8 @@ fn at(node: usize) -> IpAddr {
 /// The configuration of a lab with names in place of the addresses of its first `named` nodes.
 fn named(config: &AgentConfig, named: usize, servers: &str) -> String {
     let mut text = config.to_toml();
-    for node in 0..named {
-        text = text.replace(
-            &format!("\"{}\"", at(node)),
-            &format!("\"{}\"", NAMES[node]),
-        );
+    for (node, name) in NAMES.iter().enumerate().take(named) {
+        text = text.replace(&format!("\"{}\"", at(node)), &format!("\"{name}\""));
     }
     format!("{text}\n[dns]\ninterval = \"1s\"\ntimeout = \"500ms\"\n{servers}\n")
 }

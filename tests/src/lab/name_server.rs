@@ -91,7 +91,10 @@ impl NameServer {
             .with_context(|| format!("can't listen on {address}"))?;
         socket.set_read_timeout(Some(Duration::from_millis(20)))?;
         let of_thread = Arc::clone(&shared);
-        let thread = host.spawn("name server", move || serve(&socket, &of_thread))?;
+        let thread = host.spawn("name server", move || {
+            serve(&socket, &of_thread);
+            Ok(())
+        })?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -130,7 +133,7 @@ impl Drop for NameServer {
     }
 }
 
-fn serve(socket: &UdpSocket, shared: &Shared) -> Result<()> {
+fn serve(socket: &UdpSocket, shared: &Shared) {
     let mut buffer = [0; 2048];
     while !shared.stop.load(Ordering::Relaxed) {
         let Ok((length, from)) = socket.recv_from(&mut buffer) else {
@@ -144,7 +147,6 @@ fn serve(socket: &UdpSocket, shared: &Shared) -> Result<()> {
             let _ = socket.send_to(&answer, from);
         }
     }
-    Ok(())
 }
 
 /// The name of a question, its type, and where it ends.
@@ -188,7 +190,7 @@ fn answer(
         Manner::Shuffling => {
             let by = turn % records.len().max(1);
             records.rotate_left(by);
-            if turn % 3 == 0 {
+            if turn.is_multiple_of(3) {
                 records.reverse();
             }
             no_such_name
