@@ -144,6 +144,9 @@ pub(crate) struct Run {
     /// Where what was disabled or drained is kept for the next agent; beside the control socket when not given
     #[arg(long)]
     pub(crate) operator_file: Option<PathBuf>,
+    /// Where what nodes' names stand for is kept for the next agent; beside the control socket when not given
+    #[arg(long)]
+    pub(crate) names_file: Option<PathBuf>,
     /// Object file of the data path, in place of the one in this program
     #[arg(long, env = "REDIRECTOR_BPF_OBJECT")]
     pub(crate) bpf_object: Option<PathBuf>,

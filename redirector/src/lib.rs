@@ -18,6 +18,7 @@ pub mod agent;
 pub mod config;
 pub mod control;
 pub mod datapath;
+pub mod dns;
 pub mod doctor;
 pub mod engine;
 pub mod family;

@@ -1,6 +1,6 @@
 //! What the control socket asks.
 
-use super::{Agent, End, operator_file};
+use super::{Agent, End, kept_file, operator_file};
 use crate::{
     control::{Call, Happening, Request, Response},
     logging,
@@ -86,6 +86,9 @@ impl Agent {
         let (message, end) = if detach {
             // A service that is restarted detaches too, and must remember; who asks for this does not.
             if let Err(error) = operator_file::remove(&self.options.operator_file) {
+                log::error!("{error:#}");
+            }
+            if let Err(error) = kept_file::remove(&self.options.names_file) {
                 log::error!("{error:#}");
             }
             ("stopped and detached; nothing is left behind", End::Detach)

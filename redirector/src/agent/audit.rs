@@ -52,10 +52,7 @@ impl Agent {
         for index in desired.tables.keys() {
             tables.push((*index, maps.slot_table(*index)?));
         }
-        let socket = |id| {
-            let entry = self.relay.backends().get(id);
-            entry.map(|entry| entry.address)
-        };
+        let owners = self.relay.table_owners();
         for (index, kernel) in tables {
             let (Some(state), Some(table)) =
                 (self.relay.redirects().get(&index), self.relay.table(index))
@@ -69,8 +66,8 @@ impl Agent {
             audit.digests.push(TableDigest {
                 redirect: state.name.clone(),
                 family: state.family.to_string(),
-                computed: digest(table, socket),
-                kernel: kernel.map(|kernel| digest(&kernel, socket)),
+                computed: digest(table, |id| owners.of(id)),
+                kernel: kernel.map(|kernel| digest(&kernel, |id| owners.of(id))),
             });
         }
         Ok(audit)

@@ -7,6 +7,10 @@
 //! | `lock_holder.rs` | which process holds the lock of the pin directory |
 //! | `apply.rs` | desired state → maps |
 //! | `attachment.rs` | which interfaces the program is on, and how |
+//! | `ways.rs` | the ways to nodes and clients, as the network changes |
+//! | `hosts.rs` | nodes' names, and what they stand for |
+//! | `names_file.rs` | what names stand for, for the next agent |
+//! | `kept_file.rs` | files in which something is kept for the next agent |
 //! | `interfaces.rs` | interfaces that go and come back |
 //! | `answer.rs` | what the control socket asks |
 //! | `operate.rs` | enabling, disabling and draining |
@@ -32,9 +36,12 @@ mod attachment;
 mod audit;
 mod clock;
 mod config_watch;
+mod hosts;
 mod interfaces;
+mod kept_file;
 mod lock_holder;
 mod look;
+mod names_file;
 mod observe;
 mod operate;
 mod operator_file;
@@ -48,10 +55,10 @@ mod start;
 mod status;
 mod supervisor;
 mod tell;
+mod ways;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -76,12 +83,7 @@ use crate::{
     engine::{Relay, Traffic},
     health::{Observation, Scheduler},
     http::{Ask, Http},
-    net::{
-        monitor::Monitor,
-        resolve::{resolve, way_to},
-        solicit::Solicitor,
-        view::NetView,
-    },
+    net::{monitor::Monitor, solicit::Solicitor, view::NetView},
 };
 
 /// How often counters are looked at and the clock is moved.
@@ -117,6 +119,8 @@ pub struct RunOptions {
     pub pin_dir: PathBuf,
     /// Where what the operator has said is kept for the next agent.
     pub operator_file: PathBuf,
+    /// Where what nodes' names stand for is kept for the next agent.
+    pub names_file: PathBuf,
     /// The data path's object file, in place of the embedded one.
     pub bpf_object: Option<PathBuf>,
     /// Leave the data path forwarding when a signal ends the agent.
@@ -128,6 +132,11 @@ pub struct RunOptions {
 /// Where what the operator says is kept, when he does not say, by an agent whose control socket is `socket`.
 pub fn operator_file_of(socket: &Path) -> PathBuf {
     operator_file::beside(socket)
+}
+
+/// Where what nodes' names stand for is kept, when nobody says, by an agent whose control socket is `socket`.
+pub fn names_file_of(socket: &Path) -> PathBuf {
+    names_file::beside(socket)
 }
 
 /// Runs until it is told to stop.
@@ -167,6 +176,7 @@ struct Agent {
     refusals: interfaces::Refusals,
     clock: Clock,
     scheduler: Scheduler,
+    hosts: hosts::Hosts,
     solicitor: Solicitor,
     views: watch::Receiver<Arc<NetView>>,
     observations: mpsc::Receiver<Observation>,
@@ -223,6 +233,7 @@ impl Agent {
                     }
                 }
                 Some(ask) = self.asked.recv() => self.show_to(ask),
+                answers = self.hosts.next() => self.take_answers(answers).await,
                 signal = signals.next() => match signal {
                     Heeded::Reload => match self.reload().await {
                         Ok(reloaded) => log::info!("SIGHUP: {reloaded}"),
@@ -288,48 +299,6 @@ impl Agent {
         self.tell_noted();
     }
 
-    /// The neighbours by which the nodes are reached, and the gateways through which clients are answered: the
-    /// first answer must not wait until its gateway is known.
-    fn neighbours(&self) -> BTreeSet<(u32, IpAddr)> {
-        let view = self.views.borrow();
-        let allowed = self.allowed();
-        self.relay
-            .backends()
-            .iter()
-            .filter_map(|(_, entry)| way_to(&view, entry.address.ip(), &allowed).ok())
-            .map(|way| (way.ifindex, way.neighbour))
-            .chain(self.applied.gateways().iter().copied())
-            .collect()
-    }
-
-    async fn follow_network(&mut self) {
-        let view = Arc::clone(&self.views.borrow_and_update());
-        self.follow_interfaces(&view, Instant::now());
-        let allowed = self.allowed();
-        self.relay.reach(
-            |address| resolve(&view, address, &allowed).ok(),
-            self.epoch(),
-        );
-        if let Err(error) = self.applied.route(&view, &allowed) {
-            log::error!("{error:#}; the kernel is asked for the ways to clients meanwhile");
-        }
-        self.apply();
-        self.keep_neighbours(&view).await;
-    }
-
-    /// Has the kernel keep the link-layer addresses of [`Self::neighbours`] fresh.
-    async fn keep_neighbours(&self, view: &NetView) {
-        for (ifindex, address) in self.neighbours() {
-            let managed = view
-                .neighbours
-                .get(&(ifindex, address))
-                .is_some_and(|neighbour| neighbour.managed);
-            if !managed && let Err(error) = self.solicitor.keep(ifindex, address).await {
-                log::debug!("{error}");
-            }
-        }
-    }
-
     async fn tick(&mut self) {
         let now = Instant::now();
         let globals = Globals {
@@ -344,6 +313,7 @@ impl Agent {
         }
         self.relay.advance(self.epoch());
         self.reload_if_changed(now).await;
+        self.look_up_names(now);
         let view = Arc::clone(&self.views.borrow());
         self.serve_watchdog(now, TICK);
         if self.follow_interfaces(&view, now) {

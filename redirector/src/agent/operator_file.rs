@@ -2,22 +2,15 @@
 //!
 //! There is a file only while something is not enabled.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read as _, Write as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::kept_file;
 use crate::engine::{Operator, Said};
 
 /// Version of the file's form.
 const VERSION: u32 = 1;
-
-/// Longest file that is read, in bytes.
-const MAX_SIZE: u64 = 4 << 20;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,22 +39,10 @@ pub(super) fn load(path: &Path) -> Operator {
 }
 
 fn read(path: &Path) -> anyhow::Result<Operator> {
-    let shown = path.display();
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Operator::default()),
-        file => file.with_context(|| format!("cannot open {shown}"))?,
+    let Some(kept) = kept_file::read::<Kept>(path)? else {
+        return Ok(Operator::default());
     };
-    let mut text = String::new();
-    file.take(MAX_SIZE)
-        .read_to_string(&mut text)
-        .with_context(|| format!("cannot read {shown}"))?;
-    let kept: Kept = serde_json::from_str(&text)
-        .with_context(|| format!("{shown} does not hold what an agent keeps; remove it"))?;
-    anyhow::ensure!(
-        kept.version == VERSION,
-        "{shown} is of version {}, and this agent knows {VERSION}; remove it",
-        kept.version
-    );
+    kept_file::require_version(path, kept.version, VERSION)?;
     Ok(kept.said.into_iter().collect())
 }
 
@@ -77,19 +58,12 @@ pub(super) fn save(path: &Path, operator: &Operator) -> anyhow::Result<()> {
         version: VERSION,
         said: operator.iter().cloned().collect(),
     };
-    let draft = path.with_extension("json.new");
-    let write = || {
-        let mut file = File::create(&draft)?;
-        file.write_all(&serde_json::to_vec_pretty(&kept)?)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    };
-    write().with_context(|| {
-        format!(
+    kept_file::write(path, &kept).map_err(|error| {
+        error.context(format!(
             "cannot keep this in {}, so nothing was changed; make its directory writable to the agent, or \
              name another file with --operator-file",
             path.display()
-        )
+        ))
     })
 }
 
@@ -98,16 +72,13 @@ pub(super) fn save(path: &Path, operator: &Operator) -> anyhow::Result<()> {
 /// # Errors
 /// The directory cannot be written to.
 pub(super) fn remove(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    kept_file::remove(path)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::engine::{OperatorState, Subject};
 

@@ -4,9 +4,12 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Instant};
 
 use redirector_common::abi::{BACKEND_NEXT_HOP, SLOTS};
 
-use super::{Agent, reload::newly_tracked, start};
+use super::{
+    Agent,
+    reload::{newly_tracked, refuse},
+};
 use crate::{
-    config::{Config, Difference, differences},
+    config::{Config, Difference, HostName, differences},
     control::{
         Operation,
         plan::{Move, Plan, Proposal, RedirectPlan},
@@ -28,10 +31,11 @@ impl Agent {
     /// them with his own rights. The agent opens nothing that a request names, since it may read more than he.
     fn plan_config(&self, name: &str, text: &str) -> anyhow::Result<Plan> {
         let config = Config::parse(name, text)?;
+        let (names, config) = self.names_for(&config);
         self.relay.accepts(&config)?;
         {
             let view = self.views.borrow();
-            start::refuse_own_nodes(&view, &config)?;
+            refuse(&view, &config)?;
             self.find_interfaces(&view, &config)?;
         }
         let differences = differences(self.relay.config(), &config);
@@ -40,6 +44,13 @@ impl Agent {
             .relay
             .with_config(config, self.epoch(), Instant::now())?;
         let mut notes = Vec::new();
+        let unresolved: Vec<&str> = names.unresolved().map(HostName::as_str).collect();
+        if !unresolved.is_empty() {
+            notes.push(format!(
+                "unresolved, so without slots here: {}; a plan looks no names up, a reload does",
+                unresolved.join(", ")
+            ));
+        }
         let new = unchecked(&then);
         if !new.is_empty() {
             notes.push(format!(
@@ -136,7 +147,7 @@ fn unchecked(relay: &Relay) -> BTreeSet<String> {
     relay
         .members()
         .filter(|member| {
-            let checked = relay.checked(&relay.target(member));
+            let checked = relay.checked_of(member);
             checked.is_none_or(|checked| checked.tracker.health() == Health::Unknown)
                 && relay.operator_of(member) == OperatorState::Enabled
                 && waits(member.socket())

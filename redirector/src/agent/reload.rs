@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
 
+use anyhow::bail;
+
 use super::{
     Agent,
     attachment::{self, Attachment},
@@ -57,12 +59,13 @@ impl Agent {
 
     async fn try_reload(&mut self) -> anyhow::Result<Reloaded> {
         let config = Config::load(&self.options.config)?;
+        let (names, config) = self.names_for(&config);
         let current = self.relay.config();
         // Everything that may be wrong is looked at before anything is changed.
         self.relay.accepts(&config)?;
         let material = Material::read(&config)?;
         let view = Arc::clone(&self.views.borrow());
-        start::refuse_own_nodes(&view, &config)?;
+        refuse(&view, &config)?;
         if config.flows.max != current.flows.max {
             log::warn!("flows.max takes effect after `redirector stop --detach` and a new start");
         }
@@ -71,18 +74,16 @@ impl Agent {
             self.reattach(&view, &config)?;
         }
         let differences = differences(self.relay.config(), &config);
-        let before = self.relay.desired();
         let gone = self.relay.operator().strangers_to(&config);
-        self.relay
-            .reconfigure(config, self.epoch(), Instant::now())?;
-        warn_of_tracking(&before, &self.relay.desired());
+        // What the file says of name servers may be what has changed.
+        self.hosts.names = names;
+        self.scheduler.set_material(material);
+        self.take_config(config).await?;
         self.forget_said(&gone);
         self.tell_attachments(&attached);
         self.generation += 1;
-        self.scheduler.set_material(material);
-        self.forget_unchecked();
-        self.scheduler.set_targets(self.relay.targets());
-        self.follow_network().await;
+        self.keep_names();
+        self.look_up_names(Instant::now());
         self.mend()?;
         self.serve_http()?;
         for difference in &differences {
@@ -92,6 +93,18 @@ impl Agent {
             file: self.options.config.clone(),
             differences,
         })
+    }
+
+    /// Takes a configuration into the relay, and has the nodes checked that are in it.
+    pub(super) async fn take_config(&mut self, config: Config) -> anyhow::Result<()> {
+        let before = self.relay.desired();
+        self.relay
+            .reconfigure(config, self.epoch(), Instant::now())?;
+        warn_of_tracking(&before, &self.relay.desired());
+        self.forget_unchecked();
+        self.scheduler.set_targets(self.relay.targets());
+        self.follow_network().await;
+        Ok(())
     }
 
     /// Writes anew what somebody else has changed in the maps.
@@ -163,6 +176,16 @@ impl Agent {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses nodes at addresses where none can be.
+pub(super) fn refuse(view: &NetView, config: &Config) -> anyhow::Result<()> {
+    start::refuse_own_nodes(view, config)?;
+    // What the file itself says has been looked at; a name may stand for what it says now.
+    match config.clash() {
+        Some(clash) => bail!("{clash}, by what names stand for"),
+        None => Ok(()),
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     attachment::{self, Attachment},
     clock::Clock,
     config_watch::ConfigWatch,
-    lock_holder,
+    hosts, lock_holder,
     look::Watch,
     operator_file,
     seen::Shown,
@@ -54,6 +54,9 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
     let interfaces = attachment::find(&view, &config.interfaces)?;
     refuse_own_nodes(&view, &config)?;
     warn_of_the_host(&view, &config);
+    // Before the lock is taken: who waits for a name server keeps nobody from anything.
+    let names = hosts::at_start(&config, &view, &options.names_file).await;
+    let config = config.with_addresses(&names.known());
 
     let solicitor = Solicitor::open(views.clone())?;
 
@@ -100,6 +103,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         refusals: super::interfaces::Refusals::default(),
         clock,
         scheduler,
+        hosts: hosts::Hosts::new(names),
         solicitor,
         views,
         observations,
@@ -127,6 +131,10 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         log,
         _lock: lock,
     };
+    if agent.datapath.adopted {
+        agent.digest_adopted();
+    }
+    agent.keep_names();
     agent.serve_http()?;
     agent.keep_neighbours(&view).await;
     for attachment in &agent.attachments {
@@ -221,13 +229,12 @@ impl Prepared {
 pub(super) fn refuse_own_nodes(view: &NetView, config: &Config) -> anyhow::Result<()> {
     for pool in &config.pools {
         for node in &pool.nodes {
-            if view.is_own(node.address) {
+            if let Some(address) = node.addresses.iter().find(|one| view.is_own(*one)) {
                 bail!(
-                    "node {} of pool {} has the address {}, which is this relay's own; a node is another \
+                    "node {} of pool {} has the address {address}, which is this relay's own; a node is another \
                      host",
                     node.name,
                     pool.name,
-                    node.address
                 );
             }
         }

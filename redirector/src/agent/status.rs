@@ -17,7 +17,7 @@ use crate::{
     config::{Delivery, Mode, Node, Redirect, UdpAssociate},
     control::status::{
         CheckStatus, CounterStatus, Explanation, FORWARD_TO, FlowsStatus, InterfaceStatus,
-        KernelBackend, NextHopStatus, NodeStatus, OperatorState, PoolStatus, ROUTE_TO,
+        KernelBackend, NameStatus, NextHopStatus, NodeStatus, OperatorState, PoolStatus, ROUTE_TO,
         RecordedFlow, RedirectExplanation, RedirectState as Shown, RedirectStatus, Status, Traffic,
     },
     engine::{Member, RedirectState},
@@ -139,23 +139,29 @@ impl Agent {
     ) -> anyhow::Result<PoolStatus> {
         let pool = &self.relay.config().pools[index];
         let mut nodes = Vec::new();
-        let of_family = |node: &&Node| Family::of(node.address) == family;
-        for node in pool.nodes.iter().filter(of_family) {
+        for node in &pool.nodes {
+            let Some(address) = node.addresses.of(family) else {
+                if node.addresses.is_empty() {
+                    nodes.push(self.unresolved(redirect, index, node));
+                }
+                continue;
+            };
             let member = Member {
                 redirect,
                 pool: index,
                 node,
+                address,
             };
             let address = member.socket();
             let id = self.relay.backends().id_of(address).unwrap_or(0);
-            let target = self.relay.target(&member);
-            let checked = self.relay.checked(&target);
+            let checked = self.relay.checked_of(&member);
             let tracker = checked.map(|checked| &checked.tracker);
             let last = checked.and_then(|checked| checked.last.as_ref());
             nodes.push(NodeStatus {
                 id: u32::from(id),
                 name: node.name.clone(),
-                address,
+                address: Some(address),
+                name_lookup: self.name_lookup(node),
                 weight: node.weight,
                 priority: node.priority,
                 parent: self.parent_of(node),
@@ -181,6 +187,40 @@ impl Agent {
             port: redirect.port,
             operator: self.relay.operator().of_pool(&pool.name),
             nodes,
+        })
+    }
+
+    /// A node of which nobody knows where it is: it is down.
+    fn unresolved(&self, redirect: &Redirect, pool: usize, node: &Node) -> NodeStatus {
+        let pool = &self.relay.config().pools[pool].name;
+        let operator = self.relay.operator();
+        NodeStatus {
+            id: 0,
+            name: node.name.clone(),
+            address: None,
+            name_lookup: self.name_lookup(node),
+            weight: node.weight,
+            priority: node.priority,
+            parent: self.parent_of(node),
+            health: Health::Down,
+            operator: operator.of_node(&redirect.name, pool, &node.name),
+            since: unix(self.started),
+            availability: None,
+            last_check: None,
+            slots: 0,
+            next_hop: None,
+            live: 0,
+            traffic: Traffic::default(),
+        }
+    }
+
+    fn name_lookup(&self, node: &Node) -> Option<NameStatus> {
+        let host = node.host.as_ref()?;
+        let known = self.hosts.names.of(host);
+        Some(NameStatus {
+            host: host.to_string(),
+            at: known.and_then(|known| known.at).map(unix),
+            error: known.and_then(|known| known.trouble.clone()),
         })
     }
 

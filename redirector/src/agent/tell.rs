@@ -79,14 +79,24 @@ impl Agent {
         }
     }
 
+    /// Computes the digests of tables that are in place already, which nobody is told of.
+    pub(super) fn digest_adopted(&mut self) {
+        let owners = self.relay.table_owners();
+        let redirects = self.relay.redirects().iter();
+        let digests = redirects.map(|(index, state)| {
+            let digest = digest(state.book.table(), |id| owners.of(id));
+            (*index, digest)
+        });
+        self.digests = digests.collect();
+    }
+
     fn tell_table(&mut self, redirect: u16) {
         let Some(state) = self.relay.redirects().get(&redirect) else {
             return;
         };
         let table = state.book.table();
-        let digest = digest(table, |id| {
-            self.relay.backends().get(id).map(|entry| entry.address)
-        });
+        let owners = self.relay.table_owners();
+        let digest = digest(table, |id| owners.of(id));
         self.events.tell(Happening::Table {
             redirect: state.name.clone(),
             family: state.family.to_string(),

@@ -36,12 +36,14 @@ pub(crate) fn run(options: Run) -> anyhow::Result<()> {
         socket,
         pin_dir,
         operator_file,
+        names_file,
         bpf_object,
         stay_attached,
         watch_config,
     } = options;
     agent::run(RunOptions {
         operator_file: operator_file.unwrap_or_else(|| agent::operator_file_of(&socket.path)),
+        names_file: names_file.unwrap_or_else(|| agent::names_file_of(&socket.path)),
         config,
         socket: socket.path,
         pin_dir,

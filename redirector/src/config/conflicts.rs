@@ -33,6 +33,24 @@ pub(super) struct RedirectPlaces {
     pub(super) complete: bool,
 }
 
+impl Places {
+    /// Of a configuration whose text is not at hand.
+    pub(super) fn nowhere(config: &Config) -> Self {
+        let redirects = config.redirects.iter();
+        let redirects = redirects.map(|redirect| RedirectPlaces {
+            listen: vec![0..0; redirect.listen.len()],
+            forward: 0..0,
+            backup: redirect.backup.map(|_| 1..1),
+            associate: Some(0..0),
+            complete: true,
+        });
+        Self {
+            redirects: redirects.collect(),
+            ..Self::default()
+        }
+    }
+}
+
 /// Reports everything that cannot go together.
 pub(super) fn find(config: &Config, places: &Places, findings: &mut Findings) {
     shared_addresses(config, places, findings);
@@ -72,9 +90,9 @@ fn shared_addresses(config: &Config, places: &Places, findings: &mut Findings) {
         .pools
         .iter()
         .flat_map(|pool| {
-            pool.nodes
-                .iter()
-                .map(move |node| (node.address, (node, pool)))
+            let addresses = |node: &Node| node.addresses.iter();
+            let nodes = pool.nodes.iter();
+            nodes.flat_map(move |node| addresses(node).map(move |one| (one, (node, pool))))
         })
         .collect();
     for (redirect, places) in redirects(config, places) {
@@ -103,7 +121,7 @@ fn families(config: &Config, places: &Places, findings: &mut Findings) {
         for family in redirect.families() {
             let of = |address: IpAddr| Family::of(address) == family;
             for (pool, at) in pools(config, redirect, places) {
-                if pool.nodes.is_empty() || pool.nodes.iter().any(|node| of(node.address)) {
+                if pool.nodes.is_empty() || pool.nodes.iter().any(|node| node.may_be(family)) {
                     continue;
                 }
                 let is_main = at == places.forward;
@@ -166,16 +184,17 @@ fn shared_nodes(config: &Config, places: &Places, findings: &mut Findings) {
         }
         for (pool, at) in pools(config, redirect, places) {
             let mut clash = None;
-            for node in &pool.nodes {
-                let others = reached.entry(node.address).or_default();
+            let addresses = pool.nodes.iter().flat_map(|node| node.addresses.iter());
+            for address in addresses {
+                let others = reached.entry(address).or_default();
                 let found = others.iter().find_map(|(other, other_pool)| {
                     if other.name != redirect.name {
-                        return differ(redirect, other, node);
+                        return differ(redirect, other, address);
                     }
                     (other_pool.name != pool.name).then(|| {
                         let complaint = Complaint::new(format!(
                             "backup pool `{}` and main pool `{}` share node {}",
-                            pool.name, other_pool.name, node.address
+                            pool.name, other_pool.name, address
                         ));
                         complaint.help(
                             "a backup must be other hosts: take the node out of one of the pools",
@@ -199,7 +218,7 @@ fn shared_nodes(config: &Config, places: &Places, findings: &mut Findings) {
 
 /// Why two redirects cannot both reach a node. An answer of the node tells its socket only, so what is done with
 /// that socket must be the same for both.
-fn differ(one: &Redirect, other: &Redirect, node: &Node) -> Option<Complaint> {
+fn differ(one: &Redirect, other: &Redirect, address: IpAddr) -> Option<Complaint> {
     if one.delivery == Delivery::Route || other.delivery == Delivery::Route {
         return None;
     }
@@ -216,8 +235,7 @@ fn differ(one: &Redirect, other: &Redirect, node: &Node) -> Option<Complaint> {
         let port = port.or(other.port.filter(|port| keeps(one, *port)))?;
         return same_protocol.then(|| {
             let complaint = Complaint::new(format!(
-                "{names} both reach {} at port {port}, and one of them keeps ports",
-                node.address
+                "{names} both reach {address} at port {port}, and one of them keeps ports"
             ));
             complaint
                 .help("an answer could belong to either; let the node have another address too")
@@ -231,8 +249,7 @@ fn differ(one: &Redirect, other: &Redirect, node: &Node) -> Option<Complaint> {
         return None;
     };
     let complaint = Complaint::new(format!(
-        "{names} reach {} at the same port, with different `{what}`",
-        node.address
+        "{names} reach {address} at the same port, with different `{what}`"
     ));
     Some(complaint.help("give both the same, or let the nodes listen on another port too"))
 }
@@ -274,12 +291,27 @@ fn associations(config: &Config, places: &Places, findings: &mut Findings) {
 
 /// Reports what the data path has no room for; whether there was room for all.
 fn limits(config: &Config, places: &Places, findings: &mut Findings) -> bool {
-    let nodes = |pool: usize| config.pools.get(pool).map_or(0, |pool| pool.nodes.len());
+    // A name may stand for an address of each family.
+    let nodes = |pool: usize, redirect: &Redirect| {
+        let nodes = config
+            .pools
+            .get(pool)
+            .into_iter()
+            .flat_map(|pool| &pool.nodes);
+        nodes
+            .map(|node| {
+                node.host
+                    .as_ref()
+                    .map_or(1, |_| redirect.families().count())
+            })
+            .sum::<usize>()
+    };
     let (mut tables, mut listeners, mut backends, mut endpoints) = (0, 0, 0, 0);
     let mut room = true;
     for (redirect, places) in redirects(config, places) {
         let before = (tables, listeners, backends, endpoints);
-        let mine = nodes(redirect.pool) + redirect.backup.map_or(0, nodes);
+        let backup = redirect.backup.map_or(0, |pool| nodes(pool, redirect));
+        let mine = nodes(redirect.pool, redirect) + backup;
         let protocols = redirect.protocol.numbers().len();
         let ports = redirect.listen.iter().map(|listen| listen.ports().len());
         let new_listeners = ports.sum::<usize>() * protocols;

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
-use super::model::{Config, Delivery, Flows, Http, Node, Pool, Redirect, Timing, Track};
+use super::model::{Config, Delivery, Dns, Flows, Http, Node, Pool, Redirect, Timing, Track};
 use super::words;
 use crate::units::exact;
 
@@ -131,6 +131,7 @@ fn things(config: &Config) -> Things {
         pools,
         redirects,
         http,
+        dns,
     } = config;
     let mut things = Things::new();
     let mut whole = vec![
@@ -139,6 +140,7 @@ fn things(config: &Config) -> Things {
     ];
     whole.extend(flow_settings(flows));
     whole.extend(http_settings(http.as_ref()));
+    whole.extend(dns_settings(dns));
     things.insert("configuration".to_owned(), whole);
     for pool in pools {
         things.insert(pool_name(pool), pool_settings(pool));
@@ -188,6 +190,24 @@ fn http_settings(http: Option<&Http>) -> Vec<Setting> {
     ]
 }
 
+fn dns_settings(dns: &Dns) -> Vec<Setting> {
+    let Dns {
+        interval,
+        timeout,
+        servers,
+    } = dns;
+    let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
+    let servers = Some(servers.join(", ")).filter(|servers| !servers.is_empty());
+    vec![
+        ("dns.interval", exact(*interval)),
+        ("dns.timeout", exact(*timeout)),
+        (
+            "dns.servers",
+            servers.unwrap_or_else(|| "those of the host".to_owned()),
+        ),
+    ]
+}
+
 fn pool_settings(pool: &Pool) -> Vec<Setting> {
     let Pool {
         name: _,
@@ -231,7 +251,8 @@ fn timing_settings(timing: &Timing) -> Vec<Setting> {
 fn node_settings(node: &Node, pools: &[Pool]) -> Vec<Setting> {
     let Node {
         name: _,
-        address,
+        host,
+        addresses,
         weight,
         priority,
         check_port,
@@ -251,7 +272,12 @@ fn node_settings(node: &Node, pools: &[Pool]) -> Vec<Setting> {
         settings.join(", ")
     });
     vec![
-        ("address", address.to_string()),
+        // What a name stands for is no setting.
+        (
+            "address",
+            host.as_ref()
+                .map_or_else(|| addresses.to_string(), ToString::to_string),
+        ),
         ("weight", weight.to_string()),
         ("priority", priority.to_string()),
         (

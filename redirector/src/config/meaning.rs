@@ -4,6 +4,7 @@
 //! checked as well; the result is only used when nothing was reported.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
@@ -11,8 +12,12 @@ use serde_spanned::Spanned;
 
 use super::check::{Check, read::TIMEOUT};
 use super::conflicts::Places;
-use super::model::{Config, DEFAULT_PRIORITY, Flows, MAX_PRIORITY, MAX_WEIGHT, Node, Pool, Timing};
+use super::host::Addresses;
+use super::model::{
+    Config, DEFAULT_PRIORITY, Dns, Flows, MAX_PRIORITY, MAX_WEIGHT, Node, Pool, Timing,
+};
 use super::problem::{Complaint, Findings};
+use super::values::NodePlace;
 use super::{conflicts, hash_key, http, parents, redirect, values, words, written};
 use crate::units::exact;
 
@@ -27,6 +32,10 @@ const FLOWS: RangeInclusive<u32> = 1..=1 << 24;
 const SLOW_START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 /// Bounds of `min-active`.
 const MIN_ACTIVE: RangeInclusive<u32> = 1..=1024;
+/// Bounds of `dns.interval`: no name is looked up more often than once in a second.
+const DNS_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+/// Bounds of `dns.timeout`.
+const DNS_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 const STREAK: RangeInclusive<u32> = 1..=1000;
 /// Bounds of `jitter`, in percent.
 const JITTER: RangeInclusive<u32> = 0..=50;
@@ -67,6 +76,7 @@ pub(super) fn mean(written: written::Written, findings: &mut Findings) -> Config
         http: written
             .http
             .and_then(|written| http::mean(written, findings)),
+        dns: dns(written.dns, findings),
     };
     conflicts::find(&config, &places, findings);
     config
@@ -135,6 +145,50 @@ fn flows(written: &written::Flows, findings: &mut Findings) -> Flows {
         ),
         closing_timeout: timeout("closing-timeout", &written.closing_timeout, closing_timeout),
         max: number("max", written.max.as_ref(), &FLOWS, max, findings),
+    }
+}
+
+fn dns(written: written::Dns, findings: &mut Findings) -> Dns {
+    let Dns {
+        interval, timeout, ..
+    } = Dns::default();
+    let mut servers: Vec<SocketAddr> = Vec::new();
+    if let Some(list) = written.servers {
+        let at = list.span();
+        let list = list.into_inner();
+        if list.is_empty() {
+            let help = "leave it out to ask the servers of the host's resolv.conf";
+            findings.add(at, Complaint::new("`servers` is empty").help(help));
+        }
+        for server in list {
+            let Some(value) = findings.check(server.span(), values::server(server.get_ref()))
+            else {
+                continue;
+            };
+            if servers.contains(&value) {
+                let complaint = Complaint::new(format!("server {value} is listed twice"));
+                findings.add(server.span(), complaint.help("once is enough"));
+            } else {
+                servers.push(value);
+            }
+        }
+    }
+    Dns {
+        interval: duration(
+            "interval",
+            written.interval.as_ref(),
+            &DNS_INTERVAL,
+            interval,
+            findings,
+        ),
+        timeout: duration(
+            "timeout",
+            written.timeout.as_ref(),
+            &DNS_TIMEOUT,
+            timeout,
+            findings,
+        ),
+        servers,
     }
 }
 
@@ -274,19 +328,20 @@ fn pool(
                 continue;
             };
             parents.extend(parent.map(|parent| (nodes.len(), parent)));
-            if let Some(other) = addresses.insert(node.address, node.name.clone()) {
+            let address = as_written(&node);
+            if let Some(other) = addresses.insert(address.clone(), node.name.clone()) {
                 let complaint = Complaint::new(format!(
-                    "{} is in pool `{name}` twice, as `{other}` and as `{}`",
-                    node.address, node.name
+                    "{address} is in pool `{name}` twice, as `{other}` and as `{}`",
+                    node.name
                 ));
                 findings.add(
                     at.clone(),
                     complaint.help("give the node a larger weight instead"),
                 );
-            } else if let Some(other) = names.insert(node.name.clone(), node.address) {
+            } else if let Some(other) = names.insert(node.name.clone(), address.clone()) {
                 let complaint = Complaint::new(format!(
-                    "pool `{name}` has two nodes named `{}`: {other} and {}",
-                    node.name, node.address
+                    "pool `{name}` has two nodes named `{}`: {other} and {address}",
+                    node.name
                 ));
                 findings.add(name_at, complaint.help("choose another name"));
             }
@@ -369,20 +424,31 @@ fn node(
     let own = written.health.map(|health| timing(&health, pool, findings));
     let address = written.address?;
     let at = address.span();
-    let address = findings.check(at.clone(), values::node_address(address.get_ref()))?;
-    let (name, name_at) = name.unwrap_or_else(|| (address.to_string(), at.clone()));
-    Some((
-        Node {
-            name,
-            address,
-            weight,
-            priority,
-            check_port,
-            check_ttl: check_ttl.and_then(|hops| u8::try_from(hops).ok()),
-            parent: None,
-            timing: own,
-        },
-        at,
-        name_at,
-    ))
+    let place = findings.check(at.clone(), values::node_address(address.get_ref()))?;
+    let (host, addresses) = match place {
+        NodePlace::Address(address) => (None, address.into()),
+        NodePlace::Host(host) => (Some(host), Addresses::default()),
+    };
+    let mut node = Node {
+        name: String::new(),
+        host,
+        addresses,
+        weight,
+        priority,
+        check_port,
+        check_ttl: check_ttl.and_then(|hops| u8::try_from(hops).ok()),
+        parent: None,
+        timing: own,
+    };
+    let (name, name_at) = name.unwrap_or_else(|| (as_written(&node), at.clone()));
+    node.name = name;
+    Some((node, at, name_at))
+}
+
+/// The address of a node, or the host's name in its place.
+fn as_written(node: &Node) -> String {
+    match &node.host {
+        Some(host) => host.to_string(),
+        None => node.addresses.to_string(),
+    }
 }

@@ -5,13 +5,14 @@
 //! instead of stopping at the first mistake, so that one run of `redirector check-config` shows all of
 //! it; only a text that is no TOML at all is reported before anything else is looked at.
 //!
-//! **Architecture invariant:** nothing here looks at the host. The same text gives the same result
-//! on every machine; whether an interface exists is asked where it is used.
+//! **Architecture invariant:** nothing here looks at the host or at the network. The same text gives the same result
+//! on every machine; whether an interface exists is asked where it is used, and so is what a node's name stands for.
 
 mod check;
 mod conflicts;
 mod difference;
 pub(crate) mod hash_key;
+mod host;
 mod http;
 mod meaning;
 mod model;
@@ -39,14 +40,22 @@ pub use self::check::{
     Method, Page, Script, Socks4, Socks5, Step, Tls, UpWhen,
 };
 pub use self::difference::{Difference, differences};
+pub use self::host::{Addresses, HostName, Known};
 pub use self::model::{
-    Config, DEFAULT_PRIORITY, Delivery, DirectTcp, Failback, Flows, Http, Listen, MAX_PRIORITY,
-    MAX_WEIGHT, Mode, Node, OnDown, Parent, Pool, Protocol, Redirect, Sticky, Timing, Track,
-    UdpAssociate, WhenEmpty, XdpMode,
+    Config, DEFAULT_PRIORITY, Delivery, DirectTcp, Dns, Failback, Flows, Http, Listen,
+    MAX_PRIORITY, MAX_WEIGHT, Mode, Node, OnDown, Parent, Pool, Protocol, Redirect, Sticky, Timing,
+    Track, UdpAssociate, WhenEmpty, XdpMode,
 };
 use self::problem::{Complaint, Findings};
 pub use self::problem::{Problem, Problems};
 pub(crate) use self::suggest::nearest;
+
+/// Why no node can be at an address, whatever the configuration; nothing if one can.
+pub(crate) fn usable(address: std::net::IpAddr) -> Result<(), String> {
+    values::usable(address)
+        .map(drop)
+        .map_err(|complaint| complaint.message)
+}
 
 /// Largest configuration file, in bytes.
 const MAX_SIZE: u64 = 4 << 20;

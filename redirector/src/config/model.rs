@@ -9,6 +9,7 @@ use std::time::Duration;
 use redirector_common::wire::protocol;
 
 use super::check::Check;
+use super::host::{Addresses, HostName};
 use crate::family::Family;
 
 /// A whole configuration.
@@ -28,6 +29,30 @@ pub struct Config {
     pub redirects: Vec<Redirect>,
     /// The HTTP server; none unless it is asked for.
     pub http: Option<Http>,
+    /// How nodes' names are looked up.
+    pub dns: Dns,
+}
+
+/// How nodes' names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// The longest time from one look-up of a name to the next; an answer that says that it holds for less is asked for
+    /// again as soon as it does not hold any more.
+    pub interval: Duration,
+    /// When a look-up without an answer has failed.
+    pub timeout: Duration,
+    /// Who is asked; the servers of the host's resolv.conf where there are none.
+    pub servers: Vec<SocketAddr>,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(2),
+            servers: Vec::new(),
+        }
+    }
 }
 
 /// Metrics, status page and API by HTTP.
@@ -122,10 +147,13 @@ impl Pool {
 /// A Dante host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Name, unique in the pool; the address where the file gives no name.
+    /// Name, unique in the pool; the address as written where the file gives no name.
     pub name: String,
-    /// Address, unique in the pool.
-    pub address: IpAddr,
+    /// The host's name, where the file has one in place of an address; unique in the pool.
+    pub host: Option<HostName>,
+    /// Where it is: the address of the file, or what its host's name stands for as far as that is known. Each is unique in
+    /// the pool.
+    pub addresses: Addresses,
     /// Share of the clients in relation to the other nodes' weights, 1 to [`MAX_WEIGHT`].
     pub weight: u32,
     /// Nodes of the highest priority take the clients; at most [`MAX_PRIORITY`].
@@ -254,14 +282,14 @@ impl Redirect {
         self.track == Track::All || self.mode != Mode::SourceHash
     }
 
-    /// The socket of a node as the data path knows it; port 0 where ports are kept.
-    pub fn socket(&self, node: &Node) -> SocketAddr {
-        (node.address, self.port.unwrap_or(0)).into()
+    /// The socket of a node at `address` as the data path knows it; port 0 where ports are kept.
+    pub fn socket(&self, address: IpAddr) -> SocketAddr {
+        (address, self.port.unwrap_or(0)).into()
     }
 
-    /// The socket of a node that checks without a port of their own look at.
-    pub fn checked_socket(&self, node: &Node) -> SocketAddr {
-        (node.address, node.check_port.unwrap_or(self.check_port)).into()
+    /// The socket of a node at `address` that checks without a port of their own look at.
+    pub fn checked_socket(&self, node: &Node, address: IpAddr) -> SocketAddr {
+        (address, node.check_port.unwrap_or(self.check_port)).into()
     }
 }
 

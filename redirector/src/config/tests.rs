@@ -1,7 +1,9 @@
 mod any_text;
 mod checks;
 mod delivery;
+mod names;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::*;
@@ -74,13 +76,13 @@ fn the_shipped_example_means_what_its_comments_say() {
     let nodes: Vec<_> = config.pools[0]
         .nodes
         .iter()
-        .map(|n| (n.name.as_str(), n.address, n.weight))
+        .map(|n| (n.name.as_str(), n.addresses, n.weight))
         .collect();
     assert_eq!(
         nodes,
         [
-            ("10.0.1.2", [10, 0, 1, 2].into(), 1),
-            ("p2", [10, 0, 1, 3].into(), 2)
+            ("10.0.1.2", IpAddr::from([10, 0, 1, 2]).into(), 1),
+            ("p2", IpAddr::from([10, 0, 1, 3]).into(), 2)
         ]
     );
     assert_eq!(config.pools[0].timing, Timing::default());
@@ -316,9 +318,9 @@ fn wrong_single_values_are_reported_where_they_stand() {
         ),
         (
             "\"10.0.1.9\"",
-            "\"dante.example\"",
-            "is no address",
-            "not looked up",
+            "\"dante.example:1080\"",
+            "has a port",
+            "write \"dante.example\"",
         ),
         ("\"10.0.1.9\"", "\"127.0.0.1\"", "loopback", "one host"),
         ("\"10.0.1.9\"", "\"224.0.0.1\"", "multicast", ""),

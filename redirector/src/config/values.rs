@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::host::HostName;
 use super::model::Listen;
 use super::problem::Complaint;
 use super::suggest::nearest;
@@ -12,6 +13,9 @@ use crate::units::{DurationError, exact, parse_duration};
 
 /// Longest name of a pool, node or redirect, in bytes.
 const MAX_NAME: usize = 63;
+
+/// The port of name servers.
+const DNS_PORT: u16 = 53;
 
 /// Longest name of an interface, in bytes; `IFNAMSIZ` less the terminating zero.
 const MAX_INTERFACE: usize = 15;
@@ -133,17 +137,63 @@ pub(super) fn interface(text: &str) -> Result<String, Complaint> {
     Ok(text.to_owned())
 }
 
-/// The address of a node.
-pub(super) fn node_address(text: &str) -> Result<IpAddr, Complaint> {
-    if let Ok(socket) = text.parse::<SocketAddr>() {
+/// What is written for where a node is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NodePlace {
+    /// Its address.
+    Address(IpAddr),
+    /// Its name.
+    Host(HostName),
+}
+
+/// The address of a node, or its name.
+pub(super) fn node_address(text: &str) -> Result<NodePlace, Complaint> {
+    let named = || {
+        let (host, port) = text.rsplit_once(':')?;
+        port.parse::<u16>().ok()?;
+        HostName::new(host).map(|host| host.to_string())
+    };
+    let socket = text.parse::<SocketAddr>();
+    if let Some(host) = socket.ok().map(|of| of.ip().to_string()).or_else(named) {
         return Err(
             Complaint::new(format!("\"{text}\" has a port")).help(format!(
-                "write \"{}\"; the port is the one of the redirect's forward-to",
-                socket.ip()
+                "write \"{host}\"; the port is the one of the redirect's forward-to"
             )),
         );
     }
-    usable(address(text)?)
+    if let Ok(address) = text.parse() {
+        return usable(address).map(NodePlace::Address);
+    }
+    if let Some(host) = HostName::new(text) {
+        return Ok(NodePlace::Host(host));
+    }
+    let complaint = no_address(text);
+    Err(
+        if text.contains(|c: char| c.is_ascii_alphabetic()) && !text.contains(':') {
+            let help = "a name has letters, digits, hyphens and dots: dante-1.example.net";
+            Complaint::new(format!("{text:?} is neither an address nor a host's name")).help(help)
+        } else {
+            complaint
+        },
+    )
+}
+
+/// A server that is asked for names: an address, with a port where it is not DNS's own.
+pub(super) fn server(text: &str) -> Result<SocketAddr, Complaint> {
+    let bare = bare(text)
+        .parse()
+        .map(|address| SocketAddr::new(address, DNS_PORT));
+    let server = bare.or_else(|_| text.parse());
+    let server = server.map_err(|_| {
+        let help = "write its address: \"10.0.0.53\", or with a port \"10.0.0.53:5353\"";
+        Complaint::new(format!("{text:?} is no name server")).help(help)
+    })?;
+    let address = server.ip();
+    if address.is_unspecified() || address.is_multicast() || server.port() == 0 {
+        let complaint = Complaint::new(format!("nobody can be asked at {server}"));
+        return Err(complaint.help("use the address of one name server"));
+    }
+    Ok(server)
 }
 
 /// An address to listen on: with a port, with a range of ports, or alone for every port.
@@ -221,7 +271,7 @@ fn no_address(text: &str) -> Complaint {
     let help = if text.matches(':').count() > 1 {
         "an IPv6 address stands in brackets where a port follows: [2001:db8::1]:1080"
     } else if text.contains(|c: char| c.is_ascii_alphabetic()) {
-        "write the address itself; names are not looked up, since an answer may change under us"
+        "write the address itself; only nodes can have names in place of addresses"
     } else {
         "an address has four numbers from 0 to 255: 10.0.0.1"
     };

@@ -25,6 +25,14 @@ pub(super) struct Written {
     pub(super) pools: Vec<Pool>,
     pub(super) redirects: Vec<Redirect>,
     pub(super) http: Option<http::Written>,
+    pub(super) dns: Dns,
+}
+
+#[derive(Default)]
+pub(super) struct Dns {
+    pub(super) interval: Option<Spanned<String>>,
+    pub(super) timeout: Option<Spanned<String>>,
+    pub(super) servers: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Default)]
@@ -134,6 +142,10 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings) -> Written {
         http: section
             .section("http", "[http]", findings)
             .map(|section| http::read(section, findings)),
+        dns: section
+            .section("dns", "[dns]", findings)
+            .map(|section| dns(section, findings))
+            .unwrap_or_default(),
     };
     section.require(
         "redirect",
@@ -167,6 +179,16 @@ fn flows(mut section: Section<'_>, findings: &mut Findings) -> Flows {
     };
     section.finish(findings);
     flows
+}
+
+fn dns(mut section: Section<'_>, findings: &mut Findings) -> Dns {
+    let dns = Dns {
+        interval: section.text("interval", "\"30s\"", findings),
+        timeout: section.text("timeout", "\"2s\"", findings),
+        servers: section.texts("servers", "[\"10.0.0.53\"]", findings),
+    };
+    section.finish(findings);
+    dns
 }
 
 fn pool(name: Spanned<String>, mut section: Section<'_>, findings: &mut Findings) -> Pool {

@@ -1,7 +1,7 @@
 //! What happens in a running agent, as `monitor` tells it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -145,6 +145,24 @@ pub enum Happening {
         /// Packets of such connections since this was last told.
         packets: u64,
     },
+    /// A node's name stands for other addresses than before, or can be looked up again.
+    Resolved {
+        /// The name.
+        host: String,
+        /// What it stood for before.
+        before: Vec<IpAddr>,
+        /// What it stands for.
+        addresses: Vec<IpAddr>,
+    },
+    /// A node's name cannot be looked up any more.
+    Unresolved {
+        /// The name.
+        host: String,
+        /// Why.
+        reason: String,
+        /// What it is taken to stand for still.
+        addresses: Vec<IpAddr>,
+    },
     /// The agent's log tells more, or less.
     Log {
         /// `brief` or `verbose`.
@@ -245,7 +263,49 @@ impl fmt::Display for Happening {
                 "the flow table is full: {} of connections that are not recorded",
                 Counted(usize::try_from(*packets).unwrap_or(usize::MAX), "packet")
             ),
+            Self::Resolved {
+                host,
+                before,
+                addresses,
+            } if before == addresses => {
+                write!(f, "name {host}: {} again", Listed(addresses))
+            }
+            Self::Resolved {
+                host,
+                before,
+                addresses,
+            } => write!(
+                f,
+                "name {host}: {} -> {}",
+                Listed(before),
+                Listed(addresses)
+            ),
+            Self::Unresolved {
+                host,
+                reason,
+                addresses,
+            } => write!(
+                f,
+                "name {host}: cannot be looked up, {} as before ({reason})",
+                Listed(addresses)
+            ),
             Self::Log { level } => write!(f, "the log is {level}"),
         }
+    }
+}
+
+/// Addresses as a list for people.
+struct Listed<'a>(&'a [IpAddr]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("unresolved");
+        }
+        for (number, address) in self.0.iter().enumerate() {
+            let before = if number == 0 { "" } else { " and " };
+            write!(f, "{before}{address}")?;
+        }
+        Ok(())
     }
 }

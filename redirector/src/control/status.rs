@@ -192,9 +192,12 @@ pub struct NodeStatus {
     pub id: u32,
     /// Its name.
     pub name: String,
-    /// Its address and port; port 0 where clients' ports are kept.
-    #[schema(value_type = String)]
-    pub address: SocketAddr,
+    /// Its address and port; port 0 where clients' ports are kept. None while it is not known what its name stands for.
+    #[schema(value_type = Option<String>)]
+    pub address: Option<SocketAddr>,
+    /// How its name was looked up; none where the configuration has its address.
+    #[serde(default)]
+    pub name_lookup: Option<NameStatus>,
     /// Its weight.
     pub weight: u32,
     /// Nodes of the highest priority take the clients.
@@ -226,6 +229,17 @@ impl NodeStatus {
     pub fn is_available(&self) -> bool {
         self.health == Health::Up && self.operator == OperatorState::Enabled
     }
+}
+
+/// How the name of a node's host was looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NameStatus {
+    /// The name.
+    pub host: String,
+    /// When it was last found to stand for the node's addresses, seconds since 1970; none before that was ever so.
+    pub at: Option<u64>,
+    /// Why the last look-up has failed; none if it has not. The node's address stays as it was meanwhile.
+    pub error: Option<String>,
 }
 
 /// What a check saw.

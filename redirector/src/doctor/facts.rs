@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::config::XdpMode;
+use crate::config::{Addresses, XdpMode};
 use crate::family::Family;
 
 /// Everything.
@@ -26,8 +26,21 @@ pub struct Facts {
     pub forwarding: BTreeMap<Family, Option<bool>>,
     /// The shared addresses.
     pub shared: Vec<Shared>,
-    /// The nodes.
+    /// The names of nodes' hosts.
+    pub names: Vec<Name>,
+    /// The nodes, but for those of which nobody knows where they are.
     pub nodes: Vec<Node>,
+}
+
+/// The name of a node's host.
+#[derive(Clone, Debug)]
+pub struct Name {
+    /// The name.
+    pub host: String,
+    /// What a look-up just now found, or why it failed; by a running agent's last one where there is no configuration.
+    pub found: Result<Addresses, String>,
+    /// What a running agent takes it to stand for.
+    pub used: Option<Addresses>,
 }
 
 /// The kernel.

@@ -1,20 +1,88 @@
 //! By what two relays compare their tables.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    net::SocketAddr,
+};
 
 use redirector_common::abi::SlotTable;
 use sha2::{Digest as _, Sha256};
 
+use super::Relay;
+use crate::config::HostName;
+
+/// What a slot belongs to, as two relays can compare it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TableOwner {
+    /// A node that the configuration has an address of: its socket.
+    Socket(SocketAddr),
+    /// A node that it has the name of, and the port: where that is may differ for a while between two relays that ask at
+    /// different times.
+    Name(HostName, u16),
+}
+
+impl fmt::Display for TableOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(socket) => socket.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+/// What the backends of a relay are to the digest.
+pub struct TableOwners<'a> {
+    relay: &'a Relay,
+    named: HashMap<SocketAddr, &'a HostName>,
+}
+
+impl TableOwners<'_> {
+    /// Of one backend.
+    pub fn of(&self, id: u16) -> Option<TableOwner> {
+        let socket = self.relay.backends().get(id)?.address;
+        Some(match self.named.get(&socket) {
+            Some(name) => TableOwner::Name((*name).clone(), socket.port()),
+            None => TableOwner::Socket(socket),
+        })
+    }
+}
+
+impl Relay {
+    /// What its backends are to [`digest`].
+    pub fn table_owners(&self) -> TableOwners<'_> {
+        let mut nodes = self.config().pools.iter().flat_map(|pool| &pool.nodes);
+        let mut named = HashMap::new();
+        // Mostly there are none, and very many members.
+        if nodes.any(|node| node.host.is_some()) {
+            for member in self.members() {
+                named.extend(
+                    member
+                        .node
+                        .host
+                        .as_ref()
+                        .map(|host| (member.socket(), host)),
+                );
+            }
+        }
+        TableOwners { relay: self, named }
+    }
+}
+
 /// Digest of a table: the same on two relays exactly when both choose nodes for new connections in the same way, and
 /// by `source-hash` that is the same node for every client. It depends on the mode, on the key of the client hash and
-/// the bits that it ignores, since they pick the slot, and on the nodes' sockets, not on the numbers that the relays
+/// the bits that it ignores, since they pick the slot, and on the nodes' sockets or names, not on the numbers that the relays
 /// have given them, nor on where older connections live. 16 hexadecimal digits, the first of SHA-256 (FIPS 180-4).
-pub fn digest(table: &SlotTable, socket: impl Fn(u16) -> Option<SocketAddr>) -> String {
-    let mut owners: BTreeMap<Option<SocketAddr>, u16> = BTreeMap::new();
-    let mut sockets = BTreeMap::new();
+pub fn digest(table: &SlotTable, owner: impl Fn(u16) -> Option<TableOwner>) -> String {
+    let mut owners: BTreeMap<Option<TableOwner>, u16> = BTreeMap::new();
+    let mut owner_of: BTreeMap<u16, Option<TableOwner>> = BTreeMap::new();
     for slot in &table.slots {
-        let owner = *sockets.entry(slot.now).or_insert_with(|| socket(slot.now));
-        owners.entry(owner).or_default();
+        let known = owner_of.entry(slot.now);
+        known.or_insert_with(|| {
+            let owner = owner(slot.now);
+            owners.entry(owner.clone()).or_default();
+            owner
+        });
     }
     for (rank, place) in (0..).zip(owners.values_mut()) {
         *place = rank;
@@ -26,11 +94,11 @@ pub fn digest(table: &SlotTable, socket: impl Fn(u16) -> Option<SocketAddr>) -> 
     hash.update(table.ignored[0].to_le_bytes());
     hash.update(table.ignored[1].to_le_bytes());
     for owner in owners.keys() {
-        let name = owner.map_or_else(String::new, |owner| owner.to_string());
+        let name = owner.as_ref().map_or_else(String::new, ToString::to_string);
         hash.update(name);
         hash.update([0]);
     }
-    let ranks: BTreeMap<u16, [u8; 2]> = sockets
+    let ranks: BTreeMap<u16, [u8; 2]> = owner_of
         .iter()
         .map(|(id, owner)| (*id, owners[owner].to_le_bytes()))
         .collect();
@@ -64,7 +132,7 @@ mod tests {
     fn of(table: &SlotTable, first: u16) -> String {
         digest(table, |id| {
             let node = u8::try_from(id.checked_sub(first)?).ok()?;
-            Some(([10, 0, 1, node], 1080).into())
+            Some(TableOwner::Socket(([10, 0, 1, node], 1080).into()))
         })
     }
 

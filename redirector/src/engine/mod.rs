@@ -53,7 +53,7 @@ mod turns;
 
 pub use associations::{Associations, Closed, Surroundings};
 pub use backends::{Backends, Entry};
-pub use digest::digest;
+pub use digest::{TableOwner, TableOwners, digest};
 pub use doubt::{Doubt, Doubts};
 pub use flows::{Census, Timeouts, is_closed, is_over};
 pub use listeners::Listener;
@@ -62,6 +62,6 @@ pub use operator::{Kind, Operator, OperatorState, Said, Subject, UnknownName, fi
 pub use plan::{State, Write, plan, ports};
 pub use ramp::Ramp;
 pub use relay::{Checked, Found, Live, LiveFlows, Member, RedirectState, Relay, RelayError};
-pub use rendezvous::{Candidate, Owners, Rendezvous, winners};
+pub use rendezvous::{Candidate, Identity, Owners, Rendezvous, winners};
 pub use silence::{Silence, Traffic};
 pub use slots::{SlotBook, Swap};

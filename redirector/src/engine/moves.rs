@@ -56,7 +56,7 @@ impl Relay {
         let unknown: BTreeSet<_> = then
             .members()
             .filter(|member| {
-                let checked = then.checked(&then.target(member));
+                let checked = then.checked_of(member);
                 checked.is_none_or(|checked| checked.tracker.health() == Health::Unknown)
             })
             .map(|member| member.socket())
@@ -97,8 +97,8 @@ impl Relay {
             };
             let (stay, end) = fates.remove(&index).unwrap_or_default();
             let digest_of = |relay: &Self, table: Option<&SlotTable>| {
-                let socket = |id| Some(relay.backends().get(id)?.address);
-                table.map(|table| digest(table, socket))
+                let owners = relay.table_owners();
+                table.map(|table| digest(table, |id| owners.of(id)))
             };
             all.push(Moves {
                 redirect: state.name.clone(),

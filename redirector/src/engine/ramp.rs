@@ -70,7 +70,7 @@ mod tests {
             .iter()
             .map(|backend| Candidate {
                 backend: *backend,
-                address: [10, 0, 1, u8::try_from(*backend).expect("few")].into(),
+                identity: [10, 0, 1, u8::try_from(*backend).expect("few")].into(),
                 weight: 1,
             })
             .collect()

@@ -98,12 +98,14 @@ pub struct Member<'a> {
     pub pool: usize,
     /// The node.
     pub node: &'a Node,
+    /// The one of its addresses that clients of its family are sent to.
+    pub address: IpAddr,
 }
 
 impl Member<'_> {
     /// The node's socket as the data path knows it.
     pub fn socket(&self) -> SocketAddr {
-        self.redirect.socket(self.node)
+        self.redirect.socket(self.address)
     }
 }
 
@@ -243,17 +245,24 @@ impl Relay {
     pub fn targets(&self) -> Vec<(Target, crate::config::Timing)> {
         let mut seen = HashSet::new();
         self.members()
-            .map(|member| {
+            .filter_map(|member| {
                 let (pool, node) = self.checked_node(&member);
-                (self.target(&member), node.timing.unwrap_or(pool.timing))
+                Some((self.target(&member)?, node.timing.unwrap_or(pool.timing)))
             })
             .filter(|(target, _)| seen.insert(target.clone()))
             .collect()
     }
 
-    /// The check of a node that a redirect reaches; that of its parent, if it has one.
-    pub fn target(&self, member: &Member<'_>) -> Target {
+    /// The check of a node that a redirect reaches; that of its parent, if it has one. There is none while it is not known
+    /// where the parent is.
+    pub fn target(&self, member: &Member<'_>) -> Option<Target> {
         let (pool, node) = self.checked_node(member);
+        let address = if member.node.parent.is_some() {
+            let same = node.addresses.of(Family::of(member.address));
+            same.or_else(|| node.addresses.iter().next())?
+        } else {
+            member.address
+        };
         let mut redirects = self.config.redirects.iter();
         // A parent in another pool is checked as clients reach it.
         let redirect = match member.node.parent {
@@ -263,13 +272,18 @@ impl Relay {
             }
             Some(_) | None => member.redirect,
         };
-        Target {
+        Some(Target {
             pool: pool.name.clone(),
             node: node.name.clone(),
-            address: redirect.checked_socket(node),
+            address: redirect.checked_socket(node, address),
             checks: Arc::clone(&pool.checks),
             ttl: node.check_ttl,
-        }
+        })
+    }
+
+    /// What the checks say about a node that a redirect reaches.
+    pub fn checked_of(&self, member: &Member<'_>) -> Option<&Checked> {
+        self.checked.get(&self.target(member)?)
     }
 
     /// The node whose checks tell the state of a member, and its pool.
@@ -287,7 +301,9 @@ impl Relay {
     /// The nodes that have the state of a target without being it, by pool and name.
     pub fn followers(&self, target: &Target) -> BTreeSet<(String, String)> {
         self.members()
-            .filter(|member| member.node.parent.is_some() && self.target(member) == *target)
+            .filter(|member| {
+                member.node.parent.is_some() && self.target(member).as_ref() == Some(target)
+            })
             .map(|member| {
                 let pool = &self.config.pools[member.pool];
                 (pool.name.clone(), member.node.name.clone())
@@ -362,7 +378,7 @@ impl Relay {
         }
     }
 
-    /// Every node of every pool of every redirect, of the families that it listens in.
+    /// Every node of every pool of every redirect, once for each of its addresses of a family that the redirect listens in.
     pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
         self.config
             .redirects
@@ -373,7 +389,7 @@ impl Relay {
     /// The sockets of the nodes whose checks are among `which`.
     fn sockets_checked_by(&self, which: impl Fn(&Target) -> bool) -> BTreeSet<SocketAddr> {
         self.members()
-            .filter(|member| which(&self.target(member)))
+            .filter(|member| self.target(member).is_some_and(|target| which(&target)))
             .map(|member| member.socket())
             .collect()
     }
@@ -424,7 +440,7 @@ impl Relay {
 
 /// The nodes that a redirect reaches: those of the main pool, then those of the backup.
 fn members<'a>(config: &'a Config, redirect: &'a Redirect) -> impl Iterator<Item = Member<'a>> {
-    let families: Vec<Family> = redirect.families().collect();
+    let families: BTreeSet<Family> = redirect.families().collect();
     std::iter::once(redirect.pool)
         .chain(redirect.backup)
         .flat_map(|pool| {
@@ -433,11 +449,14 @@ fn members<'a>(config: &'a Config, redirect: &'a Redirect) -> impl Iterator<Item
                 .iter()
                 .map(move |node| (pool, node))
         })
-        .filter(move |(_, node)| families.contains(&Family::of(node.address)))
-        .map(move |(pool, node)| Member {
-            redirect,
-            pool,
-            node,
+        .flat_map(move |(pool, node)| {
+            let addresses = node.addresses.only(&families);
+            addresses.iter().map(move |address| Member {
+                redirect,
+                pool,
+                node,
+                address,
+            })
         })
 }
 

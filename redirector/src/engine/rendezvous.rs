@@ -1,6 +1,7 @@
 //! Weighted rendezvous hashing: each slot goes to the node with the best score for it.
 //!
-//! A node's score for a slot depends on nothing but the key, the slot, and the node's address and weight.
+//! A node's score for a slot depends on nothing but the key, the slot, and the node's address and weight; where the
+//! configuration has a name in place of an address, on the name, so that no slot moves when the address changes.
 //! So a node that leaves gives up its own slots and moves no others, and one that joins takes only its
 //! share; the order of the nodes, their number and their history do not matter, and two relays with the
 //! same key and pool have the same table. The weighted score is `-ln(u) / weight` for a pseudo-random `u`,
@@ -14,16 +15,50 @@ mod score;
 use std::{net::IpAddr, sync::Arc, thread};
 
 use redirector_common::abi::SLOTS;
+use sha2::{Digest as _, Sha256};
 
 use self::score::{Contender, Scale};
+use crate::config;
+
+/// What a node is known by to the hash, on this relay and any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Identity {
+    /// Its address.
+    Address(IpAddr),
+    /// The name of its host, wherever that is: the first half of its SHA-256 (FIPS 180-4).
+    Name([u64; 2]),
+}
+
+impl Identity {
+    /// Of a node of the configuration, which is at `address` at the moment.
+    pub fn of(node: &config::Node, address: IpAddr) -> Self {
+        match &node.host {
+            None => Self::Address(address),
+            Some(host) => {
+                let digest = Sha256::digest(host.as_str());
+                let half = |at: usize| {
+                    let bytes = digest[at..].first_chunk();
+                    u64::from_be_bytes(bytes.copied().unwrap_or_default())
+                };
+                Self::Name([half(0), half(8)])
+            }
+        }
+    }
+}
+
+impl<A: Into<IpAddr>> From<A> for Identity {
+    fn from(address: A) -> Self {
+        Self::Address(address.into())
+    }
+}
 
 /// A node that may own slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Its entry in the map of backends.
     pub backend: u16,
-    /// Its address: what it is known by to the hash, on this relay and any other.
-    pub address: IpAddr,
+    /// What it is known by to the hash.
+    pub identity: Identity,
     /// Its share, relative to the others' weights.
     pub weight: u32,
 }
@@ -83,16 +118,16 @@ impl Rendezvous {
 /// A node as the hash knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Node {
-    address: IpAddr,
+    identity: Identity,
     weight: u32,
 }
 
-/// The nodes of the candidates in the order of their addresses, with weight 1 where all weigh the same.
+/// The nodes of the candidates in the order of their identities, with weight 1 where all weigh the same.
 fn nodes_of(candidates: &[Candidate]) -> Vec<Node> {
     let mut nodes: Vec<Node> = candidates
         .iter()
         .map(|candidate| Node {
-            address: candidate.address,
+            identity: candidate.identity,
             weight: candidate.weight,
         })
         .collect();
@@ -113,7 +148,7 @@ const MANY_NODES: usize = 32;
 
 /// Which node each slot belongs to.
 pub struct Owners {
-    /// In the order of their addresses.
+    /// In the order of their identities.
     nodes: Vec<Node>,
     /// Index of the node, for each slot; empty when there are no nodes.
     slots: Vec<u16>,
@@ -128,7 +163,7 @@ impl Owners {
         }
         let mut sorted: Vec<_> = candidates
             .iter()
-            .map(|candidate| (candidate.address, candidate.backend))
+            .map(|candidate| (candidate.identity, candidate.backend))
             .collect();
         sorted.sort_unstable();
         let backend = |index: &u16| sorted[usize::from(*index)].1;
@@ -237,7 +272,7 @@ mod tests {
         (1..=count)
             .map(|n| Candidate {
                 backend: u16::from(n),
-                address: [10, 0, 1, n].into(),
+                identity: [10, 0, 1, n].into(),
                 weight: 1,
             })
             .collect()
@@ -290,7 +325,7 @@ mod tests {
                     let mut address = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
                     address[position] = u8::try_from(node.backend).unwrap();
                     Candidate {
-                        address: address.into(),
+                        identity: address.into(),
                         ..node
                     }
                 })

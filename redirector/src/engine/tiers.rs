@@ -76,7 +76,7 @@ mod tests {
             .map(|(backend, priority)| Eligible {
                 candidate: Candidate {
                     backend,
-                    address: [10, 0, 1, 1].into(),
+                    identity: [10, 0, 1, 1].into(),
                     weight: 1,
                 },
                 priority: *priority,

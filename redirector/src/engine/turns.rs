@@ -8,11 +8,11 @@ use redirector_common::abi::SLOTS;
 
 use super::rendezvous::Candidate;
 
-/// The backend of each turn; 0 everywhere when there are no candidates. The nodes' order is that of their addresses, so
+/// The backend of each turn; 0 everywhere when there are no candidates. The nodes' order is that of their identities, so
 /// that two relays have the same table.
 pub(super) fn turns(candidates: &[Candidate]) -> Vec<u16> {
     let mut nodes: Vec<(&Candidate, i64)> = candidates.iter().map(|one| (one, 0)).collect();
-    nodes.sort_unstable_by_key(|(one, _)| one.address);
+    nodes.sort_unstable_by_key(|(one, _)| one.identity);
     let whole: i64 = candidates.iter().map(|one| i64::from(one.weight)).sum();
     let mut turns = Vec::with_capacity(SLOTS);
     while turns.len() < SLOTS {
@@ -43,7 +43,7 @@ mod tests {
             .zip(weights)
             .map(|(number, weight)| Candidate {
                 backend: u16::from(number),
-                address: [10, 0, 1, number].into(),
+                identity: [10, 0, 1, number].into(),
                 weight: *weight,
             })
             .collect()

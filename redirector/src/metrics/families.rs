@@ -1,5 +1,6 @@
 //! Every metric with its name, help, unit and labels.
 
+use std::collections::BTreeMap;
 use std::fmt::Error;
 use std::sync::Arc;
 
@@ -224,6 +225,7 @@ impl Collector for Families {
         }
         digests(encoder, status)?;
         info(encoder, status)?;
+        names(encoder, status)?;
         operator(encoder, status)?;
         traffic(encoder, status)?;
         checks(encoder, snapshot)
@@ -329,11 +331,14 @@ fn digests(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), E
 }
 
 fn info(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), Error> {
-    let help = "1 for each node, with its address and family";
+    let help = "1 for each node, with its address and family; none while its name is unresolved";
     let mut family = encoder.encode_descriptor("node_address", help, None, MetricType::Gauge)?;
     for (r, p, n) in status.nodes() {
         let [redirect, pool, node] = labels_of_node(r, p, n);
-        let address = n.address.to_string();
+        let Some(address) = n.address else {
+            continue;
+        };
+        let address = address.to_string();
         let labels = [
             redirect,
             pool,
@@ -342,6 +347,37 @@ fn info(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), Erro
             ("family", &*r.family),
         ];
         family.encode_family(&labels)?.encode_gauge(&1_u64)?;
+    }
+    Ok(())
+}
+
+fn names(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), Error> {
+    let mut known = BTreeMap::new();
+    for (_, _, node) in status.nodes() {
+        known.extend(
+            node.name_lookup
+                .as_ref()
+                .map(|lookup| (&lookup.host, lookup)),
+        );
+    }
+    let help = "1 if the last look-up of a node's name failed; its address stays as it was";
+    let mut family =
+        encoder.encode_descriptor("name_lookup_failed", help, None, MetricType::Gauge)?;
+    for (host, lookup) in &known {
+        let failed = u64::from(lookup.error.is_some());
+        family
+            .encode_family(&[("host", host.as_str())])?
+            .encode_gauge(&failed)?;
+    }
+    let help = "When a node's name was last found to stand for its addresses, since 1970";
+    let unit = Some(&Unit::Seconds);
+    let mut family = encoder.encode_descriptor("name_confirmed", help, unit, MetricType::Gauge)?;
+    for (host, lookup) in &known {
+        if let Some(at) = lookup.at {
+            family
+                .encode_family(&[("host", host.as_str())])?
+                .encode_gauge(&at)?;
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -115,7 +116,7 @@ pub fn nodes(status: &Status) -> String {
             &node.id.to_string(),
             &pool.name,
             &node.name,
-            &socket(node.address),
+            &node.address.map_or_else(|| "unresolved".to_owned(), socket),
             &node.weight.to_string(),
             &node.priority.to_string(),
             node.parent.as_deref().unwrap_or(NONE),
@@ -133,6 +134,50 @@ pub fn nodes(status: &Status) -> String {
             &check,
         ]);
     }
+    let mut text = table.to_string();
+    let names = names(status);
+    if !names.is_empty() {
+        text.push('\n');
+        text.push_str(&names);
+    }
+    text
+}
+
+/// One line for each name that nodes have in place of an address; nothing where there is none.
+fn names(status: &Status) -> String {
+    let mut table = Table::new(&[
+        ("Host name", Align::Left),
+        ("Addresses", Align::Left),
+        ("Confirmed", Align::Right),
+        ("Last error", Align::Left),
+    ]);
+    let mut found = BTreeMap::new();
+    for (_, _, node) in status.nodes() {
+        if let Some(lookup) = &node.name_lookup {
+            let (addresses, _) = found
+                .entry(&lookup.host)
+                .or_insert_with(|| (BTreeSet::new(), lookup));
+            addresses.extend(node.address.map(|address| address.ip()));
+        }
+    }
+    for (host, (addresses, lookup)) in &found {
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let ago = |at| {
+            let age = Duration::from_secs(status.at.saturating_sub(at));
+            format!("{} ago", rough(age))
+        };
+        table.row([
+            host,
+            &Some(addresses.join(", "))
+                .filter(|addresses| !addresses.is_empty())
+                .unwrap_or_else(|| "unresolved".to_owned()),
+            &lookup.at.map_or_else(|| "never".to_owned(), ago),
+            lookup.error.as_deref().unwrap_or(NONE),
+        ]);
+    }
+    if found.is_empty() {
+        return String::new();
+    }
     table.to_string()
 }
 
@@ -145,7 +190,7 @@ pub fn checks(status: &Status) -> String {
         ("Avlblty", Align::Right),
         ("Last check", Align::Left),
     ]);
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for (_, pool, node) in status.nodes() {
         if seen.insert((&pool.name, &node.name)) {
             table.row([

@@ -1,7 +1,7 @@
 use super::*;
 use crate::control::status::{
     CheckStatus, CounterStatus, FORWARD_TO, FlowsStatus, InterfaceStatus, KernelBackend,
-    NextHopStatus, NodeStatus, OperatorState, PoolStatus, ROUTE_TO, RecordedFlow,
+    NameStatus, NextHopStatus, NodeStatus, OperatorState, PoolStatus, ROUTE_TO, RecordedFlow,
     RedirectExplanation, RedirectState, RedirectStatus, SubjectStatus, Traffic,
 };
 use crate::engine::Subject;
@@ -11,7 +11,8 @@ fn node(id: u32, name: &str, health: Health) -> NodeStatus {
     NodeStatus {
         id,
         name: name.to_owned(),
-        address: format!("10.0.1.{id}:1080").parse().unwrap(),
+        address: Some(format!("10.0.1.{id}:1080").parse().unwrap()),
+        name_lookup: None,
         weight: id,
         priority: 100,
         parent: (id == 4).then(|| "socksservers/p2".to_owned()),
@@ -140,6 +141,44 @@ Id  Type      Name               Avlblty  Status
 4   node      10.0.1.4            99.32%  draining
 0   pool      standby:1080                empty
 9   node      10.0.1.9                 -  unknown
+"
+    );
+}
+
+#[test]
+fn names_have_a_line_each_with_what_they_stand_for_since_when_and_what_is_wrong() {
+    let mut status = status();
+    let now = status.at;
+    let lookup = |host: &str, at: Option<u64>, error: Option<&str>| NameStatus {
+        host: host.to_owned(),
+        at,
+        error: error.map(str::to_owned),
+    };
+    let [first, second, third] = &mut status.redirects[0].pool.nodes[..] else {
+        panic!("three nodes");
+    };
+    first.name_lookup = Some(lookup("dante-1.example.net", Some(now - 12), None));
+    let error = "no name server answered within 2s";
+    second.name_lookup = Some(lookup("dante-2", Some(now - 300), Some(error)));
+    third.name_lookup = Some(lookup(
+        "dante-3",
+        None,
+        Some("there is no such name (NXDOMAIN)"),
+    ));
+    third.address = None;
+    let text = nodes(&status);
+    assert!(
+        text.contains("socksservers  10.0.1.4  unresolved "),
+        "{text}"
+    );
+    let (_, names) = text.split_once("\n\n").unwrap();
+    assert_eq!(
+        names,
+        "\
+Host name            Addresses   Confirmed  Last error
+dante-1.example.net  10.0.1.2      12s ago  -
+dante-2              10.0.1.3       5m ago  no name server answered within 2s
+dante-3              unresolved      never  there is no such name (NXDOMAIN)
 "
     );
 }

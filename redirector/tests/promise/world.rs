@@ -122,7 +122,7 @@ impl World {
             .filter(|id| self.up[id] && self.alive[id] && self.weight[id] > 0)
             .map(|id| Candidate {
                 backend: id,
-                address: address_of(id).into(),
+                identity: address_of(id).into(),
                 weight: self.weight[&id],
             })
             .collect();

@@ -4,6 +4,7 @@ mod adoption;
 mod endpoints;
 mod modes;
 mod moves;
+mod names;
 mod operator;
 mod parents;
 mod rounds;

@@ -88,7 +88,7 @@ fn nodes(count: usize) -> Vec<Candidate> {
     (1..=u16::try_from(count).unwrap_or(u16::MAX))
         .map(|backend| Candidate {
             backend,
-            address: Ipv4Addr::from_bits(0x0a01_0800 + u32::from(backend)).into(),
+            identity: Ipv4Addr::from_bits(0x0a01_0800 + u32::from(backend)).into(),
             weight: 1,
         })
         .collect()

@@ -73,7 +73,8 @@ fn a_port_is_translated_where_one_is_given_and_kept_otherwise() {
     let redirect = |listen: &str, target: &str| {
         let config = valid(&format!("listen = [{listen}]\n{target}"));
         let redirect = &config.redirects[0];
-        let checked = redirect.checked_socket(&config.pools[0].nodes[0]);
+        let node = &config.pools[0].nodes[0];
+        let checked = redirect.checked_socket(node, node.addresses.iter().next().unwrap());
         let checked = config.pools[redirect.pool].checks[0].address(checked);
         (redirect.port, checked.port())
     };
@@ -150,7 +151,7 @@ fn wrong_listeners_are_reported_where_they_stand() {
             "IPv4 address in IPv6 clothes",
             "one host",
         ),
-        ("socks.example:1080", "is no address", "not looked up"),
+        ("socks.example:1080", "is no address", "only nodes"),
     ] {
         let redirect = format!("listen = [\"{listen}\"]\n{KEEP}");
         assert_wrong(&redirect, &format!("\"{listen}\""), message, help);

@@ -5,6 +5,7 @@ mod checks;
 mod ethtool;
 mod generic_netlink;
 mod host;
+mod names;
 mod nodes;
 mod subject;
 
@@ -39,7 +40,9 @@ pub async fn gather(
     pin_directory: &Path,
 ) -> anyhow::Result<Facts> {
     let (agent, status) = host::agent(socket).await;
-    let subject = match (config, &status) {
+    let names = names::look(config, status.as_deref()).await;
+    let config = config.map(|config| config.with_addresses(&names::known(&names, config)));
+    let subject = match (&config, &status) {
         (Some(config), status) => Subject::of_config(config, status.as_deref()),
         (None, Some(status)) => Subject::of_status(status),
         (None, None) => Subject::default(),
@@ -94,6 +97,7 @@ pub async fn gather(
             .iter()
             .map(|address| shared(*address, &subject, &view, client_side.as_ref()))
             .collect(),
+        names,
         nodes,
     })
 }

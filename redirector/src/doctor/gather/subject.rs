@@ -52,7 +52,9 @@ impl Subject {
                 .chain(redirect.backup)
                 .map(|index| &config.pools[index])
             {
-                for node in &pool.nodes {
+                let nodes = pool.nodes.iter();
+                let placed = nodes.flat_map(|node| node.addresses.iter().map(move |at| (node, at)));
+                for (node, address) in placed {
                     let configured = node.timing.unwrap_or(pool.timing);
                     let timeout = configured.timeout.max(SHORTEST_CHECK);
                     let timing = Timing {
@@ -63,11 +65,10 @@ impl Subject {
                     let target = Target {
                         pool: pool.name.clone(),
                         node: node.name.clone(),
-                        address: redirect.checked_socket(node),
+                        address: redirect.checked_socket(node, address),
                         checks: Arc::clone(&pool.checks),
                         ttl: node.check_ttl,
                     };
-                    let address = node.address;
                     let shared = addresses
                         .iter()
                         .find(|shared| shared.is_ipv4() == address.is_ipv4());
@@ -77,6 +78,7 @@ impl Subject {
                             of.name == redirect.name
                                 && in_pool.name == pool.name
                                 && told.name == node.name
+                                && told.address.is_none_or(|told| told.ip() == address)
                         })?;
                         Some((told.traffic.syns, told.traffic.syn_acks))
                     });
@@ -112,14 +114,16 @@ impl Subject {
             let addresses: BTreeSet<IpAddr> =
                 listen.filter_map(|listen| listened(listen)).collect();
             for pool in redirect.pools() {
-                for node in &pool.nodes {
+                let nodes = pool.nodes.iter();
+                let placed = nodes.filter_map(|node| Some((node, node.address?.ip())));
+                for (node, address) in placed {
                     let shared = addresses
                         .iter()
-                        .find(|shared| shared.is_ipv4() == node.address.is_ipv4());
+                        .find(|shared| shared.is_ipv4() == address.is_ipv4());
                     subject.add(Node {
                         pool: pool.name.clone(),
                         name: node.name.clone(),
-                        address: node.address.ip(),
+                        address,
                         target: None,
                         answers_directly: !redirect.hears_nodes(),
                         shared: shared.copied(),

@@ -2,6 +2,7 @@
 
 mod host;
 mod interface;
+mod name;
 mod node;
 mod shared;
 #[cfg(test)]
@@ -20,6 +21,9 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     host::forwarding(facts, &mut findings);
     for address in &facts.shared {
         shared::judge(facts, address, &mut findings);
+    }
+    for name in &facts.names {
+        name::judge(name, &mut findings);
     }
     for node in &facts.nodes {
         node::judge(facts, node, &mut findings);

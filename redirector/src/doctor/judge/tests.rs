@@ -59,6 +59,7 @@ fn healthy() -> Facts {
             client_side: Some("eth0".to_owned()),
             held_by: None,
         }],
+        names: Vec::new(),
         nodes: vec![Node {
             pool: "socksservers".to_owned(),
             name: "p1".to_owned(),

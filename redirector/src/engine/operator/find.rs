@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Subject;
-use crate::config::{Config, nearest};
+use crate::config::{Config, HostName, nearest};
 
 /// What kind of thing a name names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A node: by its name, `POOL/NAME`, or address.
+    /// A node: by its name, `POOL/NAME`, its host's name, or its address.
     Node,
     /// A pool.
     Pool,
@@ -93,7 +93,9 @@ fn find_node(config: &Config, name: &str) -> Result<Subject, UnknownName> {
     for pool in &config.pools {
         for node in &pool.nodes {
             let full = format!("{}/{}", pool.name, node.name);
-            if full == name || node.name == name || address == Some(node.address) {
+            let is_there = address.is_some_and(|address| node.is_at(address));
+            let host = node.host.as_ref().map(HostName::as_str);
+            if full == name || node.name == name || is_there || host == Some(name) {
                 matching.push((pool, node, full));
             }
         }

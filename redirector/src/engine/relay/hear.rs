@@ -64,10 +64,9 @@ impl Relay {
         }
         for member in self.members() {
             if let Some((_, targets)) = doubtful.get_mut(&member.socket()) {
-                let target = self.target(&member);
-                let checked = self.checked.get(&target);
+                let checked = self.checked_of(&member);
                 if checked.is_some_and(|checked| checked.tracker.health() == Health::Up) {
-                    targets.push(target);
+                    targets.extend(self.target(&member));
                 }
             }
         }

@@ -13,7 +13,7 @@ use crate::{
     config::{Config, Redirect},
     engine::{backends::Backends, listeners::Listener, ramp::Ramp, slots::SlotBook},
     family::Family,
-    health::{Health, Tracker},
+    health::{Health, Target, Tracker},
     names::Place,
 };
 
@@ -48,6 +48,12 @@ impl Part<'_> {
     fn has_name_of(&self, state: &RedirectState) -> bool {
         state.name == self.redirect.name
     }
+}
+
+/// Whose check it is, wherever that node is.
+fn who(target: &Target) -> (String, String, Family) {
+    let family = Family::of(target.address.ip());
+    (target.pool.clone(), target.node.clone(), family)
 }
 
 fn parts(config: &Config) -> Vec<Part<'_>> {
@@ -125,6 +131,7 @@ impl Relay {
             .extend(before.difference(&after).copied(), epoch);
         self.timeouts = timeouts(&config);
         self.operator.forget_strangers_to(&config);
+        let moving = self.moving(&config);
         self.config = config;
         let targets = self.targets();
         let serving: BTreeSet<SocketAddr> = self
@@ -135,9 +142,11 @@ impl Relay {
             .collect();
         self.checked
             .retain(|target, _| targets.iter().any(|(kept, _)| kept == target));
-        // Under another name, or with another check, it is still the node that was up.
+        // Under another name, with another check, or where its own name says that it is now, it is still the node that was
+        // up.
         let presumed = self.sockets_checked_by(|target| {
-            !self.checked.contains_key(target) && serving.contains(&target.address)
+            !self.checked.contains_key(target)
+                && (serving.contains(&target.address) || moving.contains(&who(target)))
         });
         for (_, entry) in self.backends.iter_mut() {
             entry.presumed_up |= presumed.contains(&entry.address);
@@ -153,6 +162,33 @@ impl Relay {
         }
         self.retarget(epoch);
         Ok(())
+    }
+
+    /// The nodes that are up and have the same host's name in another configuration, wherever that is then.
+    fn moving(&self, config: &Config) -> BTreeSet<(String, String, Family)> {
+        let named = |config: &Config| -> BTreeSet<_> {
+            let pools = config.pools.iter();
+            let nodes = pools.flat_map(|pool| pool.nodes.iter().map(move |node| (pool, node)));
+            nodes
+                .filter_map(|(pool, node)| {
+                    let host = node.host.clone()?;
+                    Some((pool.name.clone(), node.name.clone(), host))
+                })
+                .collect()
+        };
+        let (before, after) = (named(&self.config), named(config));
+        let same: BTreeSet<_> = before
+            .intersection(&after)
+            .map(|(pool, node, _)| (pool.as_str(), node.as_str()))
+            .collect();
+        self.checked
+            .iter()
+            .filter(|(target, checked)| {
+                checked.tracker.health() == Health::Up
+                    && same.contains(&(target.pool.as_str(), target.node.as_str()))
+            })
+            .map(|(target, _)| who(target))
+            .collect()
     }
 
     /// Finds a place for everything in `config`.
@@ -198,7 +234,7 @@ impl Relay {
                 });
             }
             for member in members(config, part.redirect) {
-                if Family::of(member.node.address) == part.family {
+                if Family::of(member.address) == part.family {
                     backends
                         .ensure(member.socket(), listeners.iter().map(|l| l.id))
                         .ok_or(RelayError::TooManyBackends(MAX_BACKENDS))?;

@@ -16,7 +16,7 @@ use crate::{
     config::{Failback, Mode, OnDown, Redirect},
     engine::{
         operator::OperatorState,
-        rendezvous::Candidate,
+        rendezvous::{Candidate, Identity},
         tiers::{self, Eligible},
         turns::turns,
     },
@@ -53,7 +53,7 @@ impl Relay {
         let mut dead = BTreeSet::new();
         let mut kept = BTreeSet::new();
         for member in self.members() {
-            let health = self.checked.get(&self.target(&member));
+            let health = self.checked_of(&member);
             let down = health.is_some_and(|c| c.tracker.health() == Health::Down);
             let Some(id) = self.backends.id_of(member.socket()) else {
                 continue;
@@ -185,12 +185,11 @@ impl Relay {
         let mut eligible = Vec::new();
         let members = members(&self.config, redirect);
         for member in members.filter(|member| member.pool == pool) {
-            if Family::of(member.node.address) != family {
+            if Family::of(member.address) != family {
                 continue;
             }
             let health = self
-                .checked
-                .get(&self.target(&member))
+                .checked_of(&member)
                 .map_or(Health::Unknown, |checked| checked.tracker.health());
             let Some((backend, entry)) = self
                 .backends
@@ -209,7 +208,7 @@ impl Relay {
                 eligible.push(Eligible {
                     candidate: Candidate {
                         backend,
-                        address: member.node.address,
+                        identity: Identity::of(member.node, member.address),
                         weight: member.node.weight,
                     },
                     priority: member.node.priority,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use redirector_common::hash;
 
-use super::{BLOCK, Node};
+use super::{BLOCK, Identity, Node};
 
 /// What scores are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) struct Contender {
     pub(super) index: u16,
     key: [u64; 2],
     shift: u32,
-    address: u64,
+    identity: u64,
     weight: f64,
 }
 
@@ -43,19 +43,20 @@ pub(super) fn contenders(key: [u64; 2], nodes: &[Node]) -> Vec<Contender> {
     (0..)
         .zip(nodes)
         .map(|(index, node)| {
-            let (shift, address) = match node.address {
-                IpAddr::V4(address) => (32, u64::from(address.to_bits())),
-                IpAddr::V6(address) => {
-                    let [high, low]: [u64; 2] = bytemuck::cast(address.octets());
-                    let (high, low) = (u64::from_be(high), u64::from_be(low));
-                    (48, hash::mix(key, hash::mix(key, high) ^ low))
+            let wide = |[high, low]: [u64; 2]| (48, hash::mix(key, hash::mix(key, high) ^ low));
+            let (shift, identity) = match node.identity {
+                Identity::Address(IpAddr::V4(address)) => (32, u64::from(address.to_bits())),
+                Identity::Address(IpAddr::V6(address)) => {
+                    let halves: [u64; 2] = bytemuck::cast(address.octets());
+                    wide(halves.map(u64::from_be))
                 }
+                Identity::Name(name) => wide(name),
             };
             Contender {
                 index,
                 key,
                 shift,
-                address,
+                identity,
                 weight: f64::from(node.weight),
             }
         })
@@ -64,7 +65,7 @@ pub(super) fn contenders(key: [u64; 2], nodes: &[Node]) -> Vec<Contender> {
 
 impl Contender {
     fn draw(&self, slot: usize) -> u64 {
-        hash::mix(self.key, (slot as u64) << self.shift ^ self.address)
+        hash::mix(self.key, (slot as u64) << self.shift ^ self.identity)
     }
 
     /// Whether `draw` may cost less than `cost`. Since `-ln(u) >= 1 - u`, most draws need no logarithm; the margin

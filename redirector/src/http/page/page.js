@@ -213,9 +213,11 @@ function nodeRow(known, place, pool, node) {
   let row = known.rows.get(key);
   if (row) return row;
   const number = (label) => make("td", { class: "number", "data-label": label });
+  const address = make("code");
   row = {
     name: make("td", { class: "name" }, make("span", { class: "swatch", "aria-hidden": "true" }),
-      node.name, make("span", { class: "sub" }, make("code", { textContent: node.address }))),
+      node.name, make("span", { class: "sub" }, address)),
+    address,
     state: make("span", { class: "pill" }),
     since: make("span"),
     why: make("span", { class: "sub" }),
@@ -238,13 +240,16 @@ function nodeRow(known, place, pool, node) {
 function why(node) {
   const check = node.last_check;
   const what = check ? `${check.check}: ${check.outcome}, ${(check.took_us / 1000).toFixed(1)} ms` : "not checked yet";
-  return node.next_hop ? what : `${what}; next hop unknown`;
+  const name = node.name_lookup?.error ? `; ${node.name_lookup.host}: ${node.name_lookup.error}` : "";
+  if (!node.address) return `not checked${name}`;
+  return (node.next_hop ? what : `${what}; next hop unknown`) + name;
 }
 
 function showNode(known, place, pool, node, redirect, at, now) {
   const row = nodeRow(known, place, pool, node);
   const [word, look] = state(node);
   say(row.state, word);
+  say(row.address, node.address ?? "unresolved");
   wear(row.state, `pill ${look}`);
   say(row.since, node.since ? `${span(now - node.since)}` : "–");
   say(row.why, why(node));

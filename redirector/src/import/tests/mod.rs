@@ -94,7 +94,7 @@ fn what_has_a_counterpart_means_the_same() {
     assert_eq!(
         pool.nodes
             .iter()
-            .map(|node| node.address.to_string())
+            .map(|node| node.addresses.to_string())
             .collect::<Vec<_>>(),
         ["10.0.1.2", "10.0.1.3"]
     );
@@ -324,7 +324,7 @@ fn names_are_looked_up_and_stay_names_of_nodes() {
     let (toml, config) = imported(text);
     let node = &config.pools[0].nodes[0];
     assert_eq!(
-        (node.name.as_str(), node.address.to_string().as_str()),
+        (node.name.as_str(), node.addresses.to_string().as_str()),
         ("front-www1.example.com", "192.0.2.1")
     );
     assert_eq!(config.redirects[0].listen.len(), 1);
