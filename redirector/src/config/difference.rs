@@ -9,7 +9,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
-use super::model::{Config, Delivery, Flows, Http, Node, Pool, Redirect, Timing, Track};
+use super::model::{
+    Config, Control, Delivery, Flows, Http, Node, Pool, Privileges, Redirect, Timing, Track,
+};
 use super::words;
 use crate::units::exact;
 
@@ -131,6 +133,8 @@ fn things(config: &Config) -> Things {
         pools,
         redirects,
         http,
+        privileges,
+        control,
     } = config;
     let mut things = Things::new();
     let mut whole = vec![
@@ -139,6 +143,7 @@ fn things(config: &Config) -> Things {
     ];
     whole.extend(flow_settings(flows));
     whole.extend(http_settings(http.as_ref()));
+    whole.extend(account_settings(privileges, control));
     things.insert("configuration".to_owned(), whole);
     for pool in pools {
         things.insert(pool_name(pool), pool_settings(pool));
@@ -185,6 +190,16 @@ fn http_settings(http: Option<&Http>) -> Vec<Setting> {
         ("http.listen", or_none(listen)),
         ("http.hosts", or_none(Some(names).filter(|n| !n.is_empty()))),
         ("http.token-file", or_none(token)),
+    ]
+}
+
+fn account_settings(privileges: &Privileges, control: &Control) -> Vec<Setting> {
+    let Privileges { user, group } = privileges;
+    let Control { socket_group } = control;
+    vec![
+        ("privileges.user", or_none(user.clone())),
+        ("privileges.group", or_none(group.clone())),
+        ("control.socket-group", or_none(socket_group.clone())),
     ]
 }
 

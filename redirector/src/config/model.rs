@@ -28,6 +28,26 @@ pub struct Config {
     pub redirects: Vec<Redirect>,
     /// The HTTP server; none unless it is asked for.
     pub http: Option<Http>,
+    /// Whom the agent runs as.
+    pub privileges: Privileges,
+    /// Who may speak with it.
+    pub control: Control,
+}
+
+/// Whom the agent runs as once it has started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Privileges {
+    /// This user; whoever started it where there is none.
+    pub user: Option<String>,
+    /// This group; that of the user where there is none.
+    pub group: Option<String>,
+}
+
+/// Who may speak with the agent by its control socket, beside its own user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// The members of this group.
+    pub socket_group: Option<String>,
 }
 
 /// Metrics, status page and API by HTTP.

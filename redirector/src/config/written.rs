@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::accounts;
 use super::check::{self, Check};
 use super::http;
 use super::problem::Findings;
@@ -25,6 +26,7 @@ pub(super) struct Written {
     pub(super) pools: Vec<Pool>,
     pub(super) redirects: Vec<Redirect>,
     pub(super) http: Option<http::Written>,
+    pub(super) accounts: accounts::Written,
 }
 
 #[derive(Default)]
@@ -134,6 +136,7 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings) -> Written {
         http: section
             .section("http", "[http]", findings)
             .map(|section| http::read(section, findings)),
+        accounts: accounts::read(&mut section, findings),
     };
     section.require(
         "redirect",

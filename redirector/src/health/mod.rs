@@ -9,6 +9,7 @@
 
 mod exchange;
 pub mod glob;
+pub mod hands;
 mod http;
 mod icmp;
 pub mod log_line;
@@ -23,6 +24,7 @@ mod talk;
 pub mod tls;
 pub mod tracker;
 
+pub use self::hands::Hands;
 pub use self::material::{Material, MaterialError};
 pub use self::outcome::{Cause, Outcome};
 pub use self::schedule::{Observation, Scheduler, Target};
