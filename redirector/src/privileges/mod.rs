@@ -51,13 +51,15 @@ pub const SCRIPTS: CapabilitySet = CapabilitySet::SETUID
     .union(CapabilitySet::KILL);
 
 /// What is needed until the data path is loaded, beside all of the above: the verifier's trust in pointer arithmetic,
-/// locked memory (Linux before 5.11), a socket for its group, an HTTP port below 1024.
+/// locked memory (Linux before 5.11), a socket for its group, an HTTP port below 1024, and what opens slot tables that an
+/// agent of an earlier version has left unpinned.
 const START_UP: CapabilitySet = LOOP
     .union(ECHO)
     .union(SCRIPTS)
     .union(CapabilitySet::PERFMON)
     .union(CapabilitySet::SYS_RESOURCE)
     .union(CapabilitySet::CHOWN)
+    .union(CapabilitySet::SYS_ADMIN)
     .union(CapabilitySet::NET_BIND_SERVICE);
 
 /// Most capabilities that a kernel can have.

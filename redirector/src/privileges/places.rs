@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid};
@@ -86,10 +87,23 @@ impl Places<'_> {
             Err(rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(failed(self.pins)(error)),
         }
-        match give(CWD, self.operator_file.as_os_str(), account) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(failed(self.operator_file)(error)),
+        // A socket that somebody listens on is not ours to give.
+        let left = UnixStream::connect(self.socket).is_err_and(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::PermissionDenied
+            )
+        });
+        for file in [Some(self.operator_file), left.then_some(self.socket)]
+            .into_iter()
+            .flatten()
+        {
+            match give(CWD, file.as_os_str(), account) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => return Err(failed(file)(error)),
+            }
         }
+        Ok(())
     }
 
     /// The directory of a file that the account will make anew there, again and again.
