@@ -1,5 +1,18 @@
 //! Secrets, such as passwords of checks and the token of the HTTP server, and the files that they come from.
 
+// Foreign bytes are read below: nothing here may panic on any of them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;

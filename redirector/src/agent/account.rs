@@ -32,22 +32,17 @@ pub(super) fn enter(
 ) -> anyhow::Result<Option<start::PinLock>> {
     let account = Account::find(&config.privileges)?;
     let other = config.privileges.user.as_deref();
-    let lock = match other.filter(|_| !account.is_current()) {
-        Some(name) => {
-            let lock = start::lock(&options.pin_dir)?;
-            places(options).give_to(account)?;
-            bar_the_way_back()?;
-            account.enter(name)?;
-            options.pin_dir = lock.path();
-            log::info!("running as the user {name}");
-            Some(lock)
-        }
-        None => {
-            bar_the_way_back()?;
-            None
-        }
+    let Some(name) = other.filter(|_| !account.is_current()) else {
+        bar_the_way_back()?;
+        return Ok(None);
     };
-    Ok(lock)
+    let lock = start::lock(&options.pin_dir)?;
+    places(options).give_to(account)?;
+    bar_the_way_back()?;
+    account.enter(name)?;
+    options.pin_dir = lock.path();
+    log::info!("running as the user {name}");
+    Ok(Some(lock))
 }
 
 fn bar_the_way_back() -> anyhow::Result<()> {

@@ -68,13 +68,12 @@ pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyho
 
     // Before the maps are made or adopted: of two agents that start at once one must not take away what
     // the other has pinned.
-    let lock = match locked {
-        Some(lock) => lock,
-        None => {
-            let lock = lock(&options.pin_dir)?;
-            account::take_over(&options)?;
-            lock
-        }
+    let lock = if let Some(lock) = locked {
+        lock
+    } else {
+        let lock = lock(&options.pin_dir)?;
+        account::take_over(&options)?;
+        lock
     };
     let threads = Threads::start().context("cannot start threads")?;
     let mut datapath = load(&object, config.flows.max, Some(&options.pin_dir))?;

@@ -9,6 +9,17 @@
 //! on every machine; whether an interface exists is asked where it is used. The one exception is a file that is loaded for
 //! this host: then it may only name users and groups that are there, since the place of a wrong name is known here.
 
+// Foreign bytes are read below: nothing here may panic on any of them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
+
 mod accounts;
 mod check;
 mod conflicts;

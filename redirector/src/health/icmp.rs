@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
+use super::bytes::first;
 use super::talk::limit_hops;
 use super::{Cause, Hands, Outcome};
 
@@ -63,12 +64,11 @@ impl Echo {
             IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
             IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
         };
-        let (socket, raw) = match Socket::new(domain, Type::DGRAM, Some(protocol)) {
-            Ok(socket) => (socket, false),
-            Err(_) => {
-                let raw = move || Socket::new(domain, Type::RAW, Some(protocol));
-                (hands.open(raw).await?, true)
-            }
+        let (socket, raw) = if let Ok(socket) = Socket::new(domain, Type::DGRAM, Some(protocol)) {
+            (socket, false)
+        } else {
+            let raw = move || Socket::new(domain, Type::RAW, Some(protocol));
+            (hands.open(raw).await?, true)
         };
         let to = SocketAddr::new(address, 0);
         limit_hops(&SockRef::from(&socket), to, ttl)?;
@@ -98,7 +98,7 @@ impl Echo {
             };
             while let Ok(read) = timeout_at(until.min(deadline), self.socket.recv(&mut room)).await
             {
-                let message = &room[..read?];
+                let message = first(&room, read?);
                 if is_reply(message, self.with_header, self.v6, &cookie) {
                     return Ok(true);
                 }

@@ -7,6 +7,20 @@
 //!
 //! **Architecture invariant:** the tracker reads no clock and does no IO; time is an argument.
 
+// Foreign bytes are read below: nothing here may panic on any of them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
+mod bytes;
 mod exchange;
 pub mod glob;
 pub mod hands;

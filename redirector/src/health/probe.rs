@@ -44,7 +44,11 @@ fn decide(results: Vec<(Outcome, Duration)>) -> Verdict {
         let mut results = results.iter();
         results.position(|(outcome, _)| outcome.success() == wanted)
     };
-    let slowest = || (0..results.len()).max_by_key(|index| results[*index].1);
+    let slowest = || {
+        let results = results.iter().enumerate();
+        let slowest = results.max_by_key(|(_, (_, took))| *took);
+        slowest.map(|(index, _)| index)
+    };
     let which = first(Some(false)).or_else(|| first(None)).or_else(slowest);
     let which = which.unwrap_or(0);
     let (outcome, took) = results

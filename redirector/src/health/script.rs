@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::bytes::first;
 use super::{Cause, Hands, Outcome, Target};
 use crate::config::{Config, Script, UpWhen};
 
@@ -253,7 +254,7 @@ impl Output {
 
     fn keep(&mut self, said: &[u8]) {
         let left = MOST_OUTPUT.saturating_sub(self.0.len());
-        self.0.extend_from_slice(&said[..said.len().min(left)]);
+        self.0.extend_from_slice(first(said, left));
     }
 
     /// Its first line, fit for a log.
@@ -276,7 +277,7 @@ async fn hear(pipe: &mut Option<impl AsyncRead + Unpin>) -> Vec<u8> {
         return Vec::new();
     };
     match open.read(&mut room).await {
-        Ok(read) if read > 0 => room[..read].to_vec(),
+        Ok(read) if read > 0 => first(&room, read).to_vec(),
         Ok(_) | Err(_) => {
             *pipe = None;
             Vec::new()

@@ -220,14 +220,6 @@ mod tests {
             Self(path)
         }
 
-        fn places<'a>(&'a self, held: &'a [PathBuf; 3]) -> Places<'a> {
-            Places {
-                pins: &held[0],
-                socket: &held[1],
-                operator_file: &held[2],
-            }
-        }
-
         fn paths(&self) -> [PathBuf; 3] {
             ["pins", "run/control.sock", "run/control.operator.json"].map(|name| self.0.join(name))
         }
@@ -236,6 +228,14 @@ mod tests {
     impl Drop for Directory {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn places([pins, socket, operator_file]: &[PathBuf; 3]) -> Places<'_> {
+        Places {
+            pins,
+            socket,
+            operator_file,
         }
     }
 
@@ -250,10 +250,7 @@ mod tests {
     fn what_is_missing_is_made_for_who_needs_it() {
         let directory = Directory::new("places-made");
         let paths = directory.paths();
-        directory
-            .places(&paths)
-            .give_to(Account::current())
-            .unwrap();
+        places(&paths).give_to(Account::current()).unwrap();
         assert!(directory.0.join("run").is_dir());
     }
 
@@ -264,7 +261,7 @@ mod tests {
         let paths = directory.paths();
         fs::create_dir_all(directory.0.join("run")).unwrap();
         fs::write(directory.0.join("run/other"), "").unwrap();
-        let error = directory.places(&paths).give_to(strangers()).unwrap_err();
+        let error = places(&paths).give_to(strangers()).unwrap_err();
         assert!(matches!(error, PlaceError::Shared { .. }), "{error}");
         assert!(error.to_string().contains("--socket"), "{error}");
         let owner = fs::metadata(directory.0.join("run")).unwrap().uid();
@@ -284,7 +281,7 @@ mod tests {
         fs::create_dir_all(paths[0].join("v1/links")).unwrap();
         fs::write(paths[0].join("v1/MAP"), "").unwrap();
         std::os::unix::fs::symlink(&outside, paths[0].join("v1/out")).unwrap();
-        directory.places(&paths).give_to(strangers()).unwrap();
+        places(&paths).give_to(strangers()).unwrap();
         let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
         for own in ["", "v1", "v1/links", "v1/MAP", "v1/out"] {
             assert_eq!(owner(&paths[0].join(own)), 65_534, "{own}");

@@ -14,7 +14,7 @@ use super::{ECHO, SCRIPTS, keep};
 pub struct Thread {
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    running: Option<JoinHandle<()>>,
 }
 
 impl Thread {
@@ -24,7 +24,7 @@ impl Thread {
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
-        let thread = std::thread::Builder::new()
+        let running = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
                 let kept = keep(set);
@@ -40,7 +40,7 @@ impl Thread {
         Ok(Self {
             handle,
             stop: Some(stop),
-            thread: Some(thread),
+            running: Some(running),
         })
     }
 
@@ -53,9 +53,9 @@ impl Thread {
 impl Drop for Thread {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        if let Some(running) = self.running.take() {
             // A panic of its own has been told already.
-            let _ = thread.join();
+            let _ = running.join();
         }
     }
 }
