@@ -1,8 +1,9 @@
 //! Whom the agent runs as, and what it has left to reload with.
 
-use std::path::Path;
+use std::{os::unix::fs::MetadataExt as _, path::Path};
 
 use anyhow::Context as _;
+use nix::unistd::Gid;
 use rustix::fs::Access;
 
 use super::{RunOptions, start};
@@ -47,6 +48,21 @@ pub(super) fn enter(
 
 fn bar_the_way_back() -> anyhow::Result<()> {
     privileges::bar_the_way_back().context("cannot give up the right to gain privileges")
+}
+
+/// Says so when members of the group of the control socket can't get to it.
+pub(super) fn warn_of_closed_directory(socket: &Path, group: Gid) {
+    let Some(Ok(directory)) = socket.parent().map(std::fs::metadata) else {
+        // It is made by whoever binds the socket.
+        return;
+    };
+    let by_group = directory.gid() == group.as_raw() && directory.mode() & 0o010 != 0;
+    if directory.mode() & 0o001 == 0 && !by_group {
+        log::warn!(
+            "members of the group of the control socket cannot pass its directory; chmod o+x {}",
+            socket.parent().unwrap_or(Path::new(".")).display()
+        );
+    }
 }
 
 /// Makes pins usable that an agent of another user has left.

@@ -168,6 +168,9 @@ fn serve(
 ) -> anyhow::Result<Server> {
     let group = config.control.socket_group.as_deref();
     let group = group.map(group_named).transpose()?;
+    if let Some(group) = group {
+        account::warn_of_closed_directory(&options.socket, group);
+    }
     let _outside = threads.outside.handle().enter();
     Ok(Server::start(
         &options.socket,

@@ -173,4 +173,6 @@ fn judged(check: &Check, outcome: Outcome, took: Duration, limit: Duration) -> O
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

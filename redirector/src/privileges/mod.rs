@@ -2,7 +2,7 @@
 //!
 //! | thread | capabilities | what for |
 //! |---|---|---|
-//! | the agent's loop | [`LOOP`]: `CAP_BPF`, `CAP_NET_ADMIN` | maps; links of interfaces that come back, neighbours |
+//! | the agent's loop | [`LOOP`]: `CAP_BPF`, `CAP_NET_ADMIN` | slot tables of new redirects, programs on interfaces that come back; next hops to be resolved and kept |
 //! | `outside` | none | the checks of nodes and the clients of the control socket |
 //! | `http` | none | the clients of the HTTP server |
 //! | `echo` | [`ECHO`]: `CAP_NET_RAW` | opens raw sockets for `icmp` checks, where `net.ipv4.ping_group_range` allows no others |
