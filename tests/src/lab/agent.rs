@@ -97,18 +97,21 @@ impl Agent {
     }
 
     /// The same with its control socket elsewhere.
+    #[must_use]
     pub fn with_socket(mut self, socket: PathBuf) -> Self {
         self.socket = socket;
         self
     }
 
     /// The same with a variable in its environment.
+    #[must_use]
     pub fn with_variable(mut self, name: &'static str, value: &'static str) -> Self {
         self.environment.push((name, value));
         self
     }
 
     /// The same started by another command, such as `setpriv`.
+    #[must_use]
     pub fn wrapped_in(mut self, command: &[&str]) -> Self {
         self.wrapper = command.iter().map(|&word| word.to_owned()).collect();
         self
