@@ -12,7 +12,8 @@
 //!
 //! * One task ([`agent`]) owns the state and makes every write to the maps.
 //! * [`engine`] reads no clock, no kernel and no network; it can replay any history in a test.
-//! * What clients, nodes and operators send is bounded and never trusted to be well-formed.
+//! * What clients, nodes and operators send is bounded and never trusted to be well-formed. It is read in threads without
+//!   any capability ([`privileges`]), by modules in which nothing that panics passes the lints.
 
 pub mod agent;
 pub mod config;
@@ -29,6 +30,8 @@ pub mod logging;
 pub mod metrics;
 pub mod names;
 pub mod net;
+pub mod privileges;
+pub mod secret;
 pub mod show;
 pub mod top;
 pub mod units;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use tokio::{sync::mpsc, time::timeout_at};
+use tokio::{runtime::Handle, sync::mpsc, time::timeout_at};
 
 use super::{Agent, names_file};
 use crate::{
@@ -28,13 +28,16 @@ pub(super) struct Hosts {
     answered: mpsc::UnboundedSender<(HostName, Answer)>,
     /// What was last kept for the next agent could not be.
     unkept: bool,
+    /// The thread that reads what others send.
+    outside: Handle,
 }
 
 impl Hosts {
-    pub(super) fn new(names: Names) -> Self {
+    pub(super) fn new(names: Names, outside: Handle) -> Self {
         let (answered, answers) = mpsc::unbounded_channel();
         Self {
             names,
+            outside,
             answers,
             answered,
             unkept: false,
@@ -51,7 +54,12 @@ impl Hosts {
 
 /// The names of a configuration at the start: those that an earlier agent has found stand for what it found, and the others
 /// are looked up, for as long as one look-up may take. Who cannot be found then is a node that is down.
-pub(super) async fn at_start(config: &Config, view: &NetView, file: &Path) -> Names {
+pub(super) async fn at_start(
+    config: &Config,
+    view: &NetView,
+    file: &Path,
+    outside: &Handle,
+) -> Names {
     let hosts = config.hosts();
     if hosts.is_empty() {
         return Names::default();
@@ -71,10 +79,10 @@ pub(super) async fn at_start(config: &Config, view: &NetView, file: &Path) -> Na
     loop {
         for (host, families) in names.due(first) {
             if missing.contains(&host) {
-                asked.push(asked_for(&config.dns, host, families));
+                asked.push(outside.spawn(asked_for(config.dns.clone(), host, families)));
             }
         }
-        let Ok(Some((host, answer))) = timeout_at(limit, asked.next()).await else {
+        let Ok(Some(Ok((host, answer)))) = timeout_at(limit, asked.next()).await else {
             break;
         };
         let now = (Instant::now(), SystemTime::now());
@@ -88,11 +96,11 @@ pub(super) async fn at_start(config: &Config, view: &NetView, file: &Path) -> Na
 }
 
 async fn asked_for(
-    dns: &Dns,
+    dns: Dns,
     host: HostName,
     families: BTreeSet<crate::family::Family>,
 ) -> (HostName, Answer) {
-    let answer = look_up(dns, &host, &families).await;
+    let answer = look_up(&dns, &host, &families).await;
     (host, answer)
 }
 
@@ -140,9 +148,9 @@ impl Agent {
     pub(super) fn look_up_names(&mut self, now: Instant) {
         for (host, families) in self.hosts.names.due(now) {
             let (dns, answered) = (self.relay.config().dns.clone(), self.hosts.answered.clone());
-            tokio::spawn(async move {
+            self.hosts.outside.spawn(async move {
                 // Nobody waits for it any more where the agent ends.
-                let _ = answered.send(asked_for(&dns, host, families).await);
+                let _ = answered.send(asked_for(dns, host, families).await);
             });
         }
     }

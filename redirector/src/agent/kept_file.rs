@@ -1,5 +1,18 @@
 //! Files in which an agent keeps something for the next one.
 
+// Foreign bytes are read below: nothing here may panic on any of them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},

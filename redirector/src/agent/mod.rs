@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod.rs` | the loop |
 //! | `start.rs` | everything that must be right before something is attached |
+//! | `account.rs` | whom it runs as, and what it gives up |
 //! | `lock_holder.rs` | which process holds the lock of the pin directory |
 //! | `apply.rs` | desired state → maps |
 //! | `attachment.rs` | which interfaces the program is on, and how |
@@ -30,6 +31,7 @@
 //! | `clock.rs` | the data path's clock |
 //! | `config_watch.rs` | a configuration file that is replaced from outside |
 
+mod account;
 mod answer;
 mod apply;
 mod attachment;
@@ -78,12 +80,14 @@ use self::{
     signals::{Heeded, Signals},
 };
 use crate::{
+    config::Config,
     control::{Call, Events, Happening, Server},
     datapath::{Datapath, MapsError, detach, unpin},
     engine::{Relay, Traffic},
     health::{Observation, Scheduler},
     http::{Ask, Http},
     net::{monitor::Monitor, solicit::Solicitor, view::NetView},
+    privileges::Threads,
 };
 
 /// How often counters are looked at and the clock is moved.
@@ -144,15 +148,16 @@ pub fn names_file_of(socket: &Path) -> PathBuf {
 /// # Errors
 ///
 /// Whatever keeps it from running. Nothing is attached then that was not before.
-pub fn run(options: RunOptions) -> anyhow::Result<()> {
-    // One thread: sockets and interfaces are those of the network namespace it was started in.
+pub fn run(mut options: RunOptions) -> anyhow::Result<()> {
+    let lock = account::enter(&Config::load(&options.config)?, &mut options)?;
+    // Every thread is made by this one: sockets and interfaces are those of the network namespace it was started in.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         let signals = Signals::new().context("cannot listen to signals")?;
-        let mut agent = Box::pin(start::start(options)).await?;
+        let mut agent = Box::pin(start::start(options, lock)).await?;
         let end = agent.serve(signals).await;
         Box::pin(agent.end(end)).await
     })
@@ -207,6 +212,7 @@ struct Agent {
     /// What is known of the recorded connections.
     counted: operate::Counted,
     log: EbpfLogger<&'static dyn log::Log>,
+    _threads: Threads,
     _monitor: Monitor,
     _lock: start::PinLock,
 }

@@ -69,6 +69,12 @@ impl Agent {
         if config.flows.max != current.flows.max {
             log::warn!("flows.max takes effect after `redirector stop --detach` and a new start");
         }
+        if config.privileges != current.privileges || config.control != current.control {
+            log::warn!(
+                "[privileges] and [control] take effect when the agent is started again; the data path goes on \
+                 forwarding meanwhile"
+            );
+        }
         let attached = self.attachments.clone();
         if config.interfaces != current.interfaces || config.xdp_mode != current.xdp_mode {
             self.reattach(&view, &config)?;

@@ -5,8 +5,8 @@ use std::{
     fs::File,
     io::Read as _,
     net::IpAddr,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -18,7 +18,7 @@ use redirector_common::abi::Globals;
 use tokio::sync::mpsc;
 
 use super::{
-    Agent, FIRST_RESULTS, LOG_BURST, RunOptions,
+    Agent, FIRST_RESULTS, LOG_BURST, RunOptions, account,
     apply::Applied,
     attachment::{self, Attachment},
     clock::Clock,
@@ -30,21 +30,30 @@ use super::{
 };
 use crate::{
     config::Config,
-    control::{Events, Happening, Server},
+    control::{Call, Events, Happening, Server},
     datapath::{Datapath, Maps, Object, detach, load, unpin},
     engine::{Found, Relay},
     family::Family,
     health::{Material, Scheduler},
     net::{monitor::Monitor, resolve::resolve, solicit::Solicitor, view::NetView},
+    privileges::{Threads, group_named},
 };
 
 /// Room for results of checks, and for requests, that the loop has not come to yet.
 const QUEUE: usize = 1024;
 
 /// Held by the one agent that may write to the maps below a pin directory.
-pub(super) struct PinLock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+pub(super) struct PinLock(Flock<File>);
 
-pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
+impl PinLock {
+    /// The directory, by a path that can be followed whoever owns those above it.
+    pub(super) fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+}
+
+/// `locked` is the lock of the pin directory, where it is held already.
+pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyhow::Result<Agent> {
     let config = Config::load(&options.config)?;
     let material = Material::read(&config)?;
     let object = Object::find(options.bpf_object.as_deref())?;
@@ -54,20 +63,27 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
     let interfaces = attachment::find(&view, &config.interfaces)?;
     refuse_own_nodes(&view, &config)?;
     warn_of_the_host(&view, &config);
+    let threads = Threads::start().context("cannot start threads")?;
     // Before the lock is taken: who waits for a name server keeps nobody from anything.
-    let names = hosts::at_start(&config, &view, &options.names_file).await;
+    let outside = threads.outside.handle();
+    let names = hosts::at_start(&config, &view, &options.names_file, outside).await;
     let config = config.with_addresses(&names.known());
 
     let solicitor = Solicitor::open(views.clone())?;
 
     // Before the maps are made or adopted: of two agents that start at once one must not take away what
     // the other has pinned.
-    let lock = lock(&options.pin_dir)?;
+    let lock = if let Some(lock) = locked {
+        lock
+    } else {
+        let lock = lock(&options.pin_dir)?;
+        account::take_over(&options)?;
+        lock
+    };
     let mut datapath = load(&object, config.flows.max, Some(&options.pin_dir))?;
     let (call_sender, calls) = mpsc::channel(QUEUE);
     let events = Events::default();
-    let prepared = Server::start(&options.socket, call_sender.clone(), events.clone())
-        .map_err(anyhow::Error::from)
+    let prepared = serve(&threads, &options, &config, call_sender.clone(), &events)
         .and_then(|server| {
             let prepared = Prepared::new(&mut datapath, config, &view, &interfaces, &options)?;
             Ok((server, prepared))
@@ -88,7 +104,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         },
     ) = prepared?;
     let (sender, observations) = mpsc::channel(QUEUE);
-    let mut scheduler = Scheduler::new(sender);
+    let mut scheduler = Scheduler::in_threads(&threads, sender);
     scheduler.set_material(material);
     scheduler.set_targets(relay.targets());
     let (ask, asked) = mpsc::channel(QUEUE);
@@ -103,7 +119,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         refusals: super::interfaces::Refusals::default(),
         clock,
         scheduler,
-        hosts: hosts::Hosts::new(names),
+        hosts: hosts::Hosts::new(names, threads.outside.handle().clone()),
         solicitor,
         views,
         observations,
@@ -127,6 +143,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         watchdog: super::supervisor::Watchdog::from_environment(Instant::now()),
         table_full: None,
         counted: super::operate::Counted::default(),
+        _threads: threads,
         _monitor: monitor,
         log,
         _lock: lock,
@@ -144,9 +161,32 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<Agent> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
     });
+    account::settle(&agent.options)?;
     log::info!("running");
     agent.tell_ready();
     Ok(agent)
+}
+
+/// Listens on the control socket, in the thread that speaks with clients.
+fn serve(
+    threads: &Threads,
+    options: &RunOptions,
+    config: &Config,
+    calls: mpsc::Sender<Call>,
+    events: &Events,
+) -> anyhow::Result<Server> {
+    let group = config.control.socket_group.as_deref();
+    let group = group.map(group_named).transpose()?;
+    if let Some(group) = group {
+        account::warn_of_closed_directory(&options.socket, group);
+    }
+    let _outside = threads.outside.handle().enter();
+    Ok(Server::start(
+        &options.socket,
+        group,
+        calls,
+        events.clone(),
+    )?)
 }
 
 /// Maps filled and program attached.
@@ -280,7 +320,7 @@ fn warn_of_the_host(view: &NetView, config: &Config) {
 }
 
 /// Locks the pin directory against a second agent.
-fn lock(pin_directory: &Path) -> anyhow::Result<PinLock> {
+pub(super) fn lock(pin_directory: &Path) -> anyhow::Result<PinLock> {
     let shown = pin_directory.display();
     std::fs::create_dir_all(pin_directory).with_context(|| {
         format!(

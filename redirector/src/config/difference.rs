@@ -9,7 +9,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
-use super::model::{Config, Delivery, Dns, Flows, Http, Node, Pool, Redirect, Timing, Track};
+use super::model::{
+    Config, Control, Delivery, Dns, Flows, Http, Node, Pool, Privileges, Redirect, Timing, Track,
+};
 use super::words;
 use crate::units::exact;
 
@@ -132,6 +134,8 @@ fn things(config: &Config) -> Things {
         redirects,
         http,
         dns,
+        privileges,
+        control,
     } = config;
     let mut things = Things::new();
     let mut whole = vec![
@@ -141,6 +145,7 @@ fn things(config: &Config) -> Things {
     whole.extend(flow_settings(flows));
     whole.extend(http_settings(http.as_ref()));
     whole.extend(dns_settings(dns));
+    whole.extend(account_settings(privileges, control));
     things.insert("configuration".to_owned(), whole);
     for pool in pools {
         things.insert(pool_name(pool), pool_settings(pool));
@@ -205,6 +210,16 @@ fn dns_settings(dns: &Dns) -> Vec<Setting> {
             "dns.servers",
             servers.unwrap_or_else(|| "those of the host".to_owned()),
         ),
+    ]
+}
+
+fn account_settings(privileges: &Privileges, control: &Control) -> Vec<Setting> {
+    let Privileges { user, group } = privileges;
+    let Control { socket_group } = control;
+    vec![
+        ("privileges.user", or_none(user.clone())),
+        ("privileges.group", or_none(group.clone())),
+        ("control.socket-group", or_none(socket_group.clone())),
     ]
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_spanned::Spanned;
 
+use super::accounts::{self, Accounts};
 use super::check::{Check, read::TIMEOUT};
 use super::conflicts::Places;
 use super::host::Addresses;
@@ -42,7 +43,12 @@ const JITTER: RangeInclusive<u32> = 0..=50;
 const TTL: RangeInclusive<u32> = 1..=255;
 
 /// Checks everything; the result means something only when `findings` stays empty.
-pub(super) fn mean(written: written::Written, findings: &mut Findings) -> Config {
+pub(super) fn mean(
+    written: written::Written,
+    accounts: Accounts,
+    findings: &mut Findings,
+) -> Config {
+    let (privileges, control) = accounts::mean(written.accounts, accounts, findings);
     let health = timing(&written.health, Timing::default(), findings);
     let hash_key = written.hash_key.and_then(|text| {
         let key = hash_key::derive(text.get_ref()).ok_or_else(|| {
@@ -77,6 +83,8 @@ pub(super) fn mean(written: written::Written, findings: &mut Findings) -> Config
             .http
             .and_then(|written| http::mean(written, findings)),
         dns: dns(written.dns, findings),
+        privileges,
+        control,
     };
     conflicts::find(&config, &places, findings);
     config

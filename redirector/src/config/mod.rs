@@ -5,9 +5,23 @@
 //! instead of stopping at the first mistake, so that one run of `redirector check-config` shows all of
 //! it; only a text that is no TOML at all is reported before anything else is looked at.
 //!
-//! **Architecture invariant:** nothing here looks at the host or at the network. The same text gives the same result
-//! on every machine; whether an interface exists is asked where it is used, and so is what a node's name stands for.
+//! **Architecture invariant:** nothing here looks at the network, nor at the host, so that the same text gives the same
+//! result on every machine; whether an interface exists is asked where it is used, and so is what a node's name stands for.
+//! The one exception is a file that is loaded for this host: then it may only name users and groups that are there, since
+//! the place of a wrong name is known here.
 
+// Foreign bytes are read below: nothing here may panic on any of them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
+
+mod accounts;
 mod check;
 mod conflicts;
 mod difference;
@@ -35,6 +49,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use self::accounts::Accounts;
 pub use self::check::{
     Associate, Canary, Check, CheckKind, DatagramCanary, Destination, Digest, Expect, Login,
     Method, Page, Script, Socks4, Socks5, Step, Tls, UpWhen,
@@ -42,9 +57,9 @@ pub use self::check::{
 pub use self::difference::{Difference, differences};
 pub use self::host::{Addresses, HostName, Known};
 pub use self::model::{
-    Config, DEFAULT_PRIORITY, Delivery, DirectTcp, Dns, Failback, Flows, Http, Listen,
-    MAX_PRIORITY, MAX_WEIGHT, Mode, Node, OnDown, Parent, Pool, Protocol, Redirect, Sticky, Timing,
-    Track, UdpAssociate, WhenEmpty, XdpMode,
+    Config, Control, DEFAULT_PRIORITY, Delivery, DirectTcp, Dns, Failback, Flows, Http, Listen,
+    MAX_PRIORITY, MAX_WEIGHT, Mode, Node, OnDown, Parent, Pool, Privileges, Protocol, Redirect,
+    Sticky, Timing, Track, UdpAssociate, WhenEmpty, XdpMode,
 };
 use self::problem::{Complaint, Findings};
 pub use self::problem::{Problem, Problems};
@@ -91,7 +106,7 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads a configuration file.
+    /// Reads a configuration file for this host.
     ///
     /// # Errors
     /// [`ConfigError`] when the file cannot be read or is wrong.
@@ -120,14 +135,19 @@ impl Config {
                 line,
             }
         })?;
-        Ok(Self::parse(&path.display().to_string(), text)?)
+        let name = path.display().to_string();
+        Ok(Self::read(&name, text, Accounts::OfThisHost)?)
     }
 
-    /// Reads a configuration; `name` is how reports call the text.
+    /// Reads a configuration for any host; `name` is how reports call the text.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(name: &str, text: &str) -> Result<Self, Problems> {
+        Self::read(name, text, Accounts::Any)
+    }
+
+    fn read(name: &str, text: &str, accounts: Accounts) -> Result<Self, Problems> {
         let mut findings = Findings::default();
         let (root, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
@@ -140,7 +160,7 @@ impl Config {
             return Err(Problems::new(name, text, findings));
         }
         let written = written::read(root.get_ref(), &mut findings);
-        let config = meaning::mean(written, &mut findings);
+        let config = meaning::mean(written, accounts, &mut findings);
         if findings.0.is_empty() {
             Ok(config)
         } else {

@@ -31,6 +31,10 @@ pub struct Config {
     pub http: Option<Http>,
     /// How nodes' names are looked up.
     pub dns: Dns,
+    /// Whom the agent runs as.
+    pub privileges: Privileges,
+    /// Who may speak with it.
+    pub control: Control,
 }
 
 /// How nodes' names are looked up.
@@ -53,6 +57,22 @@ impl Default for Dns {
             servers: Vec::new(),
         }
     }
+}
+
+/// Whom the agent runs as once it has started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Privileges {
+    /// This user; whoever started it where there is none.
+    pub user: Option<String>,
+    /// This group; that of the user where there is none.
+    pub group: Option<String>,
+}
+
+/// Who may speak with the agent by its control socket, beside its own user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// The members of this group.
+    pub socket_group: Option<String>,
 }
 
 /// Metrics, status page and API by HTTP.

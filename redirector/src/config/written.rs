@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::accounts;
 use super::check::{self, Check};
 use super::http;
 use super::problem::Findings;
@@ -26,6 +27,7 @@ pub(super) struct Written {
     pub(super) redirects: Vec<Redirect>,
     pub(super) http: Option<http::Written>,
     pub(super) dns: Dns,
+    pub(super) accounts: accounts::Written,
 }
 
 #[derive(Default)]
@@ -146,6 +148,7 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings) -> Written {
             .section("dns", "[dns]", findings)
             .map(|section| dns(section, findings))
             .unwrap_or_default(),
+        accounts: accounts::read(&mut section, findings),
     };
     section.require(
         "redirect",

@@ -5,6 +5,19 @@
 //! line, time, and number of connections. It decides nothing; each request goes as a [`Call`] to the
 //! agent's loop.
 
+// Foreign bytes are read below: nothing here may panic on any of them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 pub mod audit;
 pub mod client;
 pub mod event;

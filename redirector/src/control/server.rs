@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Gid, chown};
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
 };
@@ -29,8 +30,10 @@ const MAX_CONNECTIONS: usize = 32;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the agent may take to answer.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Who may speak with the agent: its user and group.
-const MODE: u32 = 0o660;
+/// Only the agent's user may speak with it, and root.
+const MODE: u32 = 0o600;
+/// So may a group.
+const MODE_WITH_GROUP: u32 = 0o660;
 
 /// A request on its way to the agent's loop.
 #[derive(Debug)]
@@ -74,8 +77,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at `path`, sends every request to `calls`, and lets clients watch `events`. A socket that a killed agent left there
-    /// is replaced; the directory is made if it is missing.
+    /// Listens at `path`, for the agent's user and for `group`, sends every request to `calls`, and lets clients watch
+    /// `events`. A socket that a killed agent left there is replaced; the directory is made if it is missing.
     ///
     /// # Errors
     /// [`ServerError`]
@@ -84,10 +87,11 @@ impl Server {
     /// Outside a tokio runtime.
     pub fn start(
         path: &Path,
+        group: Option<Gid>,
         calls: mpsc::Sender<Call>,
         events: Events,
     ) -> Result<Self, ServerError> {
-        let (listener, inode) = bind(path)?;
+        let (listener, inode) = bind(path, group)?;
         let (stop, stopped) = flag::channel(false);
         let accepting = Some(tokio::spawn(accept(
             listener,
@@ -133,7 +137,7 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-fn bind(path: &Path) -> Result<(UnixListener, (u64, u64)), ServerError> {
+fn bind(path: &Path, group: Option<Gid>) -> Result<(UnixListener, (u64, u64)), ServerError> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
         move |source| ServerError::Io {
@@ -163,13 +167,16 @@ fn bind(path: &Path) -> Result<(UnixListener, (u64, u64)), ServerError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(failed("look at", path)(source)),
     }
-    // Made under another name, so that it never can be reached with other rights than MODE.
+    // Made under another name, so that it never can be reached with other rights than these.
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
     let draft = directory.join(name);
     let _ = fs::remove_file(&draft);
     let listener = UnixListener::bind(&draft).map_err(failed("listen on", path))?;
-    let placed = fs::set_permissions(&draft, fs::Permissions::from_mode(MODE))
+    let mode = group.map_or(MODE, |_| MODE_WITH_GROUP);
+    let placed = chown(&draft, None, group)
+        .map_err(io::Error::from)
+        .and_then(|()| fs::set_permissions(&draft, fs::Permissions::from_mode(mode)))
         .and_then(|()| inode(&draft))
         .and_then(|inode| fs::rename(&draft, path).map(|()| inode));
     match placed {

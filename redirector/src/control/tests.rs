@@ -55,7 +55,7 @@ fn agent_telling(path: &Path, events: Events) -> Server {
             let _ = reply.send(response);
         }
     });
-    Server::start(path, sender, events).unwrap()
+    Server::start(path, None, sender, events).unwrap()
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -120,7 +120,7 @@ async fn only_user_and_group_may_connect() {
         .unwrap()
         .permissions()
         .mode();
-    assert_eq!(mode & 0o777, 0o660);
+    assert_eq!(mode & 0o777, 0o600);
     server.shutdown().await;
 }
 
@@ -190,7 +190,7 @@ async fn a_second_agent_is_refused_and_the_first_one_keeps_its_socket() {
     let directory = Directory::new("second");
     let path = directory.socket();
     let server = agent(&path);
-    let error = Server::start(&path, mpsc::channel(1).0, Events::default())
+    let error = Server::start(&path, None, mpsc::channel(1).0, Events::default())
         .err()
         .unwrap();
     assert!(matches!(error, ServerError::Taken(_)), "{error}");
@@ -210,7 +210,7 @@ async fn the_socket_of_a_killed_agent_is_replaced_but_a_file_is_not() {
     assert!(is_pong(&call(&path, Request::Ping).await.unwrap()));
     server.shutdown().await;
     std::fs::write(&path, "precious").unwrap();
-    let error = Server::start(&path, mpsc::channel(1).0, Events::default())
+    let error = Server::start(&path, None, mpsc::channel(1).0, Events::default())
         .err()
         .unwrap();
     assert!(matches!(error, ServerError::NotASocket(_)), "{error}");

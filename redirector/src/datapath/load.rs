@@ -156,8 +156,9 @@ pub fn load(
         .map_err(classify)
         .and_then(|mut ebpf| {
             program(&mut ebpf, PROGRAM)?.load().map_err(classify)?;
-            let stages = Stages::load(&mut ebpf, pin_directory.map(versioned).as_deref())?;
-            let maps = Maps::take(&mut ebpf)?;
+            let directory = pin_directory.map(versioned);
+            let stages = Stages::load(&mut ebpf, directory.as_deref())?;
+            let maps = Maps::take(&mut ebpf, directory.as_deref())?;
             Ok(Datapath {
                 ebpf,
                 maps: Some(maps),

@@ -8,6 +8,7 @@ mod slot_tables;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    path::Path,
 };
 
 use aya::{
@@ -114,7 +115,8 @@ fn optional<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
 }
 
 impl Maps {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapsError> {
+    /// Tables that are made later are pinned in `directory`, if there is one.
+    pub(super) fn take(ebpf: &mut Ebpf, directory: Option<&Path>) -> Result<Self, MapsError> {
         Ok(Self {
             globals: take(ebpf, map::GLOBALS)?,
             port_filter: take(ebpf, map::PORT_FILTER)?,
@@ -122,7 +124,7 @@ impl Maps {
             ipv4: FamilyMaps::take(ebpf, &IPV4)?,
             ipv6: FamilyMaps::take(ebpf, &IPV6)?,
             listeners: take(ebpf, map::LISTENERS)?,
-            slot_tables: SlotTables::take(ebpf)?,
+            slot_tables: SlotTables::take(ebpf, directory)?,
             backends: take(ebpf, map::BACKENDS)?,
             loads: take(ebpf, map::LOADS)?,
             returns: Returns::take(ebpf)?,

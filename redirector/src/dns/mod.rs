@@ -14,6 +14,19 @@
 //! **Architecture invariant:** `book.rs` asks nobody, reads no clock and writes no file, so that every history of answers
 //! can be replayed in a test.
 
+// Foreign bytes are read below: nothing here may panic on any of them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 mod book;
 mod lookup;
 

@@ -2,6 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::bytes::first;
 use super::outcome::shown;
 use super::talk::{Break, Talk};
 use super::{Cause, Outcome};
@@ -79,18 +80,19 @@ async fn bytes<S: AsyncRead + AsyncWrite + Unpin>(
     talk: &mut Talk<S>,
     expected: &[u8],
 ) -> Result<(), Fault> {
-    let mut got = vec![0; expected.len()];
-    let mut filled = 0;
-    while filled < expected.len() {
-        match talk.some(&mut got[filled..]).await {
-            Ok(read) => filled += read,
-            Err(end) => {
-                got.truncate(filled);
-                return Err(Fault::Ended(end, got));
-            }
+    let mut got = Vec::new();
+    let mut room = [0; 2048];
+    while got.len() < expected.len() {
+        // What comes after that is for the next step.
+        let wanted = (expected.len() - got.len()).min(room.len());
+        let Some(wanted) = room.get_mut(..wanted) else {
+            break;
+        };
+        match talk.some(wanted).await {
+            Ok(read) => got.extend_from_slice(first(wanted, read)),
+            Err(end) => return Err(Fault::Ended(end, got)),
         }
-        if got[..filled] != expected[..filled] {
-            got.truncate(filled);
+        if !expected.starts_with(&got) {
             return Err(Fault::Wrong(got));
         }
     }
@@ -109,7 +111,7 @@ async fn text<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(read) => read,
             Err(end) => return Err(Fault::Ended(end, got)),
         };
-        let came = &room[..read];
+        let came = first(&room, read);
         matcher.feed(came);
         got.extend_from_slice(came);
         if matcher.is_match() {

@@ -4,6 +4,12 @@
 //! A [`Matcher`] takes bytes as they come and never looks at one twice, so what a node sends, and how it cuts it,
 //! costs at most its length times that of the pattern.
 
+// Of the bytes that come only the values count, one at a time.
+#![cfg_attr(
+    not(test),
+    expect(clippy::indexing_slicing, reason = "by places in the pattern")
+)]
+
 /// A pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Glob {

@@ -6,6 +6,7 @@
 use ring::digest::{self, Context};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::bytes::{after, first};
 use super::outcome::shown;
 use super::talk::{Break, Talk};
 use super::{Cause, Outcome};
@@ -53,13 +54,13 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
         .map_err(|end| ended(end, &[]))?;
     let mut bytes = Vec::new();
     let body = read_head(talk, &mut bytes).await?;
-    let head = parse(&bytes[..body])?;
+    let head = parse(first(&bytes, body))?;
     if !http.codes.iter().any(|codes| codes.contains(&head.code)) {
         let story = format!("http status {}", head.code);
         return Err(Outcome::told(Cause::HttpStatus, story));
     }
     if let Some(wanted) = &http.digest {
-        let found = hash(talk, wanted, &bytes[body..], head.length).await?;
+        let found = hash(talk, wanted, after(&bytes, body), head.length).await?;
         if found.as_ref() != wanted.bytes() {
             let digits: String = found.as_ref().iter().map(|b| format!("{b:02x}")).collect();
             let story = format!("the page has the digest {digits}");
@@ -83,12 +84,11 @@ async fn read_head<S: AsyncRead + AsyncWrite + Unpin>(
             .map_err(|end| ended(end, bytes))?;
         // The end of the head may lie across two reads.
         let from = bytes.len().saturating_sub(3);
-        bytes.extend_from_slice(&room[..read]);
-        let known = bytes.len().min(BEGINNING.len());
-        if bytes[..known] != BEGINNING[..known] {
+        bytes.extend_from_slice(first(&room, read));
+        if first(bytes, BEGINNING.len()) != first(BEGINNING, bytes.len()) {
             return Err(no_http(bytes));
         }
-        if let Some(end) = end_of_head(&bytes[from..]) {
+        if let Some(end) = end_of_head(after(bytes, from)) {
             return Ok(from + end);
         }
         if bytes.len() > MAX_HEAD {
@@ -127,11 +127,11 @@ fn parse(bytes: &[u8]) -> Result<Head, Outcome> {
     })
 }
 
-/// The digest of the body, of which `first` has come already.
+/// The digest of the body, of which `begun` has come already.
 async fn hash<S: AsyncRead + AsyncWrite + Unpin>(
     talk: &mut Talk<S>,
     wanted: &Digest,
-    first: &[u8],
+    begun: &[u8],
     length: Option<u64>,
 ) -> Result<digest::Digest, Outcome> {
     let algorithm = match wanted {
@@ -144,11 +144,11 @@ async fn hash<S: AsyncRead + AsyncWrite + Unpin>(
         // What a server says beyond the announced length is none of the page.
         let left = length.map_or(u64::MAX, |length| length - hashed);
         let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-        context.update(&bytes[..taken]);
+        context.update(first(bytes, taken));
         hashed += taken as u64;
         hashed
     };
-    let mut so_far = feed(first);
+    let mut so_far = feed(begun);
     let mut room = [0; 8192];
     while length.is_none_or(|length| so_far < length) {
         if so_far > MAX_BODY {
@@ -156,7 +156,7 @@ async fn hash<S: AsyncRead + AsyncWrite + Unpin>(
             return Err(Outcome::told(Cause::HttpDigest, story));
         }
         match talk.some(&mut room).await {
-            Ok(read) => so_far = feed(&room[..read]),
+            Ok(read) => so_far = feed(first(&room, read)),
             Err(Break::Closed) if length.is_none() => break,
             Err(Break::Closed) => {
                 let story = format!("the page ended after {so_far} bytes");

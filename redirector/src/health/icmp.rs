@@ -1,7 +1,7 @@
 //! Echo requests (RFC 792, RFC 4443): whether a host answers at all.
 //!
 //! Where the kernel has sockets for them that need no privilege (`net.ipv4.ping_group_range`), such a one is used, else a
-//! raw one, which needs `CAP_NET_RAW`.
+//! raw one, which needs `CAP_NET_RAW` and is opened by the thread that has it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,8 +11,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
+use super::bytes::first;
 use super::talk::limit_hops;
-use super::{Cause, Outcome};
+use super::{Cause, Hands, Outcome};
 
 /// Bytes that make a request known again.
 const COOKIE: usize = 16;
@@ -31,8 +32,13 @@ struct Echo {
 }
 
 /// Asks a host for an echo.
-pub(super) async fn check(address: IpAddr, ttl: Option<u8>, deadline: Instant) -> Outcome {
-    let echo = match Echo::open(address, ttl) {
+pub(super) async fn check(
+    address: IpAddr,
+    ttl: Option<u8>,
+    deadline: Instant,
+    hands: &Hands,
+) -> Outcome {
+    let echo = match Echo::open(address, ttl, hands).await {
         Ok(echo) => echo,
         Err(error) => return of_socket(&error),
     };
@@ -53,14 +59,16 @@ fn of_socket(error: &io::Error) -> Outcome {
 }
 
 impl Echo {
-    fn open(address: IpAddr, ttl: Option<u8>) -> io::Result<Self> {
+    async fn open(address: IpAddr, ttl: Option<u8>, hands: &Hands) -> io::Result<Self> {
         let (domain, protocol) = match address {
             IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
             IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
         };
-        let (socket, raw) = match Socket::new(domain, Type::DGRAM, Some(protocol)) {
-            Ok(socket) => (socket, false),
-            Err(_) => (Socket::new(domain, Type::RAW, Some(protocol))?, true),
+        let (socket, raw) = if let Ok(socket) = Socket::new(domain, Type::DGRAM, Some(protocol)) {
+            (socket, false)
+        } else {
+            let raw = move || Socket::new(domain, Type::RAW, Some(protocol));
+            (hands.open(raw).await?, true)
         };
         let to = SocketAddr::new(address, 0);
         limit_hops(&SockRef::from(&socket), to, ttl)?;
@@ -90,7 +98,7 @@ impl Echo {
             };
             while let Ok(read) = timeout_at(until.min(deadline), self.socket.recv(&mut room)).await
             {
-                let message = &room[..read?];
+                let message = first(&room, read?);
                 if is_reply(message, self.with_header, self.v6, &cookie) {
                     return Ok(true);
                 }
@@ -182,7 +190,13 @@ mod tests {
     async fn a_host_that_is_there_answers() {
         for address in ["127.0.0.1", "::1"] {
             let deadline = Instant::now() + Duration::from_secs(2);
-            let outcome = check(address.parse().unwrap(), Some(3), deadline).await;
+            let outcome = check(
+                address.parse().unwrap(),
+                Some(3),
+                deadline,
+                &Hands::default(),
+            )
+            .await;
             let cause = outcome.cause();
             // Without any privilege, or without IPv6, there is nothing to see here; the lab has both.
             let unable = matches!(cause, Cause::NotProbed | Cause::Unreachable);

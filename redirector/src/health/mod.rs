@@ -7,8 +7,23 @@
 //!
 //! **Architecture invariant:** the tracker reads no clock and does no IO; time is an argument.
 
+// Foreign bytes are read below: nothing here may panic on any of them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
+mod bytes;
 mod exchange;
 pub mod glob;
+pub mod hands;
 mod http;
 mod icmp;
 pub mod log_line;
@@ -23,6 +38,7 @@ mod talk;
 pub mod tls;
 pub mod tracker;
 
+pub use self::hands::Hands;
 pub use self::material::{Material, MaterialError};
 pub use self::outcome::{Cause, Outcome};
 pub use self::schedule::{Observation, Scheduler, Target};

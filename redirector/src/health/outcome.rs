@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use super::bytes;
+
 /// Makes an enum whose variants have a word for machines and a meaning for people.
 macro_rules! causes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal,)+) => {
@@ -241,7 +243,7 @@ impl fmt::Display for Outcome {
 /// The beginning of what a node sent, fit for a log line: printable text as it is, the rest in hexadecimal digits.
 pub(super) fn shown(bytes: &[u8]) -> String {
     const SHOWN: usize = 24;
-    let first = &bytes[..bytes.len().min(SHOWN)];
+    let first = bytes::first(bytes, SHOWN);
     let more = if bytes.len() > SHOWN { "..." } else { "" };
     if first.is_empty() {
         "nothing".to_owned()

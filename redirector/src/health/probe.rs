@@ -8,7 +8,7 @@ use futures::future::join_all;
 use tokio::net::TcpStream;
 
 use super::talk::Talk;
-use super::{Material, Outcome, Target, exchange, http, icmp, script, socks, talk, tls};
+use super::{Hands, Material, Outcome, Target, exchange, http, icmp, script, socks, talk, tls};
 use crate::config::{Check, CheckKind, Page};
 
 /// What a turn came to.
@@ -28,12 +28,12 @@ pub async fn turn(
     target: &Target,
     timeout: Duration,
     haste: Option<Duration>,
-    material: &Material,
+    host: (&Material, &Hands),
 ) -> Verdict {
     let checks = target.checks.iter().map(|check| {
         let limit = check.timeout.unwrap_or(timeout);
         let limit = haste.map_or(limit, |haste| limit.min(haste));
-        one(check, target, limit, material)
+        one(check, target, limit, host)
     });
     decide(join_all(checks).await)
 }
@@ -44,7 +44,11 @@ fn decide(results: Vec<(Outcome, Duration)>) -> Verdict {
         let mut results = results.iter();
         results.position(|(outcome, _)| outcome.success() == wanted)
     };
-    let slowest = || (0..results.len()).max_by_key(|index| results[*index].1);
+    let slowest = || {
+        let results = results.iter().enumerate();
+        let slowest = results.max_by_key(|(_, (_, took))| *took);
+        slowest.map(|(index, _)| index)
+    };
     let which = first(Some(false)).or_else(|| first(None)).or_else(slowest);
     let which = which.unwrap_or(0);
     let (outcome, took) = results
@@ -67,17 +71,17 @@ pub async fn one(
     check: &Check,
     target: &Target,
     limit: Duration,
-    material: &Material,
+    (material, hands): (&Material, &Hands),
 ) -> (Outcome, Duration) {
     let start = Instant::now();
     let deadline = tokio::time::Instant::from_std(start) + limit;
     let address = check.address(target.address);
     let ttl = target.ttl;
     let outcome = match &check.kind {
-        CheckKind::Icmp => icmp::check(address.ip(), ttl, deadline).await,
+        CheckKind::Icmp => icmp::check(address.ip(), ttl, deadline, hands).await,
         CheckKind::Script(script) => {
             let port = address.port();
-            script::check(script, target, port, &material.users, deadline).await
+            script::check(script, target, port, (&material.users, hands), deadline).await
         }
         CheckKind::Socks5(settings) => {
             let login = settings.login.as_ref();
@@ -168,5 +172,7 @@ fn judged(check: &Check, outcome: Outcome, took: Duration, limit: Duration) -> O
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

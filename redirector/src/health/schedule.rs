@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
 use super::probe::{self, Verdict};
-use super::{Material, Outcome, Tracker};
+use super::{Hands, Material, Outcome, Tracker};
 use crate::config::{Check, Timing};
+use crate::privileges::Threads;
 
 /// The first checks of all targets are spread over so long at most: a start should not wait.
 const FIRST_WITHIN: Duration = Duration::from_millis(50);
@@ -88,24 +90,41 @@ pub struct Scheduler {
     running: HashMap<Target, Running>,
     material: watch::Sender<Arc<Material>>,
     observations: mpsc::Sender<Observation>,
+    /// Where checks run.
+    runtime: Handle,
+    hands: Hands,
 }
 
 impl Scheduler {
-    /// A scheduler without targets. When the receiver falls behind, checks wait for it.
+    /// A scheduler without targets, whose checks run where it is made, with the privileges that there are. When the
+    /// receiver falls behind, checks wait for it.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub fn new(observations: mpsc::Sender<Observation>) -> Self {
         Self {
             running: HashMap::new(),
             material: watch::Sender::default(),
             observations,
+            runtime: Handle::current(),
+            hands: Hands::default(),
+        }
+    }
+
+    /// One whose checks run in the agent's thread that has no privileges.
+    pub fn in_threads(threads: &Threads, observations: mpsc::Sender<Observation>) -> Self {
+        Self {
+            running: HashMap::new(),
+            material: watch::Sender::default(),
+            observations,
+            runtime: threads.outside.handle().clone(),
+            hands: Hands::of(threads),
         }
     }
 
     /// Makes these the targets: new ones are checked at once, those that stay go on undisturbed, with
     /// their new timing, and those that are gone are checked no more. An observation of one of
     /// those may still be on its way.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
     pub fn set_targets(&mut self, targets: impl IntoIterator<Item = (Target, Timing)>) {
         let mut before = std::mem::take(&mut self.running);
         for (target, timing) in targets {
@@ -155,7 +174,9 @@ impl Scheduler {
         let hasty = Arc::new(AtomicBool::new(false));
         let signals = (Arc::clone(&now), Arc::clone(&hasty));
         let material = self.material.subscribe();
-        let task = tokio::spawn(run(target, timing, material, signals, observations));
+        let hands = self.hands.clone();
+        let task = run(target, timing, (material, hands), signals, observations);
+        let task = self.runtime.spawn(task);
         Running {
             timing: sender,
             now,
@@ -168,7 +189,7 @@ impl Scheduler {
 async fn run(
     target: Target,
     mut timing: watch::Receiver<Timing>,
-    material: watch::Receiver<Arc<Material>>,
+    (material, hands): (watch::Receiver<Arc<Material>>, Hands),
     (now, hasty): (Arc<Notify>, Arc<AtomicBool>),
     observations: mpsc::Sender<Observation>,
 ) {
@@ -201,7 +222,7 @@ async fn run(
             which,
             outcome,
             took,
-        } = probe::turn(&target, current.timeout, haste, &known).await;
+        } = probe::turn(&target, current.timeout, haste, (&known, &hands)).await;
         if outcome.success() == Some(true) {
             usual = took;
         }

@@ -18,10 +18,11 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Cause, Outcome, Target};
+use super::bytes::first;
+use super::{Cause, Hands, Outcome, Target};
 use crate::config::{Config, Script, UpWhen};
 
-/// The user whom scripts run as where the configuration names none, if the agent is root.
+/// The user whom scripts run as where the configuration names none, if the agent may run them as others.
 const NOBODY: &str = "nobody";
 /// Most scripts that run at a time.
 const MOST_SCRIPTS: usize = 64;
@@ -44,7 +45,11 @@ pub struct UserError {
 
 /// The users whom the scripts of a configuration run as.
 #[derive(Clone, Debug, Default)]
-pub struct Users(HashMap<String, (u32, u32)>);
+pub struct Users {
+    by_name: HashMap<String, (u32, u32)>,
+    /// The one of scripts that name none; where there is none, it can only be the agent's own.
+    default: Option<&'static str>,
+}
 
 impl Users {
     /// Looks them up.
@@ -52,10 +57,15 @@ impl Users {
     /// # Errors
     /// [`UserError`] of the first that is missing.
     pub(super) fn find(config: &Config) -> Result<Self, UserError> {
-        let mut users = HashMap::new();
+        // Who was root before becoming somebody else has kept what this takes.
+        let others = Uid::effective().is_root() || config.privileges.user.is_some();
+        let mut users = Self {
+            by_name: HashMap::new(),
+            default: others.then_some(NOBODY),
+        };
         for pool in &config.pools {
             for script in pool.checks.iter().filter_map(|check| check.script()) {
-                let Some(name) = user_of(script) else {
+                let Some(name) = users.of(script) else {
                     continue;
                 };
                 let user = User::from_name(name).ok().flatten();
@@ -63,17 +73,17 @@ impl Users {
                     pool: pool.name.clone(),
                     user: name.to_owned(),
                 })?;
-                users.insert(name.to_owned(), (user.uid.as_raw(), user.gid.as_raw()));
+                let ids = (user.uid.as_raw(), user.gid.as_raw());
+                users.by_name.insert(name.to_owned(), ids);
             }
         }
-        Ok(Self(users))
+        Ok(users)
     }
-}
 
-/// Whom a script runs as; none where it can only be the agent's own user.
-fn user_of(script: &Script) -> Option<&str> {
-    let default = Uid::effective().is_root().then_some(NOBODY);
-    script.user.as_deref().or(default)
+    /// Whom a script runs as; none where it can only be the agent's own user.
+    fn of<'a>(&'a self, script: &'a Script) -> Option<&'a str> {
+        script.user.as_deref().or(self.default)
+    }
 }
 
 /// Ends everybody in a process group.
@@ -90,6 +100,18 @@ impl Drop for Group {
 
 /// Runs a script about a node and says what its exit code means.
 pub(super) async fn check(
+    script: &Script,
+    target: &Target,
+    port: u16,
+    (users, hands): (&Users, &Hands),
+    deadline: Instant,
+) -> Outcome {
+    let (script, target, users) = (script.clone(), target.clone(), users.clone());
+    let ran = hands.run(async move { run(&script, &target, port, &users, deadline).await });
+    ran.await.unwrap_or_else(|error| Outcome::of_relay(&error))
+}
+
+async fn run(
     script: &Script,
     target: &Target,
     port: u16,
@@ -187,12 +209,13 @@ fn start(
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    if let Some(name) = user_of(script) {
-        let Some((user, group)) = users.0.get(name) else {
+    if let Some(name) = users.of(script) {
+        let Some((user, group)) = users.by_name.get(name) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         if Uid::effective().as_raw() != *user {
-            // With the user go all capabilities; root's other groups go too.
+            // With the user go all capabilities at the latest when the script begins; other groups the agent has none of, or
+            // they go too because it is root.
             command.uid(*user).gid(*group);
         }
     }
@@ -231,7 +254,7 @@ impl Output {
 
     fn keep(&mut self, said: &[u8]) {
         let left = MOST_OUTPUT.saturating_sub(self.0.len());
-        self.0.extend_from_slice(&said[..said.len().min(left)]);
+        self.0.extend_from_slice(first(said, left));
     }
 
     /// Its first line, fit for a log.
@@ -254,7 +277,7 @@ async fn hear(pipe: &mut Option<impl AsyncRead + Unpin>) -> Vec<u8> {
         return Vec::new();
     };
     match open.read(&mut room).await {
-        Ok(read) if read > 0 => room[..read].to_vec(),
+        Ok(read) if read > 0 => first(&room, read).to_vec(),
         Ok(_) | Err(_) => {
             *pipe = None;
             Vec::new()

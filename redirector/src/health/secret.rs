@@ -1,38 +1,23 @@
 //! Passwords of checks. They are read from their files at each start and reload; no log, report or `show` has them.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::config::Config;
+use crate::secret::{self, Secret, SecretFileError};
 
 /// Longest password, in bytes (RFC 1929).
 const MAX_PASSWORD: usize = 255;
 
-/// A password. It can be used, not shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
-
-impl Secret {
-    /// The bytes as they go over the wire; at most 255.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(...)")
-    }
-}
-
 /// Why a password cannot be used.
 #[derive(Debug, Error)]
 pub enum SecretError {
+    /// The file cannot be used for a secret.
+    #[error("password file: {0}")]
+    File(#[from] SecretFileError),
     /// The file cannot be read.
     #[error("cannot read the password file {}: {source}", path.display())]
     Read {
@@ -80,11 +65,9 @@ impl Secrets {
 
 fn read(path: &Path) -> Result<Secret, SecretError> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| {
-            let limit = MAX_PASSWORD as u64 + 3;
-            file.take(limit).read_to_end(&mut bytes)
-        })
+    secret::open(path)?
+        .take(MAX_PASSWORD as u64 + 3)
+        .read_to_end(&mut bytes)
         .map_err(|source| SecretError::Read {
             path: path.into(),
             source,
@@ -99,24 +82,20 @@ fn read(path: &Path) -> Result<Secret, SecretError> {
     if bytes.is_empty() || bytes.len() > MAX_PASSWORD || bytes.contains(&b'\n') {
         return Err(SecretError::Unusable { path: path.into() });
     }
-    Ok(Secret(bytes))
-}
-
-#[cfg(test)]
-impl Secret {
-    /// A password for tests.
-    pub(super) fn new(text: &str) -> Self {
-        Self(text.into())
-    }
+    Ok(Secret::new(bytes))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn file_with(name: &str, content: &[u8]) -> PathBuf {
         let path = std::env::temp_dir().join(format!("redirector-{}-{name}", std::process::id()));
         std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         path
     }
 
@@ -136,6 +115,18 @@ mod tests {
             std::fs::remove_file(&path).unwrap();
             assert_eq!(read.as_ref().ok().map(Secret::bytes), password, "{read:?}");
         }
+    }
+
+    #[test]
+    fn a_password_that_everybody_can_read_is_refused() {
+        let path = file_with("exposed-password", b"secret\n");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        std::fs::remove_file(&path).unwrap();
+        assert!(
+            error.contains(&format!("chmod o= {}", path.display())),
+            "{error}"
+        );
     }
 
     #[test]

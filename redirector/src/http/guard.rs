@@ -14,6 +14,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use crate::secret::Secret;
+
 /// Longest path with its query, in bytes.
 const MAX_PATH: usize = 1024;
 
@@ -132,7 +134,7 @@ fn is_own(origin: &[u8], host: &str) -> bool {
 }
 
 /// Checks the token of a request that changes something.
-pub(super) fn authorise(headers: &HeaderMap, token: Option<&str>) -> Result<(), Refused> {
+pub(super) fn authorise(headers: &HeaderMap, token: Option<&Secret>) -> Result<(), Refused> {
     let Some(token) = token else {
         return refuse(
             StatusCode::FORBIDDEN,
@@ -146,7 +148,7 @@ pub(super) fn authorise(headers: &HeaderMap, token: Option<&str>) -> Result<(), 
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
         .map(|(_, given)| given);
     match given {
-        Some(given) if is_same(given, token.as_bytes()) => Ok(()),
+        Some(given) if is_same(given, token.bytes()) => Ok(()),
         Some(_) => refuse(StatusCode::UNAUTHORIZED, "the token is wrong"),
         None => refuse(
             StatusCode::UNAUTHORIZED,
@@ -267,8 +269,12 @@ mod tests {
 
     #[test]
     fn only_the_token_itself_allows_actions() {
-        let with =
-            |value: &str| authorise(&headers(&[("authorization", value)]), Some("the token"));
+        let with = |value: &str| {
+            authorise(
+                &headers(&[("authorization", value)]),
+                Some(&Secret::new("the token")),
+            )
+        };
         assert_eq!(with("Bearer the token"), Ok(()));
         assert_eq!(with("bearer the token"), Ok(()));
         for wrong in [
@@ -286,7 +292,9 @@ mod tests {
             );
         }
         assert_eq!(
-            authorise(&HeaderMap::new(), Some("t")).unwrap_err().0,
+            authorise(&HeaderMap::new(), Some(&Secret::new("t")))
+                .unwrap_err()
+                .0,
             StatusCode::UNAUTHORIZED
         );
         let off = authorise(&headers(&[("authorization", "Bearer ")]), None).unwrap_err();

@@ -17,6 +17,19 @@
 //! * What a client can cost is bounded: connections, bytes of a request, time to send one, time to read an answer.
 //! * Nothing is changed by a request unless it has the token of `token-file`.
 
+// Foreign bytes are read below: nothing here may panic on any of them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 mod guard;
 mod routes;
 mod server;

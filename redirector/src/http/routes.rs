@@ -24,6 +24,7 @@ use crate::control::status::OperatorState;
 use crate::control::{Call, Operation, Request as Asked, Response as Answered, Status};
 use crate::engine::Kind;
 use crate::metrics::{Format, expose};
+use crate::secret::Secret;
 
 /// Most listeners to the stream at a time.
 const MAX_LISTENERS: usize = 16;
@@ -39,7 +40,7 @@ pub(super) struct Shared {
     listeners: Arc<Semaphore>,
     hosts: Vec<String>,
     calls: mpsc::Sender<Call>,
-    token: Option<String>,
+    token: Option<Secret>,
 }
 
 impl Shared {
@@ -47,7 +48,7 @@ impl Shared {
         source: Source,
         calls: mpsc::Sender<Call>,
         hosts: Vec<String>,
-        token: Option<String>,
+        token: Option<Secret>,
     ) -> Arc<Self> {
         Arc::new(Self {
             source: Arc::new(source),
@@ -292,7 +293,7 @@ async fn operate(
     Path((pool, node, action)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Response> {
-    authorise(&headers, shared.token.as_deref()).map_err(IntoResponse::into_response)?;
+    authorise(&headers, shared.token.as_ref()).map_err(IntoResponse::into_response)?;
     let refuse = |status, error| Refused(status, error).into_response();
     let state = match action.as_str() {
         "enable" => OperatorState::Enabled,

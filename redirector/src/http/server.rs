@@ -1,9 +1,7 @@
 //! Connections and their limits.
 
-use std::fs;
 use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpListener as BlockingListener};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::{setsockopt, sockopt};
+use rustix::thread::CapabilitySet;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -23,6 +22,8 @@ use super::routes::{Shared, routes};
 use super::source::{Ask, Source};
 use crate::config;
 use crate::control::Call;
+use crate::privileges;
+use crate::secret::{self, Secret, SecretFileError};
 
 /// Most connections at a time.
 const MAX_CONNECTIONS: usize = 64;
@@ -52,6 +53,9 @@ pub enum HttpError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The token's file cannot be used for a secret.
+    #[error("token file: {0}")]
+    File(#[from] SecretFileError),
     /// The token cannot be read.
     #[error("cannot read the token file {}: {source}", path.display())]
     Token {
@@ -105,9 +109,17 @@ impl Http {
             .enable_all()
             .build()
             .map_err(HttpError::Thread)?;
+        let (tell, told) = std::sync::mpsc::channel();
         std::thread::Builder::new()
             .name("http".to_owned())
             .spawn(move || {
+                let bare = privileges::keep(CapabilitySet::empty());
+                let is_bare = bare.is_ok();
+                // Whoever waits for it is in the same function.
+                let _ = tell.send(bare);
+                if !is_bare {
+                    return;
+                }
                 runtime.block_on(async {
                     match TcpListener::from_std(listener) {
                         Ok(listener) => accept(listener, routes(shared), stopped).await,
@@ -118,6 +130,8 @@ impl Http {
                 runtime.shutdown_background();
             })
             .map_err(HttpError::Thread)?;
+        let bare = told.recv().map_err(io::Error::other);
+        bare.and_then(|bare| bare).map_err(HttpError::Thread)?;
         if !address.ip().is_loopback() {
             log::warn!(
                 "HTTP on {address}: whoever can reach it may read metrics and status; let it listen on \
@@ -154,7 +168,7 @@ fn failed_later(listen: SocketAddr, source: io::Error) -> HttpError {
 }
 
 /// Reads the token: one line that only its owner and group can read.
-fn read_token(path: &Path) -> Result<String, HttpError> {
+fn read_token(path: &Path) -> Result<Secret, HttpError> {
     let failed = |source| HttpError::Token {
         path: path.to_owned(),
         source,
@@ -163,14 +177,9 @@ fn read_token(path: &Path) -> Result<String, HttpError> {
         path: path.to_owned(),
         problem,
     };
-    let file = fs::File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.mode() & 0o007 != 0 {
-        return Err(bad(
-            "can be used by everybody; take that away: chmod o= FILE",
-        ));
-    }
     let mut text = String::new();
-    file.take(MAX_TOKEN)
+    secret::open(path)?
+        .take(MAX_TOKEN)
         .read_to_string(&mut text)
         .map_err(failed)?;
     let token = text.trim();
@@ -179,7 +188,7 @@ fn read_token(path: &Path) -> Result<String, HttpError> {
             "must hold one word of at least 16 visible ASCII characters; make one with: openssl rand -hex 32",
         ));
     }
-    Ok(token.to_owned())
+    Ok(Secret::new(token))
 }
 
 async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {

@@ -29,7 +29,9 @@ impl Slots {
         let mut counts = vec![0_u32; usize::from(SPLIT)];
         let owner = |slot: &redirector_common::abi::Slot| {
             let now = slot.now & !SPLIT;
-            counts[usize::from(now)] += 1;
+            if let Some(count) = counts.get_mut(usize::from(now)) {
+                *count += 1;
+            }
             if slot.is_split() { now | SPLIT } else { now }
         };
         let owners = table.slots.iter().map(owner).collect();

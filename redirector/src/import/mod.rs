@@ -11,6 +11,17 @@
 //! **Architecture invariant:** nothing but [`Surroundings`] touches files and names, so that every case can be
 //! tested.
 
+// Foreign bytes are read below: nothing here may panic on any of them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
+
 mod checks;
 mod lexer;
 mod meaning;

@@ -1,5 +1,17 @@
 //! Turns the kernel's netlink messages into [`Event`]s.
 
+// Foreign bytes are read below: nothing here may panic on any of them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "the kernel's attributes are many and grow; only a few matter here"

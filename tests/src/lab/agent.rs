@@ -33,6 +33,8 @@ pub struct Agent {
     socket: PathBuf,
     pins: PathBuf,
     log: PathBuf,
+    environment: Vec<(&'static str, &'static str)>,
+    wrapper: Vec<String>,
     child: Option<Child>,
 }
 
@@ -68,6 +70,8 @@ impl Agent {
             socket: workspace.file("control.sock"),
             pins: workspace.bpf().join("redirector"),
             log: workspace.file("redirector.log"),
+            environment: Vec::new(),
+            wrapper: Vec::new(),
             child: None,
         };
         agent.write_config(config)?;
@@ -92,11 +96,34 @@ impl Agent {
         Ok(self)
     }
 
+    /// The same with its control socket elsewhere.
+    #[must_use]
+    pub fn with_socket(mut self, socket: PathBuf) -> Self {
+        self.socket = socket;
+        self
+    }
+
+    /// The same with a variable in its environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: &'static str, value: &'static str) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
+    /// The same started by another command, such as `setpriv`.
+    #[must_use]
+    pub fn wrapped_in(mut self, command: &[&str]) -> Self {
+        self.wrapper = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// The program and arguments of `redirector run`, in the relay.
     pub fn run_command(&self) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace]);
+        command.args(&self.wrapper);
         command.arg(&self.program).args(self.run_arguments());
+        command.envs(self.environment.iter().copied());
         command
     }
 
@@ -124,6 +151,11 @@ impl Agent {
     /// Its process, while it runs.
     pub fn process(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
+    }
+
+    /// Where the data path is pinned.
+    pub fn pins(&self) -> &Path {
+        &self.pins
     }
 
     /// Its control socket.

@@ -52,6 +52,11 @@ impl Following {
         self.lines.recv_timeout(limit).context("it says nothing")
     }
 
+    /// What it has said since it was last listened to.
+    pub fn so_far(&mut self) -> String {
+        self.lines.try_iter().collect::<Vec<_>>().join("\n")
+    }
+
     /// The next event that is wanted.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The SOCKS checks.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Result, ensure};
 use redirector_tests::lab::agent::{Agent, AgentConfig, node_name, node_name_in};
@@ -87,6 +88,7 @@ fn a_login_is_made_with_the_password_of_a_file_which_nobody_gets_to_see() -> Res
         file.display()
     );
     fs::write(&file, format!("{PASSWORD}\n"))?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
     let tried = (|| {
         let agent = Agent::start(&lab, &checked(&config, &with_login))?;
         agent.wait_for_cause(&node_name(0), "ok", SOON)?;

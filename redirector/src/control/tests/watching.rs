@@ -10,7 +10,7 @@ fn full(packets: u64) -> Happening {
 /// An agent, and what it tells by.
 fn telling(path: &Path) -> (Server, Events) {
     let events = Events::default();
-    let server = Server::start(path, mpsc::channel(1).0, events.clone()).unwrap();
+    let server = Server::start(path, None, mpsc::channel(1).0, events.clone()).unwrap();
     (server, events)
 }
 

@@ -16,7 +16,13 @@ async fn check(address: SocketAddr, limit: Duration) -> (Outcome, Duration) {
         checks: [check.clone()].into(),
         ttl: None,
     };
-    one(&check, &target, limit, &Material::default()).await
+    one(
+        &check,
+        &target,
+        limit,
+        (&Material::default(), &Hands::default()),
+    )
+    .await
 }
 
 #[tokio::test]

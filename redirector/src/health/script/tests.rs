@@ -21,12 +21,20 @@ async fn run(text: &str, up_when: UpWhen, limit: Duration) -> Outcome {
         up_when,
     };
     let mut users = Users::default();
-    if let Some(name) = user_of(&script) {
-        let user = User::from_name(name).unwrap().unwrap();
-        let ids = (user.uid.as_raw(), user.gid.as_raw());
-        users.0.insert(name.to_owned(), ids);
+    if Uid::effective().is_root() {
+        users = nobody_only();
     }
-    check(&script, &target(), 1080, &users, Instant::now() + limit).await
+    let host = (&users, &Hands::default());
+    check(&script, &target(), 1080, host, Instant::now() + limit).await
+}
+
+fn nobody_only() -> Users {
+    let user = User::from_name(NOBODY).unwrap().unwrap();
+    let ids = (user.uid.as_raw(), user.gid.as_raw());
+    Users {
+        by_name: HashMap::from([(NOBODY.to_owned(), ids)]),
+        default: Some(NOBODY),
+    }
 }
 
 const SOON: Duration = Duration::from_secs(20);
@@ -124,8 +132,8 @@ async fn a_script_that_is_not_there_says_nothing_about_the_node() {
         user: None,
         up_when: UpWhen::Zero,
     };
-    let users = Users(HashMap::from([(NOBODY.to_owned(), (65534, 65534))]));
-    let outcome = check(&script, &target(), 1080, &users, Instant::now() + SOON).await;
+    let host = (&nobody_only(), &Hands::default());
+    let outcome = check(&script, &target(), 1080, host, Instant::now() + SOON).await;
     assert_eq!(outcome.success(), None);
     assert!(
         outcome.to_string().contains("/nonexistent/check"),

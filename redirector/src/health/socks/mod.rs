@@ -13,10 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use self::wire::{Command, NO_LOGIN, NONE_ACCEPTABLE, USERNAME_PASSWORD};
 use super::exchange::{Fault, converse};
 use super::outcome::shown;
-use super::secret::Secret;
 use super::talk::{self, Break, Talk};
 use super::{Cause, Outcome};
 use crate::config::{Canary, Socks4, Socks5};
+use crate::secret::Secret;
 use tokio::time::Instant;
 
 /// How a login is made: name and password.

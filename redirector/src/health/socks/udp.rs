@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::wire::{self, Command};
 use super::{Login, granted, negotiate};
 use crate::config::{Associate, DatagramCanary, Destination, Expect};
+use crate::health::bytes::first;
 use crate::health::outcome::shown;
 use crate::health::talk::{self, limit_hops};
 use crate::health::{Cause, Outcome};
@@ -113,11 +114,12 @@ async fn there_and_back(
                 Ok(Err(error)) => return Err(broken(&error)),
                 Ok(Ok(length)) => {
                     answers += 1;
-                    let payload = wire::payload(&room[..length]);
+                    let datagram = first(&room, length);
+                    let payload = wire::payload(datagram);
                     if payload.is_some_and(|payload| is_expected(&expect, payload)) {
                         return Ok(format!("udp there and back to {}", canary.to));
                     }
-                    other = Some(shown(payload.unwrap_or(&room[..length])));
+                    other = Some(shown(payload.unwrap_or(datagram)));
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::Destination;
 use crate::health::Cause;
+use crate::health::bytes::first;
 
 /// A command of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +27,9 @@ pub(super) const NONE_ACCEPTABLE: u8 = 0xff;
 pub(super) fn login(username: &[u8], password: &[u8]) -> Vec<u8> {
     let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap_or(u8::MAX);
     let mut bytes = vec![1, length(username)];
-    bytes.extend_from_slice(&username[..length(username).into()]);
+    bytes.extend_from_slice(first(username, length(username).into()));
     bytes.push(length(password));
-    bytes.extend_from_slice(&password[..length(password).into()]);
+    bytes.extend_from_slice(first(password, length(password).into()));
     bytes
 }
 
@@ -59,7 +60,7 @@ fn address(to: &Destination) -> Vec<u8> {
         Destination::Name(name, port) => {
             let length = u8::try_from(name.len()).unwrap_or(u8::MAX);
             bytes.extend([3, length]);
-            bytes.extend_from_slice(&name.as_bytes()[..length.into()]);
+            bytes.extend_from_slice(first(name.as_bytes(), length.into()));
             *port
         }
     };

@@ -317,7 +317,7 @@ fn a_token_file_that_others_can_read_or_that_holds_no_token_is_refused() {
     assert!(
         gone.unwrap_err()
             .to_string()
-            .contains("cannot read the token file")
+            .contains("token file: cannot read")
     );
 }
 

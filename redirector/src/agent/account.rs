@@ -1,0 +1,109 @@
+//! Whom the agent runs as, and what it has left to reload with.
+
+use std::{os::unix::fs::MetadataExt as _, path::Path};
+
+use anyhow::Context as _;
+use nix::unistd::Gid;
+use rustix::fs::Access;
+
+use super::{RunOptions, start};
+use crate::{
+    config::Config,
+    health::Material,
+    privileges::{self, Account, Places},
+};
+
+fn places(options: &RunOptions) -> Places<'_> {
+    Places {
+        pins: &options.pin_dir,
+        socket: &options.socket,
+        operator_file: &options.operator_file,
+        names_file: &options.names_file,
+    }
+}
+
+/// Becomes the user that the configuration names, if it names one; gives the lock of the pin directory in that case,
+/// which then is reached through it: systemd mounts the BPF file system so that only root can pass to what is in it.
+/// To be called before there is a second thread.
+///
+/// # Errors
+/// There is no such user or group, or what the agent needs cannot be given to it. Nothing is attached then.
+pub(super) fn enter(
+    config: &Config,
+    options: &mut RunOptions,
+) -> anyhow::Result<Option<start::PinLock>> {
+    let account = Account::find(&config.privileges)?;
+    let other = config.privileges.user.as_deref();
+    let Some(name) = other.filter(|_| !account.is_current()) else {
+        bar_the_way_back()?;
+        return Ok(None);
+    };
+    let lock = start::lock(&options.pin_dir)?;
+    places(options).give_to(account)?;
+    bar_the_way_back()?;
+    account.enter(name)?;
+    options.pin_dir = lock.path();
+    log::info!("running as the user {name}");
+    Ok(Some(lock))
+}
+
+fn bar_the_way_back() -> anyhow::Result<()> {
+    privileges::bar_the_way_back().context("cannot give up the right to gain privileges")
+}
+
+/// Says so when members of the group of the control socket can't get to it.
+pub(super) fn warn_of_closed_directory(socket: &Path, group: Gid) {
+    let Some(Ok(directory)) = socket.parent().map(std::fs::metadata) else {
+        // It is made by whoever binds the socket.
+        return;
+    };
+    let by_group = directory.gid() == group.as_raw() && directory.mode() & 0o010 != 0;
+    if directory.mode() & 0o001 == 0 && !by_group {
+        log::warn!(
+            "members of the group of the control socket cannot pass its directory; chmod o+x {}",
+            socket.parent().unwrap_or(Path::new(".")).display()
+        );
+    }
+}
+
+/// Makes pins usable that an agent of another user has left.
+///
+/// # Errors
+/// They can't be given to this one.
+pub(super) fn take_over(options: &RunOptions) -> anyhow::Result<()> {
+    Ok(places(options).take_over(Account::current())?)
+}
+
+/// Gives up what is not needed any more, and says what a later reload would fail on for want of it.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn settle(options: &RunOptions) -> anyhow::Result<()> {
+    privileges::settle().context("cannot give up capabilities")?;
+    let readable = Config::load(&options.config)
+        .map_err(anyhow::Error::from)
+        .and_then(|config| Ok(Material::read(&config)?));
+    if let Err(error) = readable {
+        log::warn!(
+            "a reload will fail, since the agent has given up the right to pass by the permissions of files: {error:#}"
+        );
+    }
+    for (file, option) in [
+        (&options.socket, "--socket"),
+        (&options.operator_file, "--operator-file"),
+        (&options.names_file, "--names-file"),
+    ] {
+        let parent = file
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let directory = parent.unwrap_or(Path::new("."));
+        if rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+            log::warn!(
+                "the agent will not be able to write to {}; give the directory to its user, or choose another one \
+                 with {option}",
+                directory.display()
+            );
+        }
+    }
+    Ok(())
+}

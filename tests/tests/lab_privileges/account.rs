@@ -1,0 +1,188 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use redirector_tests::lab::agent::{Agent, AgentConfig, node_name};
+use redirector_tests::lab::plan::SHARED;
+use redirector_tests::lab::{Lab, Topology, Transfer, wait_until};
+
+use super::capabilities::{CHECKS, HTTP, require_least};
+use super::{SOON, small, written};
+
+/// A user that every Debian has, and that owns nothing of the lab.
+const USER: &str = "daemon";
+const UID: u32 = 1;
+
+fn as_user() -> String {
+    format!("{HTTP}[privileges]\nuser = \"{USER}\"\n")
+}
+
+/// An agent whose socket is in a directory of its own, below a BPF file system that only root can pass, as systemd
+/// mounts it.
+fn prepared(lab: &Lab, config: &str) -> Result<Agent> {
+    let agent = Agent::prepare(lab, config)?.readable_by_all(lab)?;
+    let agent = agent.with_socket(lab.workspace_file("run/control.sock"));
+    let file_system = agent.pins().parent().context("no parent")?;
+    fs::set_permissions(file_system, fs::Permissions::from_mode(0o700))?;
+    Ok(agent)
+}
+
+fn require_unbroken(transfers: &[Transfer]) -> Result<()> {
+    for transfer in transfers {
+        let report = transfer.report();
+        ensure!(report.broken.is_none(), "a transfer broke: {report:?}");
+    }
+    Ok(())
+}
+
+/// Forwarding, failover, reload, operators' verbs, audit, an interface that returns, and one agent after the other.
+#[test]
+fn as_another_user_the_agent_does_all_that_it_does_as_root() -> Result<()> {
+    let mut lab = Lab::new(Topology::TwoArmed, small())?;
+    let config = AgentConfig::new(Topology::TwoArmed, 2);
+    let text = written(&config, &as_user(), CHECKS);
+    let mut agent = prepared(&lab, &text)?;
+    agent.start_again()?;
+    agent.wait_for_all(&config, SOON)?;
+    let user = require_least(&agent)?;
+    ensure!(
+        user.starts_with(&format!("{UID}\t{UID}\t{UID}\t{UID}")),
+        "{user}"
+    );
+    for own in [agent.socket(), agent.pins()] {
+        ensure!(fs::metadata(own)?.uid() == UID, "{}", own.display());
+    }
+
+    let clients = lab.clients();
+    let transfers: Vec<_> = clients
+        .iter()
+        .map(|client| Transfer::start(lab.connect(*client, SHARED)?))
+        .collect::<Result<_>>()?;
+    let heavier = AgentConfig {
+        nodes: vec![(0, 1), (1, 3)],
+        ..config.clone()
+    };
+    agent.reload(&written(&heavier, &as_user(), CHECKS))?;
+    agent.cli(&["node", "drain", &node_name(0)])?;
+    for client in &clients {
+        ensure!(lab.connect(*client, SHARED)?.node == 1, "{client}");
+    }
+    agent.cli(&["audit"])?;
+    agent.cli(&["poll"])?;
+
+    // What the operator has said is read by the next one, whoever that is.
+    agent.kill()?;
+    agent.start_again()?;
+    ensure!(agent.node(&node_name(0))?["operator"] == "draining");
+    agent.kill()?;
+    agent.write_config(&written(&heavier, HTTP, CHECKS))?;
+    agent.start_again()?;
+    let user = require_least(&agent)?;
+    ensure!(user.starts_with("0\t0\t0\t0"), "{user}");
+    ensure!(agent.node(&node_name(0))?["operator"] == "draining");
+    agent.kill()?;
+    agent.write_config(&written(&heavier, &as_user(), CHECKS))?;
+    agent.start_again()?;
+    agent.cli(&["node", "enable", &node_name(0)])?;
+    agent.wait_for_all(&config, SOON)?;
+    agent.cli(&["audit"])?;
+    require_unbroken(&transfers)?;
+    drop(transfers);
+
+    lab.kill_dante(1);
+    agent.wait_for_health(1, false, SOON)?;
+    for client in &clients {
+        ensure!(lab.connect(*client, SHARED)?.node == 0, "{client}");
+    }
+    let log = agent.log();
+    ensure!(!log.contains("ERROR"), "{log}");
+    ensure!(agent.stop()?.success());
+    // The directory itself is in one where only root may remove it.
+    let left = fs::read_dir(agent.pins())?.count();
+    ensure!(
+        left == 0 && !agent.socket().exists(),
+        "{left} pins are left"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_returns_is_attached_again_by_another_user() -> Result<()> {
+    let lab = Lab::new(Topology::TwoArmed, small())?;
+    let config = AgentConfig::new(Topology::TwoArmed, 2);
+    let mut agent = prepared(&lab, &written(&config, &as_user(), "check = \"tcp\""))?;
+    agent.start_again()?;
+    agent.wait_for_all(&config, SOON)?;
+    let name = &config.interfaces[0];
+    lab.relay().ip(&format!("link set {name} down"))?;
+    lab.relay().ip(&format!("link set {name} name away"))?;
+    wait_until("the interface to be missed", SOON, || {
+        ensure!(agent.log().contains("the interface is gone"));
+        Ok(())
+    })?;
+    lab.relay().ip(&format!("link set away name {name}"))?;
+    lab.relay().ip(&format!("link set {name} up"))?;
+    wait_until("it to be attached", SOON, || {
+        let log = agent.log();
+        let attached = format!("{name}: attached");
+        let adopted = format!("{name}: exchanged");
+        ensure!(
+            log.matches(&attached).count() + log.matches(&adopted).count() > 1,
+            "{log}"
+        );
+        Ok(())
+    })
+}
+
+/// Nothing has changed then: no pin, no socket, no directory that was given away.
+#[test]
+fn a_user_or_a_place_that_cannot_be_had_is_told_before_anything_has_changed() -> Result<()> {
+    let lab = Lab::new(Topology::TwoArmed, small())?;
+    let config = AgentConfig::new(Topology::TwoArmed, 2);
+    let with_user = |user: &str| {
+        written(
+            &config,
+            &format!("[privileges]\nuser = \"{user}\"\n"),
+            "check = \"tcp\"",
+        )
+    };
+    let agent = prepared(&lab, &with_user("no-such-user"))?;
+    let refused = |agent: &Agent, words: &[&str]| -> Result<()> {
+        let output = agent.run_command().stdin(Stdio::null()).output()?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(1), "{}: {text}", output.status);
+        for word in words {
+            ensure!(text.contains(word), "`{word}` is missing in: {text}");
+        }
+        ensure!(fs::read_dir(agent.pins()).is_err() || fs::read_dir(agent.pins())?.count() == 0);
+        ensure!(!agent.socket().exists());
+        Ok(())
+    };
+    refused(
+        &agent,
+        &[
+            "redirector.toml:6:8: there is no user `no-such-user`",
+            "useradd",
+        ],
+    )?;
+    ensure!(!agent.socket().with_file_name("").exists());
+
+    // The lab's directory has other things in it.
+    let shared = lab.workspace_file("control.sock");
+    let agent = Agent::prepare(&lab, &with_user(USER))?
+        .readable_by_all(&lab)?
+        .with_socket(shared.clone());
+    refused(&agent, &["holds other things", "--socket"])?;
+    let directory = shared.parent().context("no directory")?;
+    ensure!(fs::metadata(directory)?.uid() == 0);
+
+    // A file that only root may read could not be read again at a reload.
+    let agent = prepared(&lab, &with_user(USER))?;
+    let file = lab.workspace_file("redirector.toml");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    refused(
+        &agent,
+        &["cannot read the configuration file", "Permission denied"],
+    )
+}
