@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod family;
+mod inner;
 mod records;
 mod slot_tables;
 
@@ -120,7 +121,7 @@ impl Maps {
         Ok(Self {
             globals: take(ebpf, map::GLOBALS)?,
             port_filter: take(ebpf, map::PORT_FILTER)?,
-            endpoints: EndpointMap::take(ebpf)?,
+            endpoints: EndpointMap::take(ebpf, directory)?,
             ipv4: FamilyMaps::take(ebpf, &IPV4)?,
             ipv6: FamilyMaps::take(ebpf, &IPV6)?,
             listeners: take(ebpf, map::LISTENERS)?,

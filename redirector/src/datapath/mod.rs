@@ -8,6 +8,7 @@
 //! | `maps.rs` | every map, typed |
 //! | `maps/family.rs` | those that each family has of its own |
 //! | `maps/records.rs` | what the data path records in them |
+//! | `maps/inner.rs` | maps within a map, and how the next agent finds them |
 //! | `maps/slot_tables.rs` | the slot tables of redirects |
 //! | `returns.rs` | those of the ways back to clients |
 //! | `stages.rs` | the later programs, and the map by which the first one reaches them |

@@ -1,6 +1,6 @@
 //! The table of endpoints: made anew for each change, and put in place at once.
 
-use std::{collections::BTreeMap, thread};
+use std::{collections::BTreeMap, path::Path, thread};
 
 use anyhow::ensure;
 use aya::{
@@ -16,7 +16,7 @@ use redirector_common::{
     hash::mix,
 };
 
-use super::{Buffers, MapsError, failed, optional, take};
+use super::{Buffers, MapsError, failed, inner::Inner, take};
 use crate::{datapath::plain::Plain, names::Place};
 
 type TableMap = Array<MapData, Plain<EndpointTable>>;
@@ -24,24 +24,31 @@ type TableMap = Array<MapData, Plain<EndpointTable>>;
 /// The outer map, and the inner ones that this agent has opened.
 pub(super) struct EndpointMap {
     outer: ArrayOfMaps<MapData, TableMap>,
-    buffers: Buffers<TableMap>,
+    inner: Inner,
+    /// Opened when they are first needed.
+    buffers: Option<Buffers<TableMap>>,
 }
 
 impl EndpointMap {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapsError> {
+    pub(super) fn take(ebpf: &mut Ebpf, directory: Option<&Path>) -> Result<Self, MapsError> {
         Ok(Self {
+            inner: Inner::of(ebpf, map::ENDPOINTS, directory)?,
             outer: take(ebpf, map::ENDPOINTS)?,
-            buffers: Buffers::default(),
+            buffers: None,
         })
+    }
+
+    /// The tables, with what an earlier agent has left.
+    fn buffers(&mut self) -> Result<&mut Buffers<TableMap>, MapsError> {
+        match &mut self.buffers {
+            Some(buffers) => Ok(buffers),
+            unknown @ None => Ok(unknown.insert(self.inner.adopt(&self.outer, 0)?)),
+        }
     }
 
     /// What is in the table that packets read.
     pub(super) fn all(&mut self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
-        if self.buffers.in_use.is_none() {
-            self.buffers.in_use =
-                optional(self.outer.get(&0, 0)).map_err(failed("open", map::ENDPOINTS))?;
-        }
-        let Some(table) = &self.buffers.in_use else {
+        let Some(table) = &self.buffers()?.in_use else {
             return Ok(BTreeMap::new());
         };
         // aya gives values by way of the stack, and this one is larger than a thread's usually is.
@@ -61,9 +68,9 @@ impl EndpointMap {
             name: map::ENDPOINTS,
             cause,
         })?;
-        let mut spare = match self.buffers.spare.take() {
+        let mut spare = match self.buffers()?.spare.take() {
             Some(spare) => spare,
-            None => TableMap::create(1, 0).map_err(failed("create", map::ENDPOINTS))?,
+            None => self.inner.make(0)?,
         };
         spare
             .set(0, Plain::wrap_ref(&*table), 0)
@@ -71,7 +78,8 @@ impl EndpointMap {
         self.outer
             .set(0, &spare, 0)
             .map_err(failed("write", map::ENDPOINTS))?;
-        self.buffers.spare = self.buffers.in_use.replace(spare);
+        let buffers = self.buffers()?;
+        buffers.spare = buffers.in_use.replace(spare);
         Ok(())
     }
 }

@@ -1,25 +1,20 @@
 //! The slot tables of all redirects.
-//!
-//! Each redirect has two, of which packets read one. The kernel names the one in use by its number, and opening a map by
-//! number takes `CAP_SYS_ADMIN`; so both are pinned, for the next agent to do without.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    fs,
     os::fd::{AsFd as _, OwnedFd},
-    path::{Path, PathBuf},
+    path::Path,
     thread,
 };
 
-use anyhow::Context as _;
 use aya::{
     Ebpf,
-    maps::{Array, ArrayOfMaps, Map, MapData, MapError, MapInfo},
+    maps::{Array, ArrayOfMaps, Map, MapData, MapError},
 };
 use bytemuck::TransparentWrapper as _;
 use redirector_common::abi::{SlotTable, map};
 
-use super::{Buffers, MapsError, failed, optional, take};
+use super::{Buffers, MapsError, failed, inner::Inner, take};
 use crate::datapath::plain::Plain;
 
 type TableMap = Array<MapData, Plain<SlotTable>>;
@@ -34,10 +29,7 @@ pub(super) struct SlotTables {
     outer: Outer,
     /// Another handle of it, of which there can be more.
     descriptor: OwnedFd,
-    /// The same map, with the numbers of the inner ones.
-    numbers: Array<MapData, u32>,
-    /// Where tables are pinned, if they are.
-    directory: Option<PathBuf>,
+    inner: Inner,
     buffers: BTreeMap<u16, Buffers<TableMap>>,
 }
 
@@ -54,10 +46,9 @@ impl SlotTables {
         };
         let descriptor = descriptor.map_err(|error| opening(error.into()))?;
         Ok(Self {
+            inner: Inner::of(ebpf, map::SLOT_TABLES, directory)?,
             outer: take(ebpf, map::SLOT_TABLES)?,
-            numbers: numbers(&descriptor).map_err(opening)?,
             descriptor,
-            directory: directory.map(Path::to_owned),
             buffers: BTreeMap::new(),
         })
     }
@@ -103,30 +94,10 @@ impl SlotTables {
         match self.buffers.entry(redirect) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(place) => {
-                let pins = pins(self.directory.as_deref(), redirect);
-                let found = adopt(&self.outer, &self.numbers, redirect, &pins);
-                let found = found.map_err(|cause| MapsError {
-                    action: "open",
-                    name: map::SLOT_TABLES,
-                    cause,
-                })?;
+                let found = self.inner.adopt(&self.outer, u32::from(redirect))?;
                 Ok(place.insert(found))
             }
         }
-    }
-
-    /// A new table.
-    fn make(&self, redirect: u16) -> Result<TableMap, MapsError> {
-        let table = TableMap::create(1, 0).map_err(failed("create", map::SLOT_TABLES))?;
-        let pins = pins(self.directory.as_deref(), redirect);
-        let Some(free) = pins.iter().find(|pin| !pin.exists()) else {
-            return Ok(table);
-        };
-        pinned(table, free).map_err(|cause| MapsError {
-            action: "pin",
-            name: map::SLOT_TABLES,
-            cause,
-        })
     }
 
     /// Writes tables into maps that no packet reads.
@@ -135,7 +106,7 @@ impl SlotTables {
         for (redirect, table) in tables {
             let mut spare = match self.buffers_of(*redirect)?.spare.take() {
                 Some(spare) => spare,
-                None => self.make(*redirect)?,
+                None => self.inner.make(u32::from(*redirect))?,
             };
             spare
                 .set(0, Plain::wrap_ref(*table), 0)
@@ -167,65 +138,4 @@ impl SlotTables {
                 .collect()
         })
     }
-}
-
-/// An array of maps as user space reads it: the number of each.
-fn numbers(outer: &OwnedFd) -> anyhow::Result<Array<MapData, u32>> {
-    let data = MapData::from_fd(outer.try_clone()?)?;
-    Ok(Map::Array(data).try_into()?)
-}
-
-/// The names of a redirect's tables.
-fn pins(directory: Option<&Path>, redirect: u16) -> Vec<PathBuf> {
-    let name = |number| format!("{}-{redirect}-{number}", map::SLOT_TABLES);
-    let directory = directory.into_iter();
-    directory
-        .flat_map(|directory| [0, 1].map(|number| directory.join(name(number))))
-        .collect()
-}
-
-fn opened(pin: &Path) -> anyhow::Result<TableMap> {
-    let data = MapData::from_pin(pin).with_context(|| pin.display().to_string())?;
-    Ok(Map::Array(data).try_into()?)
-}
-
-fn pinned(table: TableMap, pin: &Path) -> anyhow::Result<TableMap> {
-    let done = table.pin(pin);
-    done.with_context(|| pin.display().to_string())?;
-    opened(pin)
-}
-
-/// What there is of a redirect's tables.
-fn adopt(
-    outer: &Outer,
-    numbers: &Array<MapData, u32>,
-    redirect: u16,
-    pins: &[PathBuf],
-) -> anyhow::Result<Buffers<TableMap>> {
-    let mut found = Buffers::default();
-    let in_use = optional(numbers.get(&u32::from(redirect), 0))?;
-    for pin in pins.iter().filter(|pin| pin.exists()) {
-        let table = opened(pin)?;
-        if Some(MapInfo::from_pin(pin)?.id()) == in_use {
-            found.in_use = Some(table);
-        } else {
-            found.spare = Some(table);
-        }
-    }
-    if in_use.is_none() || found.in_use.is_some() {
-        return Ok(found);
-    }
-    let table = outer.get(&u32::from(redirect), 0).context(
-        "an agent of an earlier version has left it; start this one as root with all capabilities once, which it gives up",
-    )?;
-    let Some(pin) = pins.first() else {
-        found.in_use = Some(table);
-        return Ok(found);
-    };
-    if pin.exists() {
-        fs::remove_file(pin)?;
-    }
-    found.spare = None;
-    found.in_use = Some(pinned(table, pin)?);
-    Ok(found)
 }
