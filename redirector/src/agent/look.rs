@@ -1,8 +1,14 @@
 //! Passive health: the looks at the data path's counters.
+//!
+//! Nodes' counters move with the packets that go to nodes and come from them, and with no others, so they are read only
+//! when such packets have been counted. Packets that pass, as the checks' own answers do, are not among them.
 
 use std::{collections::BTreeMap, time::Instant};
 
-use redirector_common::abi::BackendStats;
+use redirector_common::{
+    abi::{BackendStats, Counters},
+    verdict::{Action, Verdict},
+};
 
 use super::Agent;
 use crate::datapath::MapsError;
@@ -10,12 +16,26 @@ use crate::datapath::MapsError;
 /// What was seen at the last look.
 #[derive(Default)]
 pub(super) struct Watch {
-    /// All packets that were counted.
-    packets: u64,
-    /// Looks since that number last changed.
+    /// All packets that were sent on, and the revision of the relay that tells which nodes there are.
+    seen: Option<(u64, u64)>,
+    /// Looks since that last changed.
     quiet: u32,
     /// The counters of each node.
     stats: BTreeMap<u16, BackendStats>,
+}
+
+impl Watch {
+    /// The counters of a node as of the last look.
+    pub(super) fn of(&self, id: u16) -> BackendStats {
+        self.stats.get(&id).copied().unwrap_or_default()
+    }
+}
+
+/// The packets that the data path has sent on: what goes to a node or comes from one is among them.
+fn sent_on(counters: &Counters) -> u64 {
+    let sent = |verdict: &&Verdict| verdict.action() == Action::Transmit;
+    let sent = Verdict::ALL.iter().filter(sent);
+    sent.map(|verdict| counters.packets[verdict.index()]).sum()
 }
 
 /// What was asked at one look must have been answered at the next: after that many there is nothing more to find out.
@@ -29,9 +49,8 @@ impl Agent {
             Ok(false) => return,
             Err(error) => return log::error!("{error}"),
         }
-        let stats = &self.watch.stats;
-        let stats = |id| stats.get(&id).copied().unwrap_or_default();
-        for (address, doubt, targets) in self.relay.doubt(stats, Instant::now()) {
+        let watch = &self.watch;
+        for (address, doubt, targets) in self.relay.doubt(|id| watch.of(id), Instant::now()) {
             log::info!("node {address} {}: checking it now", doubt.reason());
             for target in targets {
                 self.scheduler.probe_in_haste(&target);
@@ -42,17 +61,51 @@ impl Agent {
     /// Reads the counters; whether there may be anything to be seen in them.
     fn watch(&mut self) -> Result<bool, MapsError> {
         let maps = &self.applied.maps;
-        let packets = maps.counters()?.packets.iter().sum();
-        if packets == self.watch.packets {
-            self.watch.quiet = self.watch.quiet.saturating_add(1);
-            return Ok(self.watch.quiet <= ENOUGH);
+        let Watch { seen, quiet, stats } = &mut self.watch;
+        let now = Some((sent_on(&maps.counters()?), self.relay.revision()));
+        if now == *seen {
+            *quiet = quiet.saturating_add(1);
+            return Ok(*quiet <= ENOUGH);
         }
-        self.watch.packets = packets;
-        self.watch.quiet = 0;
-        self.watch.stats.clear();
+        let mut read = BTreeMap::new();
         for (id, _) in self.relay.backends().iter() {
-            self.watch.stats.insert(id, maps.backend_stats(id)?);
+            read.insert(id, maps.backend_stats(id)?);
         }
+        (*seen, *quiet, *stats) = (now, 0, read);
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redirector_common::abi::COUNTER_SLOTS;
+
+    use super::*;
+
+    #[test]
+    fn packets_to_and_from_nodes_are_noticed_and_those_that_pass_are_not() {
+        let sent = |verdict: Verdict| {
+            let mut packets = [0; COUNTER_SLOTS];
+            packets[verdict.index()] = 3;
+            sent_on(&Counters { packets })
+        };
+        for verdict in [
+            Verdict::ForwardSettled,
+            Verdict::ForwardNew,
+            Verdict::ForwardFlow,
+            Verdict::ForwardWas,
+            Verdict::ForwardAssociated,
+            Verdict::Reply,
+            Verdict::ReplyFragment,
+        ] {
+            assert_eq!(sent(verdict), 3, "{verdict:?}");
+        }
+        for verdict in [
+            Verdict::PassToRelay,
+            Verdict::PassNotOurs,
+            Verdict::PassNotIp,
+        ] {
+            assert_eq!(sent(verdict), 0, "{verdict:?}");
+        }
     }
 }

@@ -90,11 +90,11 @@ use crate::{
     privileges::Threads,
 };
 
-/// How often counters are looked at and the clock is moved.
+/// How often nodes are listened to and the clock is moved.
 const TICK: Duration = Duration::from_millis(250);
 
-/// How often the data path's counters are looked at for nodes that have become doubtful. While no packet is counted this
-/// is one read, and soon nothing else.
+/// How often the data path's counters are looked at for nodes that have become doubtful. While no packet goes to a node
+/// this is one read, and soon nothing else.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How often recorded flows are gone through, unless the session timeout is very short.
@@ -219,10 +219,11 @@ struct Agent {
 
 impl Agent {
     async fn serve(&mut self, mut signals: Signals) -> End {
-        let mut ticks = tokio::time::interval(TICK);
+        // What is done at the same time wakes the agent up once.
+        let mut ticks = tokio::time::interval_at(self.scheduler.next_beat(TICK), TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut observations = Vec::new();
-        let mut looks = tokio::time::interval(LOOK);
+        let mut looks = tokio::time::interval_at(self.scheduler.next_beat(LOOK), LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -314,10 +315,14 @@ impl Agent {
         if let Err(error) = self.applied.maps.set_globals(&globals) {
             log::error!("{error}");
         }
-        if now >= self.holds_until {
-            self.relay.release(self.epoch());
-        }
-        self.relay.advance(self.epoch());
+        let epoch = self.epoch();
+        let held_long_enough = now >= self.holds_until;
+        self.change(|relay| {
+            if held_long_enough {
+                relay.release(epoch);
+            }
+            relay.advance(epoch);
+        });
         self.reload_if_changed(now).await;
         self.look_up_names(now);
         let view = Arc::clone(&self.views.borrow());
@@ -395,18 +400,13 @@ impl Agent {
 
     /// Looks whether nodes that are spoken to answer.
     fn listen(&mut self, now: Instant) {
-        let maps = &self.applied.maps;
+        let watch = &self.watch;
         let traffic = |id| {
-            maps.backend_stats(id).map_or_else(
-                |error| {
-                    log::error!("{error}");
-                    Traffic::default()
-                },
-                |stats| Traffic {
-                    asked: stats.asks,
-                    heard: stats.reply_packets,
-                },
-            )
+            let stats = watch.of(id);
+            Traffic {
+                asked: stats.asks,
+                heard: stats.reply_packets,
+            }
         };
         for id in self.relay.listen(traffic, now) {
             if let Some(entry) = self.relay.backends().get(id) {

@@ -12,7 +12,8 @@ impl Agent {
         for observation in observations {
             self.warn_of_unmade(observation);
         }
-        let changes = self.relay.observe_all(observations, self.epoch());
+        let epoch = self.epoch();
+        let changes = self.change(|relay| relay.observe_all(observations, epoch));
         for observation in observations {
             self.shown.observe(observation);
         }

@@ -106,7 +106,7 @@ impl Agent {
     /// Brings everything in line with what the operator has said.
     fn heed(&mut self, operator: Operator) {
         let epoch = self.epoch();
-        self.relay.operate(operator, epoch);
+        self.change(|relay| relay.operate(operator, epoch));
         self.apply();
         // What a disabled redirect had recorded goes.
         self.round();

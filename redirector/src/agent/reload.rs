@@ -104,8 +104,8 @@ impl Agent {
     /// Takes a configuration into the relay, and has the nodes checked that are in it.
     pub(super) async fn take_config(&mut self, config: Config) -> anyhow::Result<()> {
         let before = self.relay.desired();
-        self.relay
-            .reconfigure(config, self.epoch(), Instant::now())?;
+        let epoch = self.epoch();
+        self.change(|relay| relay.reconfigure(config, epoch, Instant::now()))?;
         warn_of_tracking(&before, &self.relay.desired());
         self.forget_unchecked();
         self.scheduler.set_targets(self.relay.targets());

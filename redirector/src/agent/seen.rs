@@ -11,6 +11,7 @@ use redirector_common::abi::{
 
 use super::Agent;
 use crate::{
+    engine::{Relay, SlotBook},
     family::Family,
     health::{Observation, Target},
     http::{Ask, Http, Slots, Snapshot},
@@ -108,15 +109,25 @@ impl Agent {
     /// Who owns the slots; only tables that have changed are gone through.
     pub(super) fn slots_now(&mut self) -> BTreeMap<u16, Arc<Slots>> {
         let mut known = std::mem::take(&mut self.shown.slots);
-        let slots = self.relay.redirects().iter().map(|(index, state)| {
+        let mut of_books: Vec<(&Arc<SlotBook>, Arc<Slots>)> = Vec::new();
+        let mut shown = BTreeMap::new();
+        for (index, state) in self.relay.redirects() {
+            let same_book = of_books
+                .iter()
+                .find(|(book, _)| Arc::ptr_eq(book, &state.book))
+                .map(|(_, slots)| Arc::clone(slots));
             let table = state.book.table();
-            let slots = known
-                .remove(index)
-                .filter(|slots| slots.generation == table.generation)
-                .unwrap_or_else(|| Arc::new(Slots::of(table)));
-            (*index, slots)
-        });
-        self.shown.slots = slots.collect();
+            let slots = same_book.unwrap_or_else(|| {
+                let slots = known
+                    .remove(index)
+                    .filter(|slots| slots.generation == table.generation)
+                    .unwrap_or_else(|| Arc::new(Slots::of(table)));
+                of_books.push((&state.book, Arc::clone(&slots)));
+                slots
+            });
+            shown.insert(*index, slots);
+        }
+        self.shown.slots = shown;
         self.shown.slots.clone()
     }
 
@@ -152,6 +163,16 @@ impl Agent {
                 max: families * u64::from(MAX_PINHOLES),
             },
         ]
+    }
+
+    /// Changes what is wanted in the maps, and notes how long it took to work that out.
+    pub(super) fn change<T>(&mut self, change: impl FnOnce(&mut Relay) -> T) -> T {
+        let (start, before) = (Instant::now(), self.relay.revision());
+        let result = change(&mut self.relay);
+        if self.relay.revision() != before {
+            self.shown.measured.rebuilt.add(start.elapsed());
+        }
+        result
     }
 
     /// Brings the maps up to date, and notes how long that took.

@@ -43,6 +43,11 @@ impl Agent {
         tally: &Tally,
         slots: &BTreeMap<u16, Arc<Slots>>,
     ) -> anyhow::Result<Status> {
+        // Once for all redirects that reach a node by the same entry.
+        let mut stats = BTreeMap::new();
+        for (id, _) in self.relay.backends().iter() {
+            stats.insert(id, self.applied.maps.backend_stats(id)?);
+        }
         let mut redirects = Vec::new();
         for redirect in &self.relay.config().redirects {
             let states = self.relay.redirects().iter();
@@ -51,7 +56,8 @@ impl Agent {
                 let live = listeners.filter_map(|listener| tally.associations.get(&listener.id));
                 let live = live.sum();
                 let shared = redirect.udp_associate == UdpAssociate::Shared;
-                let shown = self.redirect_status(*index, redirect, state, &slots[index].owned)?;
+                let owned = &slots[index].owned;
+                let shown = self.redirect_status(*index, redirect, state, owned, &stats)?;
                 redirects.push(RedirectStatus {
                     associations: shared.then_some(live),
                     ..shown
@@ -89,8 +95,9 @@ impl Agent {
         redirect: &Redirect,
         state: &RedirectState,
         owned: &BTreeMap<u16, u32>,
+        stats: &BTreeMap<u16, BackendStats>,
     ) -> anyhow::Result<RedirectStatus> {
-        let pool = |pool| self.pool_status(pool, redirect, state.family, owned);
+        let pool = |pool| self.pool_status(pool, redirect, state, owned, stats);
         let served = owned.keys().any(|backend| *backend != 0);
         let table = state.book.table();
         let operator = self.relay.operator().of_redirect(&redirect.name);
@@ -121,8 +128,8 @@ impl Agent {
                 (OperatorState::Enabled, true, false) => Shown::Active,
             },
             operator,
-            pool: pool(redirect.pool)?,
-            backup: redirect.backup.map(pool).transpose()?,
+            pool: pool(redirect.pool),
+            backup: redirect.backup.map(pool),
             slots: u32::try_from(SLOTS)?,
             split_slots: table.split_slots,
             generation: table.generation,
@@ -134,13 +141,14 @@ impl Agent {
         &self,
         index: usize,
         redirect: &Redirect,
-        family: Family,
+        state: &RedirectState,
         owned: &BTreeMap<u16, u32>,
-    ) -> anyhow::Result<PoolStatus> {
+        stats: &BTreeMap<u16, BackendStats>,
+    ) -> PoolStatus {
         let pool = &self.relay.config().pools[index];
         let mut nodes = Vec::new();
         for node in &pool.nodes {
-            let Some(address) = node.addresses.of(family) else {
+            let Some(address) = node.addresses.of(state.family) else {
                 if node.addresses.is_empty() {
                     nodes.push(self.unresolved(redirect, index, node));
                 }
@@ -178,16 +186,16 @@ impl Agent {
                 }),
                 slots: owned.get(&id).copied().filter(|_| id != 0).unwrap_or(0),
                 next_hop: self.next_hop(id),
-                live: self.live_on(&member),
-                traffic: traffic(&self.applied.maps.backend_stats(id)?),
+                live: self.live_on(state, id),
+                traffic: stats.get(&id).map(traffic).unwrap_or_default(),
             });
         }
-        Ok(PoolStatus {
+        PoolStatus {
             name: pool.name.clone(),
             port: redirect.port,
             operator: self.relay.operator().of_pool(&pool.name),
             nodes,
-        })
+        }
     }
 
     /// A node of which nobody knows where it is: it is down.
@@ -232,9 +240,12 @@ impl Agent {
         Some(format!("{}/{}", pool.name, node.name))
     }
 
-    /// Recorded connections that are not over.
-    fn live_on(&self, member: &Member<'_>) -> u64 {
-        let ways = self.relay.ways_to(member).into_iter();
+    /// Recorded connections that are not over, between a redirect and a backend.
+    fn live_on(&self, state: &RedirectState, backend: u16) -> u64 {
+        let ways = state
+            .listeners
+            .iter()
+            .map(|listener| (listener.id, backend));
         ways.filter_map(|way| self.counted.live.get(&way))
             .map(|live| live.connections)
             .sum()

@@ -1,9 +1,14 @@
 //! From writes to the maps to events.
 
+use std::sync::Arc;
+
 use redirector_common::abi::{BACKEND_DEAD, BACKEND_NEXT_HOP, Backend};
 
 use super::{Agent, attachment::Attachment};
-use crate::{control::Happening, engine::digest};
+use crate::{
+    control::Happening,
+    engine::{SlotBook, digest},
+};
 
 /// A write that somebody may want to hear of.
 pub(super) enum Noted {
@@ -20,10 +25,15 @@ pub(super) enum Noted {
 impl Agent {
     /// Tells what has been written since this was last called.
     pub(super) fn tell_noted(&mut self) {
-        for noted in self.applied.take_noted() {
+        let noted = self.applied.take_noted();
+        if noted.is_empty() {
+            return;
+        }
+        let mut digests = Vec::new();
+        for noted in noted {
             match noted {
                 Noted::Backend { id, before, after } => self.tell_backend(id, &before, &after),
-                Noted::Table { redirect } => self.tell_table(redirect),
+                Noted::Table { redirect } => self.tell_table(redirect, &mut digests),
             }
         }
         let redirects = self.relay.redirects();
@@ -90,13 +100,22 @@ impl Agent {
         self.digests = digests.collect();
     }
 
-    fn tell_table(&mut self, redirect: u16) {
+    /// `digests` are those of tables that were told of just before.
+    fn tell_table(&mut self, redirect: u16, digests: &mut Vec<(Arc<SlotBook>, String)>) {
         let Some(state) = self.relay.redirects().get(&redirect) else {
             return;
         };
         let table = state.book.table();
-        let owners = self.relay.table_owners();
-        let digest = digest(table, |id| owners.of(id));
+        let mut known = digests.iter();
+        let known = known.find(|(book, _)| Arc::ptr_eq(book, &state.book));
+        let digest = if let Some((_, digest)) = known {
+            digest.clone()
+        } else {
+            let owners = self.relay.table_owners();
+            let digest = digest(table, |id| owners.of(id));
+            digests.push((Arc::clone(&state.book), digest.clone()));
+            digest
+        };
         self.events.tell(Happening::Table {
             redirect: state.name.clone(),
             family: state.family.to_string(),

@@ -38,10 +38,9 @@ impl Agent {
         let view = Arc::clone(&self.views.borrow_and_update());
         self.follow_interfaces(&view, Instant::now());
         let allowed = self.allowed();
-        self.relay.reach(
-            |address| resolve(&view, address, &allowed).ok(),
-            self.epoch(),
-        );
+        let epoch = self.epoch();
+        let way = |address| resolve(&view, address, &allowed).ok();
+        self.change(|relay| relay.reach(way, epoch));
         if let Err(error) = self.applied.route(&view, &allowed) {
             log::error!("{error:#}; the kernel is asked for the ways to clients meanwhile");
         }

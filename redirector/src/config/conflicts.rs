@@ -6,8 +6,7 @@ use std::ops::Range;
 
 use serde_spanned::Spanned;
 
-use redirector_common::abi::{MAX_BACKENDS, MAX_ENDPOINTS, MAX_LISTENERS, MAX_REDIRECTS};
-
+use super::limits;
 use super::model::{Config, Delivery, Listen, Node, Pool, Redirect, UdpAssociate};
 use super::problem::{Complaint, Findings};
 use crate::family::Family;
@@ -55,8 +54,7 @@ impl Places {
 pub(super) fn find(config: &Config, places: &Places, findings: &mut Findings) {
     shared_addresses(config, places, findings);
     families(config, places, findings);
-    let within_limits = limits(config, places, findings);
-    if within_limits {
+    if limits::find(config, places, findings) {
         taken_listeners(config, places, findings);
         shared_nodes(config, places, findings);
         associations(config, places, findings);
@@ -177,43 +175,65 @@ fn sockets(
 
 /// Reports nodes that two redirects, or the two pools of one, reach in ways that do not go together.
 fn shared_nodes(config: &Config, places: &Places, findings: &mut Findings) {
-    let mut reached: HashMap<IpAddr, Vec<(&Redirect, &Pool)>> = HashMap::new();
+    let mut reached: HashMap<IpAddr, Vec<&Redirect>> = HashMap::new();
     for (redirect, places) in redirects(config, places) {
         if !places.complete {
             continue;
         }
+        let mut earlier: Option<&Pool> = None;
         for (pool, at) in pools(config, redirect, places) {
             let mut clash = None;
-            let addresses = pool.nodes.iter().flat_map(|node| node.addresses.iter());
-            for address in addresses {
+            let twice = earlier.filter(|earlier| earlier.name != pool.name);
+            let main: HashSet<IpAddr> = twice.iter().flat_map(|pool| addresses(pool)).collect();
+            for address in addresses(pool) {
                 let others = reached.entry(address).or_default();
-                let found = others.iter().find_map(|(other, other_pool)| {
-                    if other.name != redirect.name {
-                        return differ(redirect, other, address);
-                    }
-                    (other_pool.name != pool.name).then(|| {
-                        let complaint = Complaint::new(format!(
-                            "backup pool `{}` and main pool `{}` share node {}",
-                            pool.name, other_pool.name, address
-                        ));
-                        complaint.help(
-                            "a backup must be other hosts: take the node out of one of the pools",
-                        )
-                    })
-                });
-                clash = clash.or(found);
-                if others
-                    .last()
-                    .is_none_or(|(last, _)| last.name != redirect.name)
-                {
-                    others.push((redirect, pool));
+                let found = twice
+                    .filter(|_| main.contains(&address))
+                    .map(|main| shared_by_pools(pool, main, address));
+                let differing = || {
+                    let mut others = others.iter();
+                    others.find_map(|other| differ(redirect, other, address))
+                };
+                clash = clash.or_else(|| found.or_else(differing));
+                // Of many redirects that say the same one stands for all.
+                if !others.iter().any(|other| alike(redirect, other)) {
+                    others.push(redirect);
                 }
             }
             if let Some(complaint) = clash {
                 findings.add(at, complaint);
             }
+            earlier = Some(pool);
         }
     }
+}
+
+fn addresses(pool: &Pool) -> impl Iterator<Item = IpAddr> + '_ {
+    pool.nodes.iter().flat_map(|node| node.addresses.iter())
+}
+
+fn shared_by_pools(backup: &Pool, main: &Pool, address: IpAddr) -> Complaint {
+    let complaint = Complaint::new(format!(
+        "backup pool `{}` and main pool `{}` share node {address}",
+        backup.name, main.name
+    ));
+    complaint.help("a backup must be other hosts: take the node out of one of the pools")
+}
+
+/// Whether [`differ`] says the same of both, beside any third one. That is not asked of those that keep ports.
+fn alike(one: &Redirect, other: &Redirect) -> bool {
+    let terms = |redirect: &Redirect| {
+        let Redirect {
+            delivery,
+            port,
+            protocol,
+            direct_tcp,
+            on_down,
+            ..
+        } = *redirect;
+        (delivery, port, protocol, direct_tcp, on_down)
+    };
+    one.name == other.name || one.port.is_some() && terms(one) == terms(other)
 }
 
 /// Why two redirects cannot both reach a node. An answer of the node tells its socket only, so what is done with
@@ -222,7 +242,10 @@ fn differ(one: &Redirect, other: &Redirect, address: IpAddr) -> Option<Complaint
     if one.delivery == Delivery::Route || other.delivery == Delivery::Route {
         return None;
     }
-    let names = format!("redirects `{}` and `{}`", other.name, one.name);
+    let names = || format!("redirects `{}` and `{}`", other.name, one.name);
+    if one.name == other.name {
+        return None;
+    }
     if one.port != other.port {
         let keeps = |redirect: &Redirect, port: u16| {
             let mut listen = redirect.listen.iter();
@@ -235,7 +258,8 @@ fn differ(one: &Redirect, other: &Redirect, address: IpAddr) -> Option<Complaint
         let port = port.or(other.port.filter(|port| keeps(one, *port)))?;
         return same_protocol.then(|| {
             let complaint = Complaint::new(format!(
-                "{names} both reach {address} at port {port}, and one of them keeps ports"
+                "{} both reach {address} at port {port}, and one of them keeps ports",
+                names()
             ));
             complaint
                 .help("an answer could belong to either; let the node have another address too")
@@ -249,7 +273,8 @@ fn differ(one: &Redirect, other: &Redirect, address: IpAddr) -> Option<Complaint
         return None;
     };
     let complaint = Complaint::new(format!(
-        "{names} reach {address} at the same port, with different `{what}`"
+        "{} reach {address} at the same port, with different `{what}`",
+        names()
     ));
     Some(complaint.help("give both the same, or let the nodes listen on another port too"))
 }
@@ -287,71 +312,4 @@ fn associations(config: &Config, places: &Places, findings: &mut Findings) {
             shared.entry(address).or_insert(redirect);
         }
     }
-}
-
-/// Reports what the data path has no room for; whether there was room for all.
-fn limits(config: &Config, places: &Places, findings: &mut Findings) -> bool {
-    // A name may stand for an address of each family.
-    let nodes = |pool: usize, redirect: &Redirect| {
-        let nodes = config
-            .pools
-            .get(pool)
-            .into_iter()
-            .flat_map(|pool| &pool.nodes);
-        nodes
-            .map(|node| {
-                node.host
-                    .as_ref()
-                    .map_or(1, |_| redirect.families().count())
-            })
-            .sum::<usize>()
-    };
-    let (mut tables, mut listeners, mut backends, mut endpoints) = (0, 0, 0, 0);
-    let mut room = true;
-    for (redirect, places) in redirects(config, places) {
-        let before = (tables, listeners, backends, endpoints);
-        let backup = redirect.backup.map_or(0, |pool| nodes(pool, redirect));
-        let mine = nodes(redirect.pool, redirect) + backup;
-        let protocols = redirect.protocol.numbers().len();
-        let ports = redirect.listen.iter().map(|listen| listen.ports().len());
-        let new_listeners = ports.sum::<usize>() * protocols;
-        let ports = match redirect.port {
-            Some(_) => 1,
-            None => redirect
-                .listen
-                .iter()
-                .map(|l| l.ports().len())
-                .max()
-                .unwrap_or(0),
-        };
-        tables += redirect.families().count();
-        listeners += new_listeners;
-        backends += mine;
-        // Beside each socket there is an entry for its address.
-        endpoints += new_listeners + redirect.listen.len() + mine * (ports * protocols + 1);
-        let mut limit = |before: usize, now: usize, most: u32, what: &str| {
-            let most = most as usize;
-            room &= now <= most;
-            if before <= most && now > most {
-                let complaint = Complaint::new(format!(
-                    "with redirect `{}` the relay has more than {most} {what}",
-                    redirect.name
-                ));
-                findings.add(
-                    places.forward.clone(),
-                    complaint.help("use another relay for it; many ports of an address are fewer as all of them"),
-                );
-            }
-        };
-        limit(before.0, tables, MAX_REDIRECTS, "redirects");
-        limit(before.1, listeners, MAX_LISTENERS - 1, "listeners");
-        limit(before.2, backends, MAX_BACKENDS - 1, "nodes to reach");
-        limit(
-            before.3,
-            endpoints,
-            MAX_ENDPOINTS - 1,
-            "addresses and ports",
-        );
-    }
-    room
 }

@@ -28,6 +28,7 @@ mod difference;
 pub(crate) mod hash_key;
 mod host;
 mod http;
+mod limits;
 mod meaning;
 mod model;
 mod parents;

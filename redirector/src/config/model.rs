@@ -480,7 +480,7 @@ impl Sticky {
 }
 
 /// What becomes of the established connections of a node whose check fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnDown {
     /// They stay while the node still answers clients, and are reset when it does not.
     #[default]

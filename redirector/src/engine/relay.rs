@@ -1,7 +1,9 @@
 //! The state of the relay, and what it wants in the kernel's maps.
 
 mod adopt;
+mod books;
 mod hear;
+mod members;
 mod operate;
 mod reconfigure;
 mod retarget;
@@ -17,6 +19,7 @@ use std::{
 use redirector_common::abi::{self, Backend, Endpoint, NextHop, SlotTable};
 use thiserror::Error;
 
+use members::Reach;
 pub use operate::{Live, LiveFlows};
 
 use super::{
@@ -36,7 +39,7 @@ use super::{
 use crate::{
     config::{Config, Node, Pool, Redirect},
     family::Family,
-    health::{Change, Observation, Target, Tracker},
+    health::{Change, Health, Observation, Target, Tracker},
     names::Place,
 };
 
@@ -45,12 +48,14 @@ use crate::{
 pub struct RedirectState {
     /// Its name.
     pub name: String,
+    /// Its place among the configured redirects.
+    position: usize,
     /// The family of its clients and nodes.
     pub family: Family,
     /// Its listeners.
     pub listeners: Vec<Listener>,
-    /// Its slots.
-    pub book: SlotBook,
+    /// Its slots, which other redirects may have in common with it.
+    pub book: Arc<SlotBook>,
     /// Whether its clients go to the backup pool.
     pub using_backup: bool,
     /// The priority of the main pool that has its clients.
@@ -157,6 +162,8 @@ pub struct Relay {
     /// would be split a moment later, by the second.
     holding: bool,
     rendezvous: Rendezvous,
+    /// The revision, and the listeners and backends of live flows, that the backends were last gone through for.
+    tidied: Option<(u64, BTreeSet<(u16, u16)>)>,
     /// When slow starts were last looked at.
     advanced: u32,
     /// Counts the changes of what is wanted in the maps.
@@ -201,6 +208,7 @@ impl Relay {
             doubts: BTreeMap::new(),
             holding: found.tables.is_empty(),
             rendezvous: Rendezvous::new(key),
+            tidied: None,
             advanced: epoch,
             revision: 0,
         };
@@ -244,7 +252,7 @@ impl Relay {
     /// What is to be checked, and how often.
     pub fn targets(&self) -> Vec<(Target, crate::config::Timing)> {
         let mut seen = HashSet::new();
-        self.members()
+        self.distinct_members()
             .filter_map(|member| {
                 let (pool, node) = self.checked_node(&member);
                 Some((self.target(&member)?, node.timing.unwrap_or(pool.timing)))
@@ -300,7 +308,7 @@ impl Relay {
 
     /// The nodes that have the state of a target without being it, by pool and name.
     pub fn followers(&self, target: &Target) -> BTreeSet<(String, String)> {
-        self.members()
+        self.distinct_members()
             .filter(|member| {
                 member.node.parent.is_some() && self.target(member).as_ref() == Some(target)
             })
@@ -337,9 +345,11 @@ impl Relay {
         let checked = self.checked.get_mut(&observation.target)?;
         checked.last = Some(observation.clone());
         let success = observation.outcome.success()?;
+        let is_first = checked.tracker.health() == Health::Unknown;
         let change = checked.tracker.observe(success, observation.at);
         *counts |= change.is_some();
-        if self.backends.iter().any(|(_, entry)| entry.presumed_up) {
+        // Nothing is presumed of a node any more once its checks have said something.
+        if is_first {
             let told = self.sockets_checked_by(|target| *target == observation.target);
             for (_, entry) in self.backends.iter_mut() {
                 let told = entry.presumed_up && told.contains(&entry.address);
@@ -388,7 +398,7 @@ impl Relay {
 
     /// The sockets of the nodes whose checks are among `which`.
     fn sockets_checked_by(&self, which: impl Fn(&Target) -> bool) -> BTreeSet<SocketAddr> {
-        self.members()
+        self.distinct_members()
             .filter(|member| self.target(member).is_some_and(|target| which(&target)))
             .map(|member| member.socket())
             .collect()
@@ -412,8 +422,8 @@ impl Relay {
 
     /// The configuration of a redirect.
     pub fn configured(&self, state: &RedirectState) -> Option<&Redirect> {
-        let mut redirects = self.config.redirects.iter();
-        redirects.find(|redirect| redirect.name == state.name)
+        let redirect = self.config.redirects.get(state.position);
+        redirect.filter(|redirect| redirect.name == state.name)
     }
 
     /// Another number whenever [`Relay::desired`] may give something else.

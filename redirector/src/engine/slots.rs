@@ -2,7 +2,10 @@
 
 mod stamps;
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use redirector_common::abi::{SLOTS, Slot, SlotTable};
 
@@ -149,50 +152,78 @@ impl SlotBook {
         self.recount(Swap { moved, settled: 0 })
     }
 
-    /// Settles what can be settled, given the flows that are recorded.
+    /// The slots that can be settled, given the flows that are recorded.
     ///
     /// A slot whose new connections are back on the backend of its unrecorded ones needs to wait for
     /// recorded flows only: a node that was down for a moment leaves nothing behind.
-    pub fn settle(&mut self, census: &Census, timeouts: &Timeouts, epoch: u32) -> Swap {
-        let mut swap = Swap::default();
-        for index in 0..SLOTS {
-            let slot = self.table.slots[index];
-            let settled = if self.tracks_all {
-                slot.settle().tracked()
-            } else {
-                slot.settle()
-            };
-            if !slot.is_split() || slot.now == 0 || slot == settled {
+    pub fn may_settle(&self, census: &Census, timeouts: &Timeouts, epoch: u32) -> Vec<u16> {
+        let mut settling = Vec::new();
+        for (slot, index) in self.table.slots.iter().zip(0..=u16::MAX) {
+            if !slot.is_split() || slot.now == 0 || *slot == self.settled(*slot) {
                 continue;
             }
-            let since = self.stamps.of(index);
+            let place = usize::from(index);
+            let since = self.stamps.of(place);
             let may_settle = (slot.now == slot.unrecorded()
                 || epoch.saturating_sub(since.split) > timeouts.unrecorded())
                 && epoch.saturating_sub(since.changed) > timeouts.handshake
-                && !census.lives_elsewhere(index);
+                && !census.lives_elsewhere(place);
             if may_settle {
-                self.table.slots[index] = settled;
-                swap.settled += 1;
+                settling.push(index);
             }
         }
-        self.recount(swap)
+        settling
     }
 
-    /// Whether any slot names `backend`, for new connections or for old ones.
-    pub fn names(&self, backend: u16) -> bool {
-        self.table
-            .slots
-            .iter()
-            .any(|slot| slot.now == backend || slot.unrecorded() == backend)
+    /// Settles these.
+    pub fn settle(&mut self, slots: &[u16]) -> Swap {
+        for index in slots.iter().copied().map(usize::from) {
+            self.table.slots[index] = self.settled(self.table.slots[index]);
+        }
+        self.recount(Swap {
+            moved: 0,
+            settled: slots.len(),
+        })
+    }
+
+    /// What a slot is once it has settled.
+    fn settled(&self, slot: Slot) -> Slot {
+        if self.tracks_all {
+            slot.settle().tracked()
+        } else {
+            slot.settle()
+        }
+    }
+
+    /// Whether it chooses as [`Self::choose_by`] would have it.
+    pub fn chooses_by(&self, mode: u32, tracks_all: bool) -> bool {
+        self.table.mode == mode && self.tracks_all == tracks_all
+    }
+
+    /// Whether no slot has a backend, neither for new connections nor for old ones.
+    pub fn is_clear(&self) -> bool {
+        self.table.slots.iter().all(|slot| *slot == Slot::default())
+    }
+
+    /// The backends that slots name, for new connections or for old ones.
+    pub fn named(&self) -> BTreeSet<u16> {
+        let mut named = vec![false; 1 << 16];
+        for slot in &self.table.slots {
+            named[usize::from(slot.now)] = true;
+            named[usize::from(slot.unrecorded())] = true;
+        }
+        let named = (0..=u16::MAX).zip(named).filter(|(_, named)| *named);
+        named.map(|(backend, _)| backend).collect()
     }
 
     /// How many slots' new connections go to each backend.
-    pub fn owned(&self) -> std::collections::BTreeMap<u16, u32> {
-        let mut owned = std::collections::BTreeMap::new();
+    pub fn owned(&self) -> BTreeMap<u16, u32> {
+        let mut owned = vec![0; 1 << 16];
         for slot in &self.table.slots {
-            *owned.entry(slot.now).or_default() += 1;
+            owned[usize::from(slot.now)] += 1;
         }
-        owned
+        let owned = (0..=u16::MAX).zip(owned).filter(|(_, slots)| *slots > 0);
+        owned.collect()
     }
 
     fn recount(&mut self, swap: Swap) -> Swap {
@@ -239,6 +270,11 @@ mod tests {
         vec![backend; SLOTS]
     }
 
+    fn settle(book: &mut SlotBook, census: &Census, epoch: u32) -> Swap {
+        let settling = book.may_settle(census, &TIMEOUTS, epoch);
+        book.settle(&settling)
+    }
+
     fn empty(book: &SlotBook) -> Census {
         Census::take(book, [])
     }
@@ -266,8 +302,8 @@ mod tests {
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         book.retarget(&all(2), TIMEOUTS.udp, 50);
         let census = empty(&book);
-        assert!(book.settle(&census, &TIMEOUTS, 160).is_empty());
-        assert_eq!(book.settle(&census, &TIMEOUTS, 161).settled, SLOTS);
+        assert!(settle(&mut book, &census, 160).is_empty());
+        assert_eq!(settle(&mut book, &census, 161).settled, SLOTS);
         assert_eq!(book.table().split_slots, 0);
         assert_eq!(book[0], Slot::settled_on(2));
     }
@@ -292,8 +328,8 @@ mod tests {
         book.retarget(&all(2), TIMEOUTS.udp, 50);
         book.retarget(&all(3), TIMEOUTS.udp, 155);
         let census = empty(&book);
-        assert!(book.settle(&census, &TIMEOUTS, 165).is_empty());
-        assert_eq!(book.settle(&census, &TIMEOUTS, 166).settled, SLOTS);
+        assert!(settle(&mut book, &census, 165).is_empty());
+        assert_eq!(settle(&mut book, &census, 166).settled, SLOTS);
     }
 
     #[test]
@@ -303,8 +339,8 @@ mod tests {
         book.retarget(&all(2), TIMEOUTS.udp, 50);
         book.retarget(&all(1), TIMEOUTS.udp, 55);
         let census = empty(&book);
-        assert!(book.settle(&census, &TIMEOUTS, 65).is_empty());
-        assert_eq!(book.settle(&census, &TIMEOUTS, 66).settled, SLOTS);
+        assert!(settle(&mut book, &census, 65).is_empty());
+        assert_eq!(settle(&mut book, &census, 66).settled, SLOTS);
     }
 
     #[test]
@@ -319,7 +355,7 @@ mod tests {
             seen: 150,
         };
         let census = Census::take(&book, [(client, &flow)]);
-        assert_eq!(book.settle(&census, &TIMEOUTS, 161).settled, SLOTS - 1);
+        assert_eq!(settle(&mut book, &census, 161).settled, SLOTS - 1);
         assert!(book[slot_of([1, 2], client)].is_split());
     }
 
@@ -329,8 +365,8 @@ mod tests {
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         book.retarget(&all(0), TIMEOUTS.udp, 1);
         let census = empty(&book);
-        assert!(book.settle(&census, &TIMEOUTS, 10_000).is_empty());
-        assert!(book.names(1));
+        assert!(settle(&mut book, &census, 10_000).is_empty());
+        assert!(book.named().contains(&1));
     }
 
     #[test]
@@ -342,8 +378,8 @@ mod tests {
         *table = *book.table();
         let mut adopted = SlotBook::adopt(table, 90);
         let census = empty(&adopted);
-        assert!(adopted.settle(&census, &TIMEOUTS, 200).is_empty());
-        assert_eq!(adopted.settle(&census, &TIMEOUTS, 201).settled, SLOTS);
+        assert!(settle(&mut adopted, &census, 200).is_empty());
+        assert_eq!(settle(&mut adopted, &census, 201).settled, SLOTS);
     }
 
     #[test]
@@ -353,12 +389,12 @@ mod tests {
         book.retarget(&all(1), TIMEOUTS.udp, 0);
         assert_eq!(book.table().split_slots, 1 << 16);
         book.retarget(&all(2), TIMEOUTS.udp, 50);
-        assert!(book.names(1));
+        assert!(book.named().contains(&1));
         let census = empty(&book);
-        assert_eq!(book.settle(&census, &TIMEOUTS, 161).settled, SLOTS);
+        assert_eq!(settle(&mut book, &census, 161).settled, SLOTS);
         assert_eq!(book.table().split_slots, 1 << 16);
-        assert!(!book.names(1));
-        assert!(book.settle(&census, &TIMEOUTS, 1000).is_empty());
+        assert!(!book.named().contains(&1));
+        assert!(settle(&mut book, &census, 1000).is_empty());
     }
 
     #[test]
@@ -377,8 +413,8 @@ mod tests {
         // Back again: handshakes of the other mode must have had their time.
         assert!(book.choose_by(MODE_SOURCE_HASH, false, &TIMEOUTS, 200));
         let census = empty(&book);
-        assert!(book.settle(&census, &TIMEOUTS, 210).is_empty());
-        assert_eq!(book.settle(&census, &TIMEOUTS, 211).settled, SLOTS);
+        assert!(settle(&mut book, &census, 210).is_empty());
+        assert_eq!(settle(&mut book, &census, 211).settled, SLOTS);
         assert_eq!(book.table().split_slots, 0);
     }
 

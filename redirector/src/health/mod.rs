@@ -20,6 +20,7 @@
     )
 )]
 
+mod beat;
 mod bytes;
 mod exchange;
 pub mod glob;

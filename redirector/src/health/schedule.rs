@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
+use super::beat::on_beat;
 use super::probe::{self, Verdict};
 use super::{Hands, Material, Outcome, Tracker};
 use crate::config::{Check, Timing};
@@ -93,6 +94,8 @@ pub struct Scheduler {
     /// Where checks run.
     runtime: Handle,
     hands: Hands,
+    /// From when beats count.
+    origin: tokio::time::Instant,
 }
 
 impl Scheduler {
@@ -108,6 +111,7 @@ impl Scheduler {
             observations,
             runtime: Handle::current(),
             hands: Hands::default(),
+            origin: tokio::time::Instant::now(),
         }
     }
 
@@ -119,7 +123,18 @@ impl Scheduler {
             observations,
             runtime: threads.outside.handle().clone(),
             hands: Hands::of(threads),
+            origin: tokio::time::Instant::now(),
         }
+    }
+
+    /// When something else that is done every `period` has to begin to come together with checks.
+    pub fn next_beat(&self, period: Duration) -> tokio::time::Instant {
+        let mut next = self.origin;
+        let now = tokio::time::Instant::now();
+        while next < now {
+            next += period;
+        }
+        next
     }
 
     /// Makes these the targets: new ones are checked at once, those that stay go on undisturbed, with
@@ -175,7 +190,15 @@ impl Scheduler {
         let signals = (Arc::clone(&now), Arc::clone(&hasty));
         let material = self.material.subscribe();
         let hands = self.hands.clone();
-        let task = run(target, timing, (material, hands), signals, observations);
+        let origin = self.origin;
+        let task = run(
+            target,
+            timing,
+            (material, hands),
+            signals,
+            observations,
+            origin,
+        );
         let task = self.runtime.spawn(task);
         Running {
             timing: sender,
@@ -192,6 +215,7 @@ async fn run(
     (material, hands): (watch::Receiver<Arc<Material>>, Hands),
     (now, hasty): (Arc<Notify>, Arc<AtomicBool>),
     observations: mpsc::Sender<Observation>,
+    origin: tokio::time::Instant,
 ) {
     let phase = phase(&target);
     let mut last = None;
@@ -247,6 +271,9 @@ async fn run(
         let early = if last.is_none() { phase / 2.0 } else { 0.0 };
         let jitter = f64::from(current.jitter) / 100.0 * (fastrand::f64() - 0.5);
         next = start + interval.mul_f64((1.0 - early) * (1.0 + jitter));
+        if current.jitter == 0 {
+            next = on_beat(next, origin, interval);
+        }
         last = Some(start);
     }
 }

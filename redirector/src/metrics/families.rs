@@ -262,8 +262,12 @@ fn agent(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> Result<(),
         ];
         family.encode_family(&labels)?.encode_gauge(&1_u64)?;
     }
-    let help = "How long it took to bring the maps of the data path up to date";
     let seconds = Some(&Unit::Seconds);
+    let help = "How long it took to work out the slot tables anew";
+    let mut family =
+        encoder.encode_descriptor("rebuild_duration", help, seconds, MetricType::Histogram)?;
+    histogram(&mut family, &snapshot.measured.rebuilt)?;
+    let help = "How long it took to bring the maps of the data path up to date";
     let mut family =
         encoder.encode_descriptor("apply_duration", help, seconds, MetricType::Histogram)?;
     histogram(&mut family, &snapshot.measured.applied)

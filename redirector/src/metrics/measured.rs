@@ -66,6 +66,8 @@ pub struct Fill {
 pub struct Measured {
     /// The checks; of nodes that are checked, so their number is bounded by the configuration.
     pub probes: BTreeMap<Probed, Probes>,
+    /// How long it took to work out what the maps should hold, where that may be something else than before.
+    pub rebuilt: Timings,
     /// How long it took to bring the maps up to date, where something was to be written.
     pub applied: Timings,
     /// How often that failed.

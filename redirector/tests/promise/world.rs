@@ -172,7 +172,8 @@ impl World {
             }
             Agent::IgnoresFlows => (Census::take(&self.book, []), TIMEOUTS),
         };
-        self.book.settle(&census, &timeouts, epoch);
+        let settling = self.book.may_settle(&census, &timeouts, epoch);
+        self.book.settle(&settling);
         self.put_in_place();
         let book = &self.book;
         self.tables

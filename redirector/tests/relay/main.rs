@@ -9,6 +9,7 @@ mod operator;
 mod parents;
 mod rounds;
 mod selection;
+mod shared_tables;
 
 use std::{
     net::{IpAddr, SocketAddr},

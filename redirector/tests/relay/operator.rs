@@ -11,7 +11,7 @@ use super::*;
 const REDIRECT: Redirect<'_> = ("r", "10.0.0.1:1080", "main", 1080);
 const POOLS: &[(&str, &[&str])] = &[("main", TWO), ("spare", &["10.0.2.1"])];
 
-fn say(relay: &mut Relay, kind: Kind, name: &str, state: OperatorState) {
+pub(super) fn say(relay: &mut Relay, kind: Kind, name: &str, state: OperatorState) {
     let subject = find(relay.config(), kind, name).expect("a name");
     let mut operator = relay.operator().clone();
     operator.say(Said {

@@ -371,3 +371,34 @@ fn a_sticky_length_leaves_the_last_bits_of_its_family_out() {
     .sticky;
     assert_eq!(sticky.ignored(Family::V4), [0xffff, 0]);
 }
+
+/// Redirects to one pool of IPv4 nodes, each on a port of its own and to the nodes' port that `port` says.
+fn large(nodes: usize, redirects: usize, port: impl Fn(usize) -> usize) -> String {
+    let addresses: Vec<String> = (0..nodes)
+        .map(|node| format!("10.1.{}.{}", node / 250, 1 + node % 250))
+        .collect();
+    let redirects: String = (0..redirects)
+        .map(|number| {
+            let (listened, port) = (2000 + number, port(number));
+            format!(
+                "[redirect.r{number}]\nlisten = [\"10.0.0.1:{listened}\"]\n\
+                 forward-to = {{ pool = \"main\", port = {port} }}\n"
+            )
+        })
+        .collect();
+    format!("interfaces = [\"eth0\"]\n[pool.main]\nnodes = {addresses:?}\n{redirects}")
+}
+
+#[test]
+fn redirects_that_reach_the_same_sockets_take_up_the_room_of_one() {
+    for (nodes, redirects) in [(256, 64), (4000, 64), (256, 256)] {
+        let config = Config::parse("valid", &large(nodes, redirects, |_| 1080));
+        assert_eq!(config.unwrap().redirects.len(), redirects);
+    }
+    let problems = problems(&large(256, 64, |number| 1080 + number));
+    let messages: Vec<_> = problems.iter().map(|problem| &problem.message).collect();
+    assert_eq!(
+        messages,
+        ["with redirect `r15` the relay has more than 4095 nodes to reach"]
+    );
+}

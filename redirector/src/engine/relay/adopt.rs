@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
 };
 
 use redirector_common::abi::{BACKEND_DEAD, ENDPOINT_LISTENER, ENDPOINT_NODE};
@@ -53,18 +54,27 @@ impl Relay {
             let Some(family) = listeners.first().map(|l| Family::of(l.place.address)) else {
                 continue;
             };
-            let configured = config.redirects.iter().find(|redirect| {
+            let mut configured = config.redirects.iter().enumerate();
+            let configured = configured.find(|(_, redirect)| {
                 let places = places(redirect, family);
                 listeners.iter().any(|l| places.contains(&l.place))
             });
-            let Some(configured) = configured else {
+            let Some((position, configured)) = configured else {
                 continue;
             };
             listeners.sort_by_key(|listener| listener.id);
             let ids = || listeners.iter().map(|listener| listener.id);
-            let book = SlotBook::adopt(table, epoch);
+            let bytes = bytemuck::bytes_of(&*table);
+            let mut adopted = self.redirects.values().map(|state| &state.book);
+            let book = adopted
+                .find(|book| bytemuck::bytes_of(book.table()) == bytes)
+                .map_or_else(
+                    || Arc::new(SlotBook::adopt(table.clone(), epoch)),
+                    Arc::clone,
+                );
             owning.extend(book.owned().into_keys());
-            for id in found.backends.keys().filter(|id| book.names(**id)) {
+            let named = book.named();
+            for id in found.backends.keys().filter(|id| named.contains(id)) {
                 reached.entry(*id).or_default().extend(ids());
             }
             let nodes = found.endpoints.values();
@@ -77,6 +87,7 @@ impl Relay {
             }
             let state = RedirectState {
                 name: configured.name.clone(),
+                position,
                 family,
                 listeners,
                 book,

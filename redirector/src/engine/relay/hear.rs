@@ -8,7 +8,7 @@ use std::{
 
 use redirector_common::abi::BackendStats;
 
-use super::Relay;
+use super::{RedirectState, Relay};
 use crate::{
     config::Delivery,
     engine::{
@@ -62,7 +62,7 @@ impl Relay {
         if doubtful.is_empty() {
             return Vec::new();
         }
-        for member in self.members() {
+        for member in self.distinct_members() {
             if let Some((_, targets)) = doubtful.get_mut(&member.socket()) {
                 let checked = self.checked_of(&member);
                 if checked.is_some_and(|checked| checked.tracker.health() == Health::Up) {
@@ -79,12 +79,13 @@ impl Relay {
 
     /// The nodes whose answers come by here.
     fn answering_by_us(&self) -> BTreeSet<u16> {
-        let routed: BTreeSet<u16> = self
-            .served()
-            .into_iter()
-            .filter(|(_, one)| one.redirect.delivery == Delivery::Route)
-            .map(|(id, _)| id)
-            .collect();
+        let states = self.redirects.values();
+        let routes = |state: &&RedirectState| {
+            let redirect = self.configured(state);
+            redirect.is_some_and(|redirect| redirect.delivery == Delivery::Route)
+        };
+        let listeners = states.filter(routes).flat_map(|state| &state.listeners);
+        let routed: BTreeSet<u16> = listeners.map(|listener| listener.id).collect();
         self.backends
             .iter()
             .filter(|(_, entry)| routed.is_disjoint(&entry.listeners))

@@ -1,6 +1,6 @@
 //! What the operator's words do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use redirector_common::{abi::Flow, wire::protocol};
 
@@ -114,26 +114,24 @@ impl Relay {
 
     /// The listeners and backends by which clients come to something.
     pub fn ways_of(&self, subject: &Subject) -> BTreeSet<(u16, u16)> {
+        let mut listeners: HashMap<&str, Vec<u16>> = HashMap::new();
+        for state in self.redirects.values() {
+            let mine = listeners.entry(&state.name).or_default();
+            mine.extend(state.listeners.iter().map(|listener| listener.id));
+        }
         let mut ways = BTreeSet::new();
         for member in self.members() {
             let pool = &self.config.pools[member.pool].name;
-            if subject.covers(&member.redirect.name, pool, &member.node.name) {
-                ways.extend(self.ways_to(&member));
+            if !subject.covers(&member.redirect.name, pool, &member.node.name) {
+                continue;
+            }
+            let listeners = listeners.get(member.redirect.name.as_str());
+            if let (Some(listeners), Some(backend)) =
+                (listeners, self.backends.id_of(member.socket()))
+            {
+                ways.extend(listeners.iter().map(|listener| (*listener, backend)));
             }
         }
         ways
-    }
-
-    /// The listeners and the backend by which clients of a redirect come to a node.
-    pub fn ways_to(&self, member: &Member<'_>) -> Vec<(u16, u16)> {
-        let Some(backend) = self.backends.id_of(member.socket()) else {
-            return Vec::new();
-        };
-        let states = self.redirects.values();
-        states
-            .filter(|state| state.name == member.redirect.name)
-            .flat_map(|state| &state.listeners)
-            .map(|listener| (listener.id, backend))
-            .collect()
     }
 }

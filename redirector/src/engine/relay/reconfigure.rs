@@ -1,8 +1,9 @@
 //! Takes a configuration into the state.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::SocketAddr,
+    sync::Arc,
     time::Instant,
 };
 
@@ -27,6 +28,7 @@ struct Arrangement {
 struct Arranged {
     index: u16,
     name: String,
+    position: usize,
     family: Family,
     ignored: [u64; 2],
     listeners: Vec<Listener>,
@@ -35,6 +37,7 @@ struct Arranged {
 /// A redirect in one family, as configured.
 struct Part<'a> {
     redirect: &'a Redirect,
+    position: usize,
     family: Family,
     places: Vec<Place>,
 }
@@ -57,11 +60,12 @@ fn who(target: &Target) -> (String, String, Family) {
 }
 
 fn parts(config: &Config) -> Vec<Part<'_>> {
-    let redirects = config.redirects.iter();
+    let redirects = config.redirects.iter().enumerate();
     redirects
-        .flat_map(|redirect| {
+        .flat_map(|(position, redirect)| {
             redirect.families().map(move |family| Part {
                 redirect,
+                position,
                 family,
                 places: places(redirect, family),
             })
@@ -98,10 +102,21 @@ impl Relay {
         self.backends = backends;
         self.redirects
             .retain(|index, _| redirects.iter().any(|kept| kept.index == *index));
+        let mut new_books: Vec<Arc<SlotBook>> = Vec::new();
+        let mut new_book = |key, ignored| {
+            let mut known = new_books.iter();
+            if let Some(book) = known.find(|book| book.table().ignored == ignored) {
+                return Arc::clone(book);
+            }
+            let book = Arc::new(SlotBook::new(key, ignored));
+            new_books.push(Arc::clone(&book));
+            book
+        };
         for arranged in redirects {
             let Arranged {
                 index,
                 name,
+                position,
                 family,
                 ignored,
                 listeners,
@@ -111,9 +126,10 @@ impl Relay {
                 .entry(index)
                 .or_insert_with(|| RedirectState {
                     name: String::new(),
+                    position,
                     family,
                     listeners: Vec::new(),
-                    book: SlotBook::new(self.key, ignored),
+                    book: new_book(self.key, ignored),
                     using_backup: false,
                     tier: None,
                     ramp: Ramp::default(),
@@ -121,6 +137,7 @@ impl Relay {
                     owners: None,
                 });
             state.name = name;
+            state.position = position;
             state.listeners = listeners;
         }
         let after: BTreeSet<u16> = self.listener_ids().collect();
@@ -140,8 +157,8 @@ impl Relay {
             .filter(|(_, checked)| checked.tracker.health() == Health::Up)
             .map(|(target, _)| target.address)
             .collect();
-        self.checked
-            .retain(|target, _| targets.iter().any(|(kept, _)| kept == target));
+        let kept: HashSet<&Target> = targets.iter().map(|(target, _)| target).collect();
+        self.checked.retain(|target, _| kept.contains(target));
         // Under another name, with another check, or where its own name says that it is now, it is still the node that was
         // up.
         let presumed = self.sockets_checked_by(|target| {
@@ -243,6 +260,7 @@ impl Relay {
             redirects.push(Arranged {
                 index,
                 name: part.redirect.name.clone(),
+                position: part.position,
                 family: part.family,
                 ignored,
                 listeners,

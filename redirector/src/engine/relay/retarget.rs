@@ -11,7 +11,7 @@ use redirector_common::abi::{
     MODE_SOURCE_HASH,
 };
 
-use super::{Relay, members};
+use super::{Reach, Relay, books::Changes, members};
 use crate::{
     config::{Failback, Mode, OnDown, Redirect},
     engine::{
@@ -47,12 +47,26 @@ struct Aim {
     tracks_all: bool,
 }
 
+/// What the change of a table depends on beside the table.
+#[derive(PartialEq)]
+struct Choice {
+    mode: u32,
+    tracks_all: bool,
+    /// The nodes are others than before.
+    anew: bool,
+    candidates: Vec<Candidate>,
+}
+
 impl Relay {
     /// Down is not dead: what becomes of a down node's connections is for `on-down` to say.
     pub(super) fn mark_dead(&mut self) {
         let mut dead = BTreeSet::new();
         let mut kept = BTreeSet::new();
-        for member in self.members() {
+        let terms = |redirect: &Redirect| {
+            let operator = self.operator.of_redirect(&redirect.name);
+            (Reach::of(redirect), redirect.on_down, operator)
+        };
+        for member in self.members_of_distinct(terms) {
             let health = self.checked_of(&member);
             let down = health.is_some_and(|c| c.tracker.health() == Health::Down);
             let Some(id) = self.backends.id_of(member.socket()) else {
@@ -72,7 +86,8 @@ impl Relay {
                 kept.insert(id);
             }
         }
-        let members: BTreeSet<SocketAddr> = self.members().map(|member| member.socket()).collect();
+        let members = self.distinct_members();
+        let members: BTreeSet<SocketAddr> = members.map(|member| member.socket()).collect();
         for (id, entry) in self.backends.iter_mut() {
             // A node that was taken out of its pool is not checked any more; silence is all there is. One that
             // two redirects check at different ports is dead when both say so.
@@ -136,6 +151,7 @@ impl Relay {
             });
         }
         let udp = self.timeouts.udp;
+        let (mut choices, mut clearings) = (Changes::new(), Changes::new());
         for Aim {
             index,
             candidates,
@@ -155,24 +171,43 @@ impl Relay {
             let over = u32::try_from(slow_start.as_secs()).unwrap_or(u32::MAX);
             let candidates = state.ramp.weigh(candidates, before, over, epoch);
             if cleared.contains(&index) {
-                state.book.clear();
+                if !state.book.is_clear() {
+                    clearings.make(&mut state.book, (), |book, ()| book.clear());
+                }
                 state.candidates = Some(candidates);
                 state.owners = None;
                 continue;
             }
+            let mode = code(mode);
+            let anew = state.candidates.as_ref() != Some(&candidates);
+            if !anew && state.book.chooses_by(mode, tracks_all) {
+                continue;
+            }
+            let choice = Choice {
+                mode,
+                tracks_all,
+                anew,
+                candidates,
+            };
             let timeouts = &self.timeouts;
-            let changed = state
-                .book
-                .choose_by(code(mode), tracks_all, timeouts, epoch);
-            if changed || state.candidates.as_ref() != Some(&candidates) {
-                let (winners, owners) = if mode == Mode::RoundRobin {
-                    (turns(&candidates), None)
+            let rendezvous = &mut self.rendezvous;
+            let (chosen, owners) = choices.make(&mut state.book, choice, |book, choice| {
+                let Choice { candidates, .. } = choice;
+                let changed = book.choose_by(mode, tracks_all, timeouts, epoch);
+                if !changed && !anew {
+                    return (None, None);
+                }
+                let (winners, owners) = if mode == MODE_ROUND_ROBIN {
+                    (turns(candidates), None)
                 } else {
-                    let owners = self.rendezvous.owners(&candidates);
-                    (owners.backends(&candidates), Some(owners))
+                    let owners = rendezvous.owners(candidates);
+                    (owners.backends(candidates), Some(owners))
                 };
-                state.book.retarget(&winners, udp, epoch);
-                state.candidates = Some(candidates);
+                book.retarget(&winners, udp, epoch);
+                (Some(candidates.clone()), owners)
+            });
+            if chosen.is_some() {
+                state.candidates = chosen;
                 state.owners = owners;
             }
         }

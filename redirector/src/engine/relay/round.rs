@@ -1,8 +1,10 @@
 //! What recorded flows still hold up, and which of them are over.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    cell::LazyCell,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
+    sync::Arc,
 };
 
 use redirector_common::{
@@ -10,11 +12,12 @@ use redirector_common::{
     wire::protocol,
 };
 
-use super::{RedirectState, Relay, members};
+use super::{Reach, RedirectState, Relay, books::Changes, members};
 use crate::{
     engine::{
         associations::{Closed, Surroundings},
-        flows::{Census, is_over},
+        flows::{Census, Timeouts, is_over},
+        slots::SlotBook,
     },
     names::{FlowName, PinholeName, With},
 };
@@ -36,6 +39,14 @@ struct Sorted<'a> {
     named: BTreeSet<(u16, u16)>,
 }
 
+/// What a book settles where none of its flows is recorded. The book is not looked at, only told from others: one that is
+/// held by several outlives the round.
+struct Quiet {
+    book: *const SlotBook,
+    timeouts: Timeouts,
+    settling: Vec<u16>,
+}
+
 impl Relay {
     /// The round over recorded flows: settles slots, forgets backends that nothing names any more. Gives the
     /// flows to be forgotten, which may be done once the new tables are in place, and to those only that
@@ -46,22 +57,44 @@ impl Relay {
             mut forgotten,
             named,
         } = self.sort(flows, epoch);
+        let mut settled = false;
+        let mut changes = Changes::new();
+        let mut known: Option<Quiet> = None;
         for (index, state) in &mut self.redirects {
             if state.book.table().split_slots == 0 {
                 continue;
             }
             let flows = live.get(index).map(Vec::as_slice).unwrap_or_default();
-            let flows = flows
-                .iter()
-                .map(|((name, flow), _)| (name.client.ip(), flow));
-            let census = Census::take(&state.book, flows);
             let mut listeners = state.listeners.iter();
             let timeouts = if listeners.all(|l| l.place.protocol == protocol::UDP) {
                 self.timeouts.of_udp()
             } else {
                 self.timeouts
             };
-            state.book.settle(&census, &timeouts, epoch);
+            // Without flows a book settles alike for all who hold it.
+            let book = Arc::as_ptr(&state.book);
+            let settling = match &known {
+                Some(quiet)
+                    if (quiet.book, quiet.timeouts) == (book, timeouts) && flows.is_empty() =>
+                {
+                    quiet.settling.clone()
+                }
+                Some(_) | None => {
+                    let clients = flows.iter();
+                    let clients = clients.map(|((name, flow), _)| (name.client.ip(), flow));
+                    let census = Census::take(&state.book, clients);
+                    state.book.may_settle(&census, &timeouts, epoch)
+                }
+            };
+            known = flows.is_empty().then(|| Quiet {
+                book,
+                timeouts,
+                settling: settling.clone(),
+            });
+            if !settling.is_empty() {
+                changes.make(&mut state.book, settling, |book, slots| book.settle(slots));
+                settled = true;
+            }
         }
         for (index, flows) in live {
             let book = &self.redirects[&index].book;
@@ -71,8 +104,8 @@ impl Relay {
             });
             forgotten.extend(settled.map(|(entry, _)| *entry));
         }
-        self.forget_backends(&named);
-        self.revision += 1;
+        self.revision += u64::from(settled);
+        self.forget_backends(named);
         let mentioned: BTreeSet<u16> = flows
             .iter()
             .map(|(name, flow)| match name.with {
@@ -86,6 +119,9 @@ impl Relay {
     }
 
     fn sort<'a>(&self, flows: &'a [Recorded], epoch: u32) -> Sorted<'a> {
+        if flows.is_empty() {
+            return Sorted::default();
+        }
         let listeners = self.desired().listeners;
         let disabled: BTreeSet<u16> = self
             .redirects
@@ -148,43 +184,58 @@ impl Relay {
 
     /// Backends that no pool, no slot and no recorded flow names have nothing left to do; and listeners from
     /// which none of them leads to a backend don't matter to it any more.
-    fn forget_backends(&mut self, named: &BTreeSet<(u16, u16)>) {
+    fn forget_backends(&mut self, named: BTreeSet<(u16, u16)>) {
+        let done = self.tidied.as_ref();
+        if done.is_some_and(|(revision, of)| (*revision, of) == (self.revision, &named)) {
+            return;
+        }
         let config = &self.config;
-        let members: BTreeSet<(&str, SocketAddr)> = config
-            .redirects
-            .iter()
-            .flat_map(|redirect| members(config, redirect))
-            .map(|member| (member.redirect.name.as_str(), member.socket()))
-            .collect();
+        let mut sockets: HashMap<Reach, HashSet<SocketAddr>> = HashMap::new();
+        for redirect in &config.redirects {
+            let reached = || members(config, redirect).map(|member| member.socket());
+            let sockets = sockets.entry(Reach::of(redirect));
+            sockets.or_insert_with(|| reached().collect());
+        }
         let mut redirect_of = BTreeMap::new();
+        let mut serving = Vec::new();
         for (index, state) in &self.redirects {
             redirect_of.extend(state.listeners.iter().map(|listener| (listener.id, *index)));
+            let redirect = self.configured(state);
+            let members = redirect.and_then(|redirect| sockets.get(&Reach::of(redirect)));
+            serving.push((*index, members, LazyCell::new(|| state.book.named())));
         }
-        let redirects = &self.redirects;
+        let mut changed = false;
         let mut needed = BTreeSet::new();
         for (id, entry) in self.backends.iter_mut() {
-            let serving: BTreeSet<u16> = redirects
+            let serving: BTreeSet<u16> = serving
                 .iter()
-                .filter(|(_, state)| {
-                    members.contains(&(state.name.as_str(), entry.address)) || state.book.names(id)
+                .filter(|(_, members, in_slots)| {
+                    let is_member = members.is_some_and(|members| members.contains(&entry.address));
+                    is_member || in_slots.contains(&id)
                 })
-                .map(|(index, _)| *index)
+                .map(|(index, _, _)| *index)
                 .collect();
+            let before = entry.listeners.len();
             entry.listeners.retain(|listener| {
                 let redirect = redirect_of.get(listener);
                 redirect.is_some_and(|index| serving.contains(index))
                     || named.contains(&(*listener, id))
             });
+            changed |= entry.listeners.len() < before;
             if !entry.listeners.is_empty() {
                 needed.insert(id);
             }
         }
         needed.extend(named.iter().map(|(_, backend)| *backend));
+        let before = self.backends.iter().count();
         self.backends.retain(|id, _| needed.contains(&id));
         let backends = &self.backends;
+        changed |= backends.iter().count() < before;
         self.silences.retain(|id, _| backends.get(*id).is_some());
         self.silent.retain(|id| backends.get(*id).is_some());
         self.doubts.retain(|id, _| backends.get(*id).is_some());
+        self.revision += u64::from(changed);
+        self.tidied = Some((self.revision, named));
     }
 
     /// The round over UDP associations: gives those that are over without having ended. `pinholes` must have
