@@ -49,6 +49,7 @@ pub(crate) fn run(seconds: u32) -> Result<()> {
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-max_len={LONGEST}"))
         .arg(format!("-artifact_prefix={}/", regressions.display()))
-        .args(["-print_final_stats=1", "-timeout=5"]);
+        // No input takes a millisecond; on a busy machine the process may wait for its turn much longer.
+        .args(["-print_final_stats=1", "-timeout=60"]);
     command::run(&mut fuzz)
 }
