@@ -18,13 +18,25 @@ use crate::datapath::MapsError;
 pub(super) struct Watch {
     /// All packets that were sent on, and the revision of the relay that tells which nodes there are.
     seen: Option<(u64, u64)>,
-    /// Looks since that last changed.
+    /// Whether that has changed since the last look.
+    fresh: bool,
+    /// Looks since then.
     quiet: u32,
     /// The counters of each node.
     stats: BTreeMap<u16, BackendStats>,
 }
 
 impl Watch {
+    /// Begins a look; whether there may be anything to be seen.
+    fn is_due(&mut self) -> bool {
+        self.quiet = if std::mem::take(&mut self.fresh) {
+            0
+        } else {
+            self.quiet.saturating_add(1)
+        };
+        self.quiet <= ENOUGH
+    }
+
     /// The counters of a node as of the last look.
     pub(super) fn of(&self, id: u16) -> BackendStats {
         self.stats.get(&id).copied().unwrap_or_default()
@@ -44,10 +56,11 @@ const ENOUGH: u32 = 2;
 impl Agent {
     /// Looks which nodes do not answer, and has these checked at once.
     pub(super) fn look(&mut self) {
-        match self.watch() {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => return log::error!("{error}"),
+        if let Err(error) = self.read_counters() {
+            return log::error!("{error}");
+        }
+        if !self.watch.is_due() {
+            return;
         }
         let watch = &self.watch;
         for (address, doubt, targets) in self.relay.doubt(|id| watch.of(id), Instant::now()) {
@@ -58,21 +71,22 @@ impl Agent {
         }
     }
 
-    /// Reads the counters; whether there may be anything to be seen in them.
-    fn watch(&mut self) -> Result<bool, MapsError> {
+    /// Brings what is known of nodes' counters up to date. Whoever draws conclusions from how long a node has been silent
+    /// must do so first: where the loop was held up, what it knew is older than that.
+    pub(super) fn read_counters(&mut self) -> Result<(), MapsError> {
         let maps = &self.applied.maps;
-        let Watch { seen, quiet, stats } = &mut self.watch;
         let now = Some((sent_on(&maps.counters()?), self.relay.revision()));
-        if now == *seen {
-            *quiet = quiet.saturating_add(1);
-            return Ok(*quiet <= ENOUGH);
+        if now == self.watch.seen {
+            return Ok(());
         }
         let mut read = BTreeMap::new();
         for (id, _) in self.relay.backends().iter() {
             read.insert(id, maps.backend_stats(id)?);
         }
-        (*seen, *quiet, *stats) = (now, 0, read);
-        Ok(true)
+        self.watch.seen = now;
+        self.watch.stats = read;
+        self.watch.fresh = true;
+        Ok(())
     }
 }
 
@@ -81,6 +95,18 @@ mod tests {
     use redirector_common::abi::COUNTER_SLOTS;
 
     use super::*;
+
+    #[test]
+    fn what_somebody_else_has_read_is_looked_at_and_what_is_quiet_is_not_for_long() {
+        let mut watch = Watch {
+            fresh: true,
+            ..Watch::default()
+        };
+        let looks = [(); 5].map(|()| watch.is_due());
+        assert_eq!(looks, [true, true, true, false, false]);
+        watch.fresh = true;
+        assert!(watch.is_due());
+    }
 
     #[test]
     fn packets_to_and_from_nodes_are_noticed_and_those_that_pass_are_not() {

@@ -400,6 +400,9 @@ impl Agent {
 
     /// Looks whether nodes that are spoken to answer.
     fn listen(&mut self, now: Instant) {
+        if let Err(error) = self.read_counters() {
+            return log::error!("{error}");
+        }
         let watch = &self.watch;
         let traffic = |id| {
             let stats = watch.of(id);

@@ -138,6 +138,12 @@ pub enum RelayError {
         "there are more listeners than the data path has room for ({0}); if many were replaced, try again later"
     )]
     TooManyListeners(u32),
+    /// More listeners and nodes' sockets than the map has room for, those included that live connections hold.
+    #[error(
+        "there are more addresses and ports of listeners and nodes than the data path has room for ({0}); if many were \
+         replaced, try again later"
+    )]
+    TooManyEndpoints(u32),
     /// More redirects than the map has room for.
     #[error("there are more redirects than the data path has room for ({0})")]
     TooManyRedirects(u32),

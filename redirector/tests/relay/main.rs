@@ -7,6 +7,7 @@ mod moves;
 mod names;
 mod operator;
 mod parents;
+mod room;
 mod rounds;
 mod selection;
 mod shared_tables;

@@ -72,15 +72,15 @@ impl EndpointMap {
             Some(spare) => spare,
             None => self.inner.make(0)?,
         };
-        spare
+        let placed = spare
             .set(0, Plain::wrap_ref(&*table), 0)
-            .map_err(failed("write", map::ENDPOINTS))?;
-        self.outer
-            .set(0, &spare, 0)
-            .map_err(failed("write", map::ENDPOINTS))?;
+            .and_then(|()| self.outer.set(0, &spare, 0));
         let buffers = self.buffers()?;
-        buffers.spare = buffers.in_use.replace(spare);
-        Ok(())
+        buffers.spare = match placed {
+            Ok(()) => buffers.in_use.replace(spare),
+            Err(_) => Some(spare),
+        };
+        placed.map_err(failed("write", map::ENDPOINTS))
     }
 }
 

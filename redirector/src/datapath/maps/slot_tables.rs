@@ -65,7 +65,13 @@ impl SlotTables {
     /// Puts tables in place.
     pub(super) fn set(&mut self, tables: &[(u16, &SlotTable)]) -> Result<(), MapsError> {
         for tables in tables.chunks(AT_ONCE) {
-            let filled = self.fill(tables)?;
+            let mut filled = Vec::new();
+            if let Err(error) = self.fill(tables, &mut filled) {
+                for (redirect, spare) in filled {
+                    self.buffers.entry(redirect).or_default().spare = Some(spare);
+                }
+                return Err(error);
+            }
             let placed = if let [(redirect, filled)] = &filled[..] {
                 vec![self.outer.set(u32::from(*redirect), filled, 0)]
             } else {
@@ -100,20 +106,25 @@ impl SlotTables {
         }
     }
 
-    /// Writes tables into maps that no packet reads.
-    fn fill(&mut self, tables: &[(u16, &SlotTable)]) -> Result<Vec<(u16, TableMap)>, MapsError> {
-        let mut filled = Vec::new();
+    /// Writes tables into maps that no packet reads. The last one is not filled where that fails.
+    fn fill(
+        &mut self,
+        tables: &[(u16, &SlotTable)],
+        filled: &mut Vec<(u16, TableMap)>,
+    ) -> Result<(), MapsError> {
         for (redirect, table) in tables {
-            let mut spare = match self.buffers_of(*redirect)?.spare.take() {
+            let spare = match self.buffers_of(*redirect)?.spare.take() {
                 Some(spare) => spare,
                 None => self.inner.make(u32::from(*redirect))?,
             };
-            spare
-                .set(0, Plain::wrap_ref(*table), 0)
-                .map_err(failed("write", map::SLOT_TABLES))?;
             filled.push((*redirect, spare));
+            if let Some((_, spare)) = filled.last_mut() {
+                spare
+                    .set(0, Plain::wrap_ref(*table), 0)
+                    .map_err(failed("write", map::SLOT_TABLES))?;
+            }
         }
-        Ok(filled)
+        Ok(())
     }
 
     /// Puts filled maps in place, all at once.

@@ -7,12 +7,19 @@ use std::{
     time::Instant,
 };
 
-use redirector_common::abi::{MAX_BACKENDS, MAX_LISTENERS, MAX_REDIRECTS};
+use redirector_common::abi::{MAX_BACKENDS, MAX_ENDPOINTS, MAX_LISTENERS, MAX_REDIRECTS};
 
 use super::{Checked, RedirectState, Relay, RelayError, adopt::places, members, timeouts};
 use crate::{
     config::{Config, Redirect},
-    engine::{backends::Backends, listeners::Listener, ramp::Ramp, slots::SlotBook},
+    engine::{
+        backends::Backends,
+        endpoints::{self, Served},
+        listeners::Listener,
+        plan::State,
+        ramp::Ramp,
+        slots::SlotBook,
+    },
     family::Family,
     health::{Health, Target, Tracker},
     names::Place,
@@ -22,6 +29,27 @@ use crate::{
 struct Arrangement {
     backends: Backends,
     redirects: Vec<Arranged>,
+}
+
+impl Arrangement {
+    /// How many addresses and ports packets would be looked up by. They are put in place all at once or not at all, so this
+    /// must be known before anything is.
+    fn endpoints(&self, config: &Config) -> usize {
+        let mut served = BTreeMap::new();
+        for arranged in &self.redirects {
+            if let Some(redirect) = config.redirects.get(arranged.position) {
+                let mine = arranged.listeners.iter().map(|listener| Served {
+                    listener: *listener,
+                    redirect,
+                    settled: true,
+                });
+                served.extend(mine.map(|one| (one.listener.id, one)));
+            }
+        }
+        let mut state = State::default();
+        endpoints::fill(&mut state, &served, &self.backends);
+        state.endpoints.len()
+    }
 }
 
 /// A redirect in one family.
@@ -266,10 +294,14 @@ impl Relay {
                 listeners,
             });
         }
-        Ok(Arrangement {
+        let arrangement = Arrangement {
             backends,
             redirects,
-        })
+        };
+        if arrangement.endpoints(config) >= MAX_ENDPOINTS as usize {
+            return Err(RelayError::TooManyEndpoints(MAX_ENDPOINTS - 1));
+        }
+        Ok(arrangement)
     }
 
     /// The numbers of all listeners.
