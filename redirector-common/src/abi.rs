@@ -9,12 +9,29 @@
 //!
 //! **Architecture invariant:** this module is the only place that describes bytes crossing the border
 //! between user space and the kernel. A change of any layout must raise [`ABI_VERSION`], which is part
-//! of the pin path: an agent never adopts maps of another layout.
+//! of the pin path: an agent never uses maps of another layout as they are.
 
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the layouts in this file; it names the directory in which the maps are pinned.
+///
+/// An agent that finds the maps of another version, newer or older, carries connections over to its own by the names of members,
+/// which it reads from the layout that is pinned beside the maps. It knows no version but its own. So whoever raises this number
+/// keeps to these rules:
+///
+/// - A member that means something else, or counts in another unit, gets another name. What the other version does not have is
+///   zero after an upgrade, so zero must mean what was true before there was the member.
+/// - A bit of flags, a kind or a mode is never given another meaning; a new one gets a number that was not used before.
+/// - A map that holds something else gets another name.
+/// - Numbers may become wider, but not narrower; arrays keep their length.
+/// - What connections can't do without is listed in the agent's `datapath/handover/carried.rs`. If such a member must be renamed, there is
+///   no going on from the versions before: the agent says so and does not start, and operators have to choose `--replace`.
+#[cfg(not(feature = "next-layout"))]
 pub const ABI_VERSION: u32 = 7;
+
+/// The version after this one, as far as tests are concerned.
+#[cfg(feature = "next-layout")]
+pub const ABI_VERSION: u32 = 8;
 
 /// Number of slots in the table of a redirect. A power of two: a slot is picked by the top 16 bits
 /// of the hash.
@@ -69,6 +86,7 @@ pub const MAX_PINHOLES: u32 = 2 * MAX_ASSOCIATIONS;
 
 mod associations;
 mod endpoints;
+mod fragments;
 pub mod map;
 mod trie;
 
@@ -80,6 +98,9 @@ pub use endpoints::{
     ENDPOINT_NODE, ENDPOINT_NODE_ADDRESS, ENDPOINT_REFUSES, ENDPOINT_ROUTE, ENDPOINT_SHARED,
     ENDPOINT_TRACKED, ENDPOINT_VIP, Endpoint, EndpointEntry, EndpointKey4, EndpointKey6,
     EndpointTable, EndpointWords, NO_ENDPOINT, cell_of,
+};
+pub use fragments::{
+    FRAGMENT_FORWARD, FRAGMENT_PASS, FRAGMENT_REPLY, FragmentKey4, FragmentKey6, FragmentOwner,
 };
 pub use trie::{
     TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL, TRIE_NEIGHBOUR, TrieEntry, TrieNode,
@@ -136,6 +157,9 @@ impl Listener {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Backend {
+    /// Moves what follows.
+    #[cfg(feature = "next-layout")]
+    pub moves: u64,
     /// Where to and through which interface.
     pub hop: NextHop,
     /// The node's address, network order.
@@ -195,6 +219,9 @@ pub const SLOT_SPLIT: u16 = 1 << 15;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct SlotTable {
+    /// Moves what follows.
+    #[cfg(feature = "next-layout")]
+    pub moves: [u64; 8],
     /// Key of the client hash.
     pub key: [u64; 2],
     /// How many of `slots` are split. While it is 0 the answers of nodes need no slot at all.
@@ -271,11 +298,15 @@ pub const FLOW_REVERSE: u16 = 1 << 15;
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Flow {
+    /// As below, in another place.
+    #[cfg(feature = "next-layout")]
+    pub seen: u32,
     /// The backend it lives on.
     pub backend: u16,
     /// [`FLOW_FIN_CLIENT`] and the other flags.
     pub flags: u16,
     /// [`Globals::epoch`] when a packet of it was last seen.
+    #[cfg(not(feature = "next-layout"))]
     pub seen: u32,
 }
 
@@ -304,59 +335,6 @@ pub struct Embryo {
 /// [`Embryo::flags`]: the client has completed the handshake but the flow table was full, so the
 /// connection lives here, where it may be evicted.
 pub const EMBRYO_ESTABLISHED: u16 = 1;
-
-/// Names a fragmented datagram (RFC 791, section 3.2).
-#[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
-pub struct FragmentKey4 {
-    /// Source address.
-    pub source: [u8; 4],
-    /// Destination address.
-    pub destination: [u8; 4],
-    /// Identification; IPv4 uses the first two bytes.
-    pub identification: [u8; 4],
-    /// IP protocol number; 0 in IPv6, where the identification is enough (RFC 8200, section 4.5).
-    pub protocol: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
-}
-
-/// The same in IPv6.
-#[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
-pub struct FragmentKey6 {
-    /// Source address.
-    pub source: [u8; 16],
-    /// Destination address.
-    pub destination: [u8; 16],
-    /// Identification.
-    pub identification: [u8; 4],
-    /// Zero.
-    pub protocol: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
-}
-
-/// What became of a datagram's first fragment.
-#[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct FragmentOwner {
-    /// [`FRAGMENT_FORWARD`] or [`FRAGMENT_REPLY`].
-    pub direction: u16,
-    /// The backend that it was sent to, or came from.
-    pub backend: u16,
-    /// The listener that it came to, or was restored to.
-    pub listener: u16,
-    /// Zero.
-    pub reserved: u16,
-}
-
-/// [`FragmentOwner::direction`]: from a client to a node.
-pub const FRAGMENT_FORWARD: u16 = 1;
-/// [`FragmentOwner::direction`]: from a node to a client.
-pub const FRAGMENT_REPLY: u16 = 2;
-/// [`FragmentOwner::direction`]: the kernel's.
-pub const FRAGMENT_PASS: u16 = 3;
 
 /// Number of counters in [`Counters`], room for verdicts to come included.
 pub const COUNTER_SLOTS: usize = 128;
@@ -399,9 +377,21 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 36);
     assert!(size_of::<Listener>() == 24);
     assert!(size_of::<NextHop>() == 24);
-    assert!(size_of::<Backend>() == 56);
+    assert!(
+        size_of::<Backend>()
+            == if cfg!(feature = "next-layout") {
+                64
+            } else {
+                56
+            }
+    );
     assert!(size_of::<Slot>() == 4);
-    assert!(size_of::<SlotTable>() == 64 + 4 * SLOTS);
+    let head = if cfg!(feature = "next-layout") {
+        128
+    } else {
+        64
+    };
+    assert!(size_of::<SlotTable>() == head + 4 * SLOTS);
     assert!(size_of::<FlowKey4>() == 8);
     assert!(size_of::<FlowKey6>() == 24);
     assert!(size_of::<Flow>() == 8);

@@ -154,6 +154,10 @@ pub(crate) struct Run {
     /// adopt it
     #[arg(long)]
     pub(crate) stay_attached: bool,
+    /// Take the interfaces over from a data path of another version also where its connections can't be carried over;
+    /// some of them break then. Without it such a data path goes on forwarding, and the agent does not start
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// Reload when the configuration file is changed, as where it is a Kubernetes `ConfigMap`
     #[arg(long)]
     pub(crate) watch_config: bool,

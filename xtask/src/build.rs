@@ -3,9 +3,9 @@
 mod elf;
 mod object;
 
-use std::process::Command;
+use std::{fs, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
     command,
@@ -40,6 +40,33 @@ pub(crate) fn with_tests() -> Result<()> {
         "redirector-tests",
     ]))?;
     eprintln!("built {}", workspace::agent().display());
+    Ok(())
+}
+
+/// Builds the agent and the object of another version, for the tests of upgrades. What they have in common with this one is not
+/// built twice: they are built in the same place, where [`with_tests`] then puts this version back.
+pub(crate) fn next_version() -> Result<()> {
+    let directory = workspace::next_version();
+    let object = object::build_next(&setup::ready(Need::Lab)?, &directory)?;
+    let mut cargo = release_cargo();
+    // With all packages of `with_tests`, of which only the agent is built, so that dependencies have the same features.
+    cargo
+        .args(["--package", "redirector", "--package", "redirector-tests"])
+        .args([
+            "--bin",
+            "redirector",
+            "--features",
+            "redirector/next-layout",
+        ])
+        .env("REDIRECTOR_BPF_OBJECT", object);
+    command::run(&mut cargo)?;
+    let agent = directory.join("redirector");
+    // Not over one that may be running.
+    let draft = directory.join("redirector.new");
+    fs::copy(workspace::agent(), &draft)
+        .and_then(|_| fs::rename(&draft, &agent))
+        .with_context(|| format!("could not put the agent to {}", agent.display()))?;
+    eprintln!("built {}", agent.display());
     Ok(())
 }
 

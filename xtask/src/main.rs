@@ -34,7 +34,11 @@ enum Task {
     /// Find or install what the other tasks need, and no more
     Setup,
     /// Build the eBPF program (target/bpf/redirector.o) and the agent (target/release/redirector)
-    Build,
+    Build {
+        /// First the same of another version, for the tests of upgrades (target/next)
+        #[arg(long)]
+        next: bool,
+    },
     /// Bring up the lab in network namespaces, or run the agent on this host with --config
     Run {
         /// Run the agent on this host with this file in place of the lab
@@ -116,7 +120,11 @@ fn main() -> ExitCode {
 fn carry_out(task: Task) -> Result<bool> {
     match task {
         Task::Setup => setup::ready(Need::Lab).map(drop)?,
-        Task::Build => build::agent()?,
+        Task::Build { next: false } => build::agent()?,
+        Task::Build { next: true } => {
+            build::next_version()?;
+            build::with_tests()?;
+        }
         Task::Run {
             config: None,
             arguments,

@@ -52,7 +52,10 @@ impl Tier {
         match self {
             Self::Host => Ok(()),
             Self::Kernel => build::bpf_object(),
-            Self::Lab => build::with_tests(),
+            Self::Lab => {
+                build::next_version()?;
+                build::with_tests()
+            }
         }
     }
 }
@@ -164,9 +167,11 @@ fn cargo_test(tier: Tier) -> Command {
         // As a runner, the variables reach the tests and not the compiler, for which a change of
         // REDIRECTOR_BPF_OBJECT would mean another build of the agent.
         cargo.arg("--config").arg(format!(
-            "target.'cfg(all())'.runner = ['env', 'REDIRECTOR_BPF_OBJECT={}', 'REDIRECTOR_BIN={}']",
+            "target.'cfg(all())'.runner = ['env', 'REDIRECTOR_BPF_OBJECT={}', 'REDIRECTOR_BIN={}', \
+             'REDIRECTOR_NEXT={}']",
             workspace::bpf_object().display(),
-            workspace::agent().display()
+            workspace::agent().display(),
+            workspace::next_version().display()
         ));
     }
     cargo.args(["test", "--no-fail-fast"]);

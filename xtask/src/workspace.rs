@@ -32,6 +32,11 @@ pub(crate) fn agent() -> PathBuf {
     release_binary("redirector")
 }
 
+/// Where the version after this one is put, for the tests of upgrades: the agent and its object.
+pub(crate) fn next_version() -> PathBuf {
+    target().join("next")
+}
+
 /// A binary of a release build.
 pub(crate) fn release_binary(name: &str) -> PathBuf {
     target().join("release").join(name)

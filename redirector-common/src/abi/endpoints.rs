@@ -73,6 +73,9 @@ pub const ENDPOINT_REFUSES: u16 = 32;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Endpoint {
+    /// As below, in another place.
+    #[cfg(feature = "next-layout")]
+    pub l4_delta: u32,
     /// [`ENDPOINT_LISTENER`] or one of the other kinds.
     pub kind: u16,
     /// [`ENDPOINT_TRACKED`] and the other flags.
@@ -93,6 +96,7 @@ pub struct Endpoint {
     /// header has no checksum, 0.
     pub l3_delta: u32,
     /// The same for the transport checksum: pseudo-header address and port.
+    #[cfg(not(feature = "next-layout"))]
     pub l4_delta: u32,
 }
 
@@ -125,6 +129,9 @@ pub struct EndpointEntry {
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub struct EndpointTable {
+    /// Moves what follows.
+    #[cfg(feature = "next-layout")]
+    pub moves: u64,
     /// For each of a key's two cells an odd number for each of its words.
     pub multipliers: [EndpointWords; 2],
     /// Where in `entries` the key of a cell is; 0 where the cell is empty.

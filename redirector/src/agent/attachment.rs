@@ -101,7 +101,6 @@ pub(super) fn attach_to(
 fn refused(interface: &str) -> String {
     format!(
         "cannot attach to {interface} in native mode; set xdp-mode = \"auto\" or \"generic\", or take off \
-         another XDP program with `ip link set {interface} xdp off` (one of a redirector of another version: \
-         by removing its directory beside ours in the pin directory)"
+         another XDP program with `ip link set {interface} xdp off`"
     )
 }

@@ -129,6 +129,8 @@ pub struct RunOptions {
     pub bpf_object: Option<PathBuf>,
     /// Leave the data path forwarding when a signal ends the agent.
     pub stay_attached: bool,
+    /// Replace a data path of another version whose connections can't be carried over.
+    pub replace: bool,
     /// Reload when the configuration file has another content.
     pub watch_config: bool,
 }

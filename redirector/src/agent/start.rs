@@ -31,7 +31,7 @@ use super::{
 use crate::{
     config::Config,
     control::{Call, Events, Happening, Server},
-    datapath::{Datapath, Maps, Object, detach, load, unpin},
+    datapath::{Datapath, Maps, Object, Pins, detach, load},
     engine::{Found, Relay},
     family::Family,
     health::{Material, Scheduler},
@@ -80,7 +80,11 @@ pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyho
         account::take_over(&options)?;
         lock
     };
-    let mut datapath = load(&object, config.flows.max, Some(&options.pin_dir))?;
+    let pins = Pins {
+        directory: &options.pin_dir,
+        replace: options.replace,
+    };
+    let mut datapath = load(&object, config.flows.max, Some(pins))?;
     let (call_sender, calls) = mpsc::channel(QUEUE);
     let events = Events::default();
     let prepared = serve(&threads, &options, &config, call_sender.clone(), &events)
@@ -89,9 +93,7 @@ pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyho
             Ok((server, prepared))
         })
         .inspect_err(|_| {
-            if !datapath.adopted {
-                unpin(&options.pin_dir);
-            }
+            datapath.give_up(&options.pin_dir);
         });
     let (
         server,
@@ -241,6 +243,7 @@ impl Prepared {
         relay.reach(|address| resolve(view, address, &allowed).ok(), epoch);
         applied.apply(&relay)?;
 
+        datapath.take_links()?;
         let mut attachments: Vec<Attachment> = Vec::new();
         for (interface, ifindex) in interfaces {
             match attachment::attach_to(datapath, interface, *ifindex, xdp_mode, &options.pin_dir) {

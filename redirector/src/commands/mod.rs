@@ -39,6 +39,7 @@ pub(crate) fn run(options: Run) -> anyhow::Result<()> {
         names_file,
         bpf_object,
         stay_attached,
+        replace,
         watch_config,
     } = options;
     agent::run(RunOptions {
@@ -49,6 +50,7 @@ pub(crate) fn run(options: Run) -> anyhow::Result<()> {
         pin_dir,
         bpf_object,
         stay_attached,
+        replace,
         watch_config,
     })
 }

@@ -13,7 +13,9 @@ use redirector_common::abi::{ABI_VERSION, map};
 use thiserror::Error;
 
 use super::{
-    kernel::{self, KernelError},
+    handover::{self, Handover, Predecessor},
+    kernel::{self, Abilities, KernelError},
+    layout::Layout,
     maps::{Maps, MapsError},
     object::Object,
     stages::Stages,
@@ -90,6 +92,25 @@ pub enum LoadError {
         /// What aya says, with the verifier's log.
         cause: anyhow::Error,
     },
+    /// Another version runs, and can't be gone on from.
+    #[error(
+        "the data path that runs is of version {number}, this one is of version {ABI_VERSION}, and connections can't be \
+         carried over: {cause:#}. It goes on forwarding. Start an agent of its version again, or give its \
+         connections up with `redirector run --replace`: those whose nodes are not the ones that the new tables \
+         choose break"
+    )]
+    OtherVersion {
+        /// Its version.
+        number: u32,
+        /// What is in the way.
+        cause: anyhow::Error,
+    },
+    /// Pins can't be put where they belong.
+    #[error("cannot pin the maps: {cause:#}")]
+    Pins {
+        /// Why.
+        cause: anyhow::Error,
+    },
     /// The kernel is too old.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -103,9 +124,23 @@ pub struct Datapath {
     ebpf: Ebpf,
     maps: Option<Maps>,
     stages: Stages,
-    /// Whether the maps were found pinned: another agent's run goes on in them.
+    /// Whether maps were found pinned: another agent's run goes on in them, or in copies of them.
     pub adopted: bool,
+    /// Other versions whose maps are not needed any more once every interface runs this program.
+    handovers: Vec<Handover>,
 }
+
+/// Where the maps are pinned, and what to do with those of another version.
+#[derive(Clone, Copy, Debug)]
+pub struct Pins<'a> {
+    /// The directory of the pins of all versions.
+    pub directory: &'a Path,
+    /// Replace a data path whose connections can't be carried over.
+    pub replace: bool,
+}
+
+/// Name of the directory of pinned links.
+pub(super) const LINKS: &str = "links";
 
 /// The directory of this ABI's pins.
 fn versioned(pin_directory: &Path) -> PathBuf {
@@ -114,72 +149,206 @@ fn versioned(pin_directory: &Path) -> PathBuf {
 
 /// The directory of the pinned links.
 pub(super) fn links(pin_directory: &Path) -> PathBuf {
-    versioned(pin_directory).join("links")
+    versioned(pin_directory).join(LINKS)
 }
 
-/// Loads the object. With `pin_directory` the maps are pinned there, or taken from there if they are.
-/// `flows` is the size of the flow table of each family, if it is made anew.
+/// Pins of one version.
+pub(super) struct Version {
+    pub(super) number: u32,
+    pub(super) directory: PathBuf,
+}
+
+impl Version {
+    /// Those of all other versions, the newest last.
+    fn others(pin_directory: &Path) -> Vec<Self> {
+        let entries = fs::read_dir(pin_directory).into_iter().flatten().flatten();
+        let versions = entries.filter_map(|entry| {
+            let number = entry
+                .file_name()
+                .to_str()?
+                .strip_prefix('v')?
+                .parse()
+                .ok()?;
+            let directory = entry.path();
+            Some(Self { number, directory })
+        });
+        let mut others: Vec<Self> = versions
+            .filter(|version| version.number != ABI_VERSION && version.has_maps())
+            .collect();
+        others.sort_by_key(|version| version.number);
+        others
+    }
+
+    fn own(pin_directory: &Path) -> Self {
+        Self {
+            number: ABI_VERSION,
+            directory: versioned(pin_directory),
+        }
+    }
+
+    fn has_maps(&self) -> bool {
+        self.directory.join(map::GLOBALS).exists()
+    }
+
+    /// Whether interfaces run its program. The version that has the links is the one to go on from; another that has
+    /// maps alone is what is left of a change of versions that was not finished.
+    fn has_links(&self) -> bool {
+        let links = fs::read_dir(self.directory.join(LINKS));
+        links.is_ok_and(|mut links| links.next().is_some())
+    }
+}
+
+/// What is found below the directory of pins.
+enum Standing {
+    /// Nothing to go on from.
+    Fresh,
+    /// This version; the others have handed over to it.
+    Own(Vec<Version>),
+    /// Another version.
+    Other(Version),
+}
+
+impl Standing {
+    fn of(pin_directory: &Path) -> Self {
+        let own = Version::own(pin_directory);
+        let mut others = Version::others(pin_directory);
+        let running = others.iter().rposition(Version::has_links);
+        match running {
+            _ if own.has_links() => {
+                others.retain(|other| !other.has_links());
+                Self::Own(others)
+            }
+            Some(running) => Self::Other(others.swap_remove(running)),
+            None if own.has_maps() => Self::Own(others),
+            None => others.pop().map_or(Self::Fresh, Self::Other),
+        }
+    }
+}
+
+/// Loads the object. With `pins` the maps are pinned there, or taken from there if they are; what another version has
+/// pinned is carried over. `flows` is the size of the flow table of each family, if it is made anew.
 ///
 /// # Errors
 ///
 /// See [`LoadError`]; nothing is attached then.
-pub fn load(
-    object: &Object,
-    flows: u32,
-    pin_directory: Option<&Path>,
-) -> Result<Datapath, LoadError> {
+pub fn load(object: &Object, flows: u32, pins: Option<Pins<'_>>) -> Result<Datapath, LoadError> {
     let abilities = kernel::check()?;
+    let object = object.for_kernel(abilities);
+    let Some(Pins { directory, replace }) = pins else {
+        return load_maps(&object, abilities, flows, None);
+    };
+    let own = versioned(directory);
+    let layout = Layout::of_object(&object, &handover::carried())
+        .map_err(|cause| LoadError::Object { cause })?;
+    let pinning = |cause| LoadError::Pins { cause };
+    match Standing::of(directory) {
+        Standing::Fresh => {
+            let datapath = start_in(&own, &object, abilities, flows);
+            datapath.and_then(|datapath| {
+                layout.pin(&own).map_err(pinning)?;
+                Ok(datapath)
+            })
+        }
+        Standing::Own(others) => {
+            make(&own.join(LINKS))?;
+            let mut datapath = load_maps(&object, abilities, flows, Some(&own))?;
+            layout.pin(&own).map_err(pinning)?;
+            datapath.adopted = true;
+            for other in others {
+                datapath.handovers.push(Handover::resume(other, &own, &layout));
+            }
+            return Ok(datapath);
+        }
+        Standing::Other(other) => {
+            let number = other.number;
+            let predecessor = match Predecessor::open(other, &layout) {
+                Ok(predecessor) => predecessor,
+                Err((other, cause)) if replace => {
+                    log::warn!(
+                        "connections can't be carried over from version {number}: {cause:#}; it is replaced"
+                    );
+                    Predecessor::left_behind(other)
+                }
+                Err((_, cause)) => return Err(LoadError::OtherVersion { number, cause }),
+            };
+            // What is there is of an attempt that ended before it took the links.
+            handover::remove(&own);
+            make(&own)?;
+            predecessor.share(&own).map_err(pinning).and_then(|()| {
+                let flows = predecessor.flows().map_or(flows, |old| old.max(flows));
+                let mut datapath = load_maps(&object, abilities, flows, Some(&own))?;
+                layout.pin(&own).map_err(pinning)?;
+                datapath.adopted = true;
+                let handover = predecessor.carry(&own);
+                let handover =
+                    handover.map_err(|cause| LoadError::OtherVersion { number, cause })?;
+                log::info!("going on from version {number}: {}", handover.summary());
+                datapath.handovers.push(handover);
+                Ok(datapath)
+            })
+        }
+    }
+    .inspect_err(|_| unpin(directory))
+}
+
+fn make(directory: &Path) -> Result<(), LoadError> {
+    fs::create_dir_all(directory).map_err(|cause| {
+        if cause.kind() == io::ErrorKind::PermissionDenied {
+            LoadError::Privileges {
+                cause: cause.into(),
+            }
+        } else {
+            LoadError::PinDirectory {
+                path: directory.to_owned(),
+                cause,
+            }
+        }
+    })
+}
+
+fn start_in(
+    own: &Path,
+    object: &[u8],
+    abilities: Abilities,
+    flows: u32,
+) -> Result<Datapath, LoadError> {
+    make(&own.join(LINKS))?;
+    load_maps(object, abilities, flows, Some(own))
+}
+
+/// Loads the object, with the maps that are pinned in `directory` or will be.
+fn load_maps(
+    object: &[u8],
+    abilities: Abilities,
+    flows: u32,
+    directory: Option<&Path>,
+) -> Result<Datapath, LoadError> {
     let frags = u32::from(abilities.frags);
     let mut loader = EbpfLoader::new();
     loader.override_global("FRAGS", &frags, true);
     loader.map_max_entries(map::FLOWS4, flows);
     loader.map_max_entries(map::FLOWS6, flows);
-    let mut adopted = false;
-    if let Some(pin_directory) = pin_directory {
-        adopted = versioned(pin_directory).join(map::GLOBALS).exists();
-        let links = links(pin_directory);
-        fs::create_dir_all(&links).map_err(|cause| {
-            if cause.kind() == io::ErrorKind::PermissionDenied {
-                LoadError::Privileges {
-                    cause: cause.into(),
-                }
-            } else {
-                LoadError::PinDirectory { path: links, cause }
-            }
-        })?;
+    if let Some(directory) = directory {
         for name in PINNED {
-            loader.map_pin_path(name, versioned(pin_directory).join(name));
+            loader.map_pin_path(name, directory.join(name));
         }
     }
-    let datapath = loader
-        .load(&object.for_kernel(abilities))
-        .map_err(classify)
-        .and_then(|mut ebpf| {
-            program(&mut ebpf, PROGRAM)?.load().map_err(classify)?;
-            let directory = pin_directory.map(versioned);
-            let stages = Stages::load(&mut ebpf, directory.as_deref())?;
-            let maps = Maps::take(&mut ebpf, directory.as_deref())?;
-            Ok(Datapath {
-                ebpf,
-                maps: Some(maps),
-                stages,
-                adopted,
-            })
-        });
-    if let (Err(_), Some(pin_directory), false) = (&datapath, pin_directory, adopted) {
-        unpin(pin_directory);
-    }
-    datapath
+    let mut ebpf = loader.load(object).map_err(classify)?;
+    program(&mut ebpf, PROGRAM)?.load().map_err(classify)?;
+    let stages = Stages::load(&mut ebpf, directory)?;
+    let maps = Maps::take(&mut ebpf, directory)?;
+    Ok(Datapath {
+        ebpf,
+        maps: Some(maps),
+        stages,
+        adopted: false,
+        handovers: Vec::new(),
+    })
 }
 
 /// Takes away all pins of this ABI; what is attached goes with its link.
 pub fn unpin(pin_directory: &Path) {
-    let directory = versioned(pin_directory);
-    if let Err(error) = fs::remove_dir_all(&directory)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        log::warn!("cannot remove the pins in {}: {error}", directory.display());
-    }
+    handover::remove(&versioned(pin_directory));
     // Other versions' pins may be beside ours; then the directory stays.
     let _ = fs::remove_dir(pin_directory);
 }
@@ -238,8 +407,29 @@ impl Datapath {
         program(&mut self.ebpf, name)
     }
 
-    /// Says that every interface runs this program now: the stages of an earlier one are not needed any more.
-    pub fn settle(&self) {
+    /// Says that the tables are in place and the program is about to be attached: from here on what is pinned by this
+    /// version is what the next agent goes on from.
+    ///
+    /// # Errors
+    ///
+    /// The links of another version can't be taken; everything is as before then.
+    pub fn take_links(&mut self) -> anyhow::Result<()> {
+        self.handovers.iter_mut().try_for_each(Handover::take_links)
+    }
+
+    /// Says that nothing is going to be attached. What was pinned only for this agent goes.
+    pub fn give_up(&self, pin_directory: &Path) {
+        if !self.adopted || !self.handovers.iter().all(Handover::has_links) {
+            unpin(pin_directory);
+        }
+    }
+
+    /// Says that every interface runs this program now: the stages of an earlier one, and the maps of another version, are
+    /// not needed any more.
+    pub fn settle(&mut self) {
+        for handover in self.handovers.drain(..) {
+            handover.finish();
+        }
         self.stages.settle();
     }
 

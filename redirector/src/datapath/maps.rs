@@ -23,6 +23,8 @@ use redirector_common::abi::{
 };
 use thiserror::Error;
 
+pub(super) use self::inner::inner_pins;
+
 use self::{
     endpoints::EndpointMap,
     family::{FamilyMaps, IPV4, IPV6},

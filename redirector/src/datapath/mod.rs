@@ -4,7 +4,12 @@
 //! |---|---|
 //! | `kernel.rs` | which kernels will do |
 //! | `object.rs` | where the program comes from |
-//! | `load.rs` | program and maps, fresh or adopted from pins |
+//! | `load.rs` | program and maps, fresh, adopted from pins, or gone on from another version's |
+//! | `handover.rs` | from another version to this one |
+//! | `handover/carried.rs` | which maps that is about, and what of them connections need |
+//! | `handover/copy.rs` | from a map of another version to the one of ours |
+//! | `layout/` | how maps are laid out, and how one layout becomes another |
+//! | `raw.rs` | maps whose layout is only known when they are read |
 //! | `maps.rs` | every map, typed |
 //! | `maps/family.rs` | those that each family has of its own |
 //! | `maps/records.rs` | what the data path records in them |
@@ -13,23 +18,26 @@
 //! | `returns.rs` | those of the ways back to clients |
 //! | `stages.rs` | the later programs, and the map by which the first one reaches them |
 //! | `attach.rs` | links to interfaces, pinned so that forwarding outlives the agent |
-//! | `plain.rs` | the one `unsafe` line of the agent: ABI structures are plain bytes |
+//! | `plain.rs` | the promise to aya that ABI structures are plain bytes |
 //!
 //! **Architecture invariant:** nothing outside this module makes a `bpf` system call, and only the agent's
 //! main loop holds a [`Maps`] that it writes to.
 
 mod attach;
+mod handover;
 mod kernel;
+mod layout;
 mod load;
 mod maps;
 mod object;
 mod plain;
+mod raw;
 mod returns;
 mod stages;
 
 pub use attach::{Attached, Mode, attach, detach, pinned};
 pub use kernel::{Abilities, KernelError, check as abilities};
-pub use load::{Datapath, LoadError, load, unpin};
+pub use load::{Datapath, LoadError, Pins, load, unpin};
 pub use maps::{Maps, MapsError};
 pub use object::{Object, ObjectError};
 pub use returns::Returns;

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// A packet is in a program for less than this.
-const LAST_PACKET: Duration = Duration::from_millis(20);
+pub(super) const LAST_PACKET: Duration = Duration::from_millis(20);
 
 /// The map, and where it is pinned.
 pub(super) struct Stages {

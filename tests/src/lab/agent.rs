@@ -17,8 +17,10 @@ use super::workspace::Workspace;
 use super::{Lab, wait_until};
 
 mod config;
+mod version;
 
 pub use config::{AgentConfig, node_name, node_name_in};
+pub use version::Version;
 
 /// The longest that an agent may take to answer: where the machine is emulated, most of it is the verifier's.
 pub const START_LIMIT: Duration = Duration::from_secs(90);
@@ -35,6 +37,8 @@ pub struct Agent {
     log: PathBuf,
     environment: Vec<(&'static str, &'static str)>,
     wrapper: Vec<String>,
+    /// More arguments of `redirector run`.
+    more: Vec<String>,
     child: Option<Child>,
 }
 
@@ -72,6 +76,7 @@ impl Agent {
             log: workspace.file("redirector.log"),
             environment: Vec::new(),
             wrapper: Vec::new(),
+            more: Vec::new(),
             child: None,
         };
         agent.write_config(config)?;
@@ -140,6 +145,7 @@ impl Agent {
         if let Some(object) = &self.object {
             arguments.extend(["--bpf-object".into(), object.clone()]);
         }
+        arguments.extend(self.more.iter().map(PathBuf::from));
         arguments
     }
 

@@ -5,6 +5,7 @@
 //! | `interfaces.rs` | interfaces that go and come back |
 //! | `soak.rs` | many reloads and restarts under steady transfers |
 //! | `supervisor.rs` | what a service manager is told |
+//! | `upgrade.rs` | from one version of the maps' layouts to another, and back |
 //! | `two_agents.rs` | a second agent for the same relay |
 //!
 //! `cargo test -p redirector-tests --features lab --test lab_lifecycle` as root.
@@ -14,6 +15,7 @@ mod interfaces;
 mod soak;
 mod supervisor;
 mod two_agents;
+mod upgrade;
 
 use std::time::Duration;
 

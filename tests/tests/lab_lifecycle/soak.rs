@@ -11,9 +11,9 @@ use redirector_tests::lab::{Lab, Topology, Transfer, wait_until};
 use super::{SOON, bring_up};
 
 /// Resident memory may differ by so much between the first tenth of the reloads and the end.
-const GROWTH_KIB: u64 = 4096;
+pub(super) const GROWTH_KIB: u64 = 4096;
 
-fn count(variable: &str, otherwise: usize) -> Result<usize> {
+pub(super) fn count(variable: &str, otherwise: usize) -> Result<usize> {
     match std::env::var(variable) {
         Ok(text) => text.parse().with_context(|| format!("{variable}={text}")),
         Err(_) => Ok(otherwise),
@@ -22,13 +22,13 @@ fn count(variable: &str, otherwise: usize) -> Result<usize> {
 
 /// What an agent holds.
 #[derive(Debug, PartialEq, Eq)]
-struct Held {
-    resident_kib: u64,
-    descriptors: usize,
+pub(super) struct Held {
+    pub(super) resident_kib: u64,
+    pub(super) descriptors: usize,
 }
 
 impl Held {
-    fn by(agent: &Agent) -> Result<Self> {
+    pub(super) fn by(agent: &Agent) -> Result<Self> {
         let process = agent.process().context("the agent is not running")?;
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
         let resident = status
@@ -42,13 +42,13 @@ impl Held {
 }
 
 /// How many files are pinned and interfaces run the program: what outlives an agent.
-fn pins(lab: &Lab, agent: &Agent) -> Result<usize> {
+pub(super) fn pins(lab: &Lab, agent: &Agent) -> Result<usize> {
     Ok(agent.residue(lab)?.len())
 }
 
 /// TCP segments that the hosts of the lab have sent again and whose first copy did not arrive. Where the machine is busy a
 /// sender loses patience though nothing is lost; the receiver then says that it has both copies (D-SACK, RFC 2883).
-fn lost(lab: &Lab) -> Result<i64> {
+pub(super) fn lost(lab: &Lab) -> Result<i64> {
     let (mut again, mut twice) = (0, 0);
     let hosts = [lab.client_host(), lab.far_host(), lab.target_host()];
     let nodes = (0..lab.node_count()).map(|node| lab.node_host(node));
@@ -84,7 +84,12 @@ fn start_transfers(lab: &Lab) -> Result<Vec<Transfer>> {
 }
 
 /// None is broken, and no packet of any was lost since `before`.
-fn require_whole(lab: &Lab, transfers: &[Transfer], before: i64, when: &str) -> Result<()> {
+pub(super) fn require_whole(
+    lab: &Lab,
+    transfers: &[Transfer],
+    before: i64,
+    when: &str,
+) -> Result<()> {
     for transfer in transfers {
         let report = transfer.report();
         ensure!(

@@ -38,6 +38,19 @@ pub(crate) fn build(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
+/// Builds the program of the next version to `directory` and says where it is.
+pub(crate) fn build_next(tools: &Tools, directory: &Path) -> Result<PathBuf> {
+    eprintln!("building the eBPF program of another version");
+    let name = format!("redirector{SUFFIX}");
+    command::run(cargo(tools, "build").args(["--bin", &name, "--features", "next-layout"]))
+        .context("the eBPF program of another version could not be built")?;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("could not create {}", directory.display()))?;
+    let object = directory.join("redirector.o");
+    publish(&built().join(name), &object)?;
+    Ok(object)
+}
+
 /// Checks the eBPF programs, as their own compiler sees them, with warnings as errors.
 pub(crate) fn check(tools: &Tools) -> Result<()> {
     for name in ["redirector", "bench", "traffic"] {
@@ -109,9 +122,14 @@ fn flags(linker: &Path) -> String {
     .join("\x1f")
 }
 
+/// Where binaries are built.
+fn built() -> PathBuf {
+    target_directory().join(BPF_TARGET).join("release")
+}
+
 /// The built binaries and the names of their objects.
 fn binaries() -> Result<Vec<(PathBuf, String)>> {
-    let directory = target_directory().join(BPF_TARGET).join("release");
+    let directory = built();
     let entries = fs::read_dir(&directory)
         .with_context(|| format!("could not list {}", directory.display()))?;
     let mut binaries = Vec::new();

@@ -115,14 +115,18 @@ impl Inner {
         })
     }
 
-    /// The names of the two.
+    /// Where the two are pinned, if they are.
     fn pins(&self, index: u32) -> Vec<PathBuf> {
-        let name = |number| format!("{}-{index}-{number}", self.name);
         let directory = self.directory.iter();
         directory
-            .flat_map(|directory| [0, 1].map(|number| directory.join(name(number))))
+            .flat_map(|directory| inner_pins(directory, self.name, index))
             .collect()
     }
+}
+
+/// Where the two maps at an index of the map `name` are pinned, if maps are pinned in `directory`.
+pub(in crate::datapath) fn inner_pins(directory: &Path, name: &str, index: u32) -> [PathBuf; 2] {
+    [0, 1].map(|number| directory.join(format!("{name}-{index}-{number}")))
 }
 
 fn opened<V: Pod>(pin: &Path) -> anyhow::Result<InnerMap<V>> {

@@ -1,0 +1,301 @@
+//! Takes over from a data path of another version.
+//!
+//! Each version pins its maps in a directory of its own, so a new one begins with empty maps beside the full ones of its
+//! predecessor, whose program goes on forwarding by them. From there on:
+//!
+//! 1. What is kept for each version is copied, with every member put where this version has it. Maps that the data path itself
+//!    writes and that both versions lay out alike are not copied: both have the same map, so that neither misses what the other
+//!    records.
+//! 2. The agent adopts that as it adopts the maps of its own version, and brings them up to date. Its predecessor's program does
+//!    not see it.
+//! 3. What has been recorded meanwhile is copied, and the directory of links changes its place: from here on they are this
+//!    version's, also for an agent that finds this one killed.
+//! 4. The program is exchanged on each link, and what the old one has recorded until then is copied.
+//! 5. When the old program has seen its last packet, the last of that is copied and its maps are let go.
+//!
+//! A connection is at risk only where the layout of recorded flows itself has changed, and then only if it was recorded after the
+//! third step, speaks again before the end of the fourth, and lives elsewhere than its slot's `was`: these are milliseconds.
+//!
+//! **Architecture invariant:** this knows no version but its own. What another has is told by the layout that it has pinned, by the
+//! names of its members; see [`redirector_common::abi::ABI_VERSION`] for what that asks of whoever changes a layout.
+
+mod carried;
+mod copy;
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+};
+
+pub(super) use self::carried::carried;
+use self::{
+    carried::{CARRIED, Carried, Writer},
+    copy::Copied,
+};
+use super::{
+    layout::{Layout, Translation},
+    load::{LINKS, Version},
+    raw::{Kind, RawMap},
+    stages::LAST_PACKET,
+};
+use anyhow::{Context as _, bail};
+use aya::maps::MapData;
+
+/// The data path of another version.
+pub(super) struct Predecessor {
+    version: Version,
+    copied: Vec<Copied>,
+    /// Maps that both versions lay out alike.
+    shared: Vec<&'static str>,
+}
+
+/// A predecessor whose maps have been copied to ours.
+pub(super) struct Handover {
+    old: Predecessor,
+    own: PathBuf,
+    /// Where the copies go.
+    new: HashMap<&'static str, RawMap>,
+    links_taken: bool,
+}
+
+impl Predecessor {
+    /// Finds out how the maps of `version` become maps of the layout `own`.
+    ///
+    /// # Errors
+    ///
+    /// They don't, as far as connections need them: gives the version back, and says what is in the way.
+    pub(super) fn open(version: Version, own: &Layout) -> Result<Self, (Version, anyhow::Error)> {
+        match plan(&version, own) {
+            Ok((copied, shared)) => Ok(Self {
+                version,
+                copied,
+                shared,
+            }),
+            Err(error) => Err((version, error)),
+        }
+    }
+
+    /// One of which nothing is carried over.
+    pub(super) fn left_behind(version: Version) -> Self {
+        Self {
+            version,
+            copied: Vec::new(),
+            shared: Vec::new(),
+        }
+    }
+
+    /// How many flows of each family there must be room for.
+    pub(super) fn flows(&self) -> Option<u32> {
+        let flows = self
+            .copied
+            .iter()
+            .filter(|copied| copied.name.starts_with("FLOWS"));
+        flows.map(|copied| copied.old.max_entries()).max()
+    }
+
+    /// Pins maps that are laid out alike in `own` as well, where the loader will find them.
+    pub(super) fn share(&self, own: &Path) -> anyhow::Result<()> {
+        for name in &self.shared {
+            let pin = || {
+                MapData::from_pin(self.version.directory.join(name))?
+                    .pin(own.join(name))
+                    .map_err(anyhow::Error::from)
+            };
+            pin().with_context(|| format!("cannot share the map {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Copies all that there is to the maps that are pinned in `own`.
+    pub(super) fn carry(mut self, own: &Path) -> anyhow::Result<Handover> {
+        let mut new = HashMap::new();
+        for copied in &mut self.copied {
+            let path = own.join(copied.name);
+            let map =
+                RawMap::pinned(&path).with_context(|| format!("cannot open {}", path.display()))?;
+            let done = match copied.old.kind() {
+                Kind::Hash => copied.hash(&map, false),
+                Kind::Array | Kind::PerCpuArray => copied.array(&map),
+                Kind::ArrayOfMaps => copied.tables(&self.version.directory, &map, own),
+                Kind::Other => Err(anyhow::anyhow!("it is of a kind that can't be copied")),
+            };
+            done.with_context(|| format!("cannot copy the map {}", copied.name))?;
+            new.insert(copied.name, map);
+        }
+        Ok(Handover {
+            old: self,
+            own: own.to_owned(),
+            new,
+            links_taken: false,
+        })
+    }
+}
+
+impl Handover {
+    /// Goes on from where an agent was killed that had taken the links of `version` already. Its maps may hold records that were
+    /// not copied.
+    pub(super) fn resume(version: Version, own: &Path, layout: &Layout) -> Self {
+        let number = version.number;
+        let mut old = Predecessor::open(version, layout).unwrap_or_else(|(version, error)| {
+            log::warn!("nothing more is carried over from version {number}: {error:#}");
+            Predecessor::left_behind(version)
+        });
+        // What the agent writes has been changed since, and is right in our maps.
+        old.copied
+            .retain(|copied| copied.writer == Writer::Datapath);
+        let open = |copied: &Copied| {
+            let map = RawMap::pinned(&own.join(copied.name)).ok()?;
+            Some((copied.name, map))
+        };
+        Self {
+            new: old.copied.iter().filter_map(open).collect(),
+            old,
+            own: own.to_owned(),
+            links_taken: true,
+        }
+    }
+
+    /// Takes the links, which the old program still runs on. From here on this version is what the next agent finds.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was taken.
+    pub(super) fn take_links(&mut self) -> anyhow::Result<()> {
+        if self.links_taken {
+            return Ok(());
+        }
+        self.copy_again(false)?;
+        let (from, to) = (self.old.version.directory.join(LINKS), self.own.join(LINKS));
+        // There are none where no interface ran the program.
+        let taken = if from.exists() {
+            fs::rename(&from, &to)
+        } else {
+            fs::create_dir_all(&to)
+        };
+        taken.with_context(|| format!("cannot move {} to {}", from.display(), to.display()))?;
+        self.links_taken = true;
+        Ok(())
+    }
+
+    pub(super) fn has_links(&self) -> bool {
+        self.links_taken
+    }
+
+    /// Copies what the old program has recorded since the last time.
+    fn copy_again(&mut self, running: bool) -> anyhow::Result<u64> {
+        let mut written = 0;
+        for copied in &mut self.old.copied {
+            if copied.writer == Writer::Datapath
+                && copied.old.kind() == Kind::Hash
+                && let Some(new) = self.new.get(copied.name)
+            {
+                written += copied
+                    .hash(new, running)
+                    .with_context(|| format!("cannot copy the map {} again", copied.name))?;
+            }
+        }
+        Ok(written)
+    }
+
+    /// Ends it, now that every interface runs the new program.
+    pub(super) fn finish(mut self) {
+        let started = std::time::Instant::now();
+        let mut copy = || match self.copy_again(true) {
+            Ok(written) => written,
+            Err(error) => {
+                log::error!("{error:#}; connections that began a moment ago may move");
+                0
+            }
+        };
+        let late = copy();
+        thread::sleep(LAST_PACKET);
+        let last = copy();
+        log::debug!(
+            "{late} and {last} entries were recorded while programs were exchanged; took {:?}",
+            started.elapsed()
+        );
+        remove(&self.old.version.directory);
+    }
+
+    /// What was carried over, in words.
+    pub(super) fn summary(&self) -> String {
+        let entries: usize = self
+            .old
+            .copied
+            .iter()
+            .map(|copied| copied.known.len())
+            .sum();
+        format!(
+            "{} maps shared, {} copied, with {entries} recorded entries",
+            self.old.shared.len(),
+            self.old.copied.len()
+        )
+    }
+}
+
+/// The maps to be copied, and how, and those to be shared.
+fn plan(version: &Version, own: &Layout) -> anyhow::Result<(Vec<Copied>, Vec<&'static str>)> {
+    let layout =
+        Layout::pinned(&version.directory).context("how its maps are laid out is not known")?;
+    let mut lacking = Vec::new();
+    let (mut copied, mut shared) = (Vec::new(), Vec::new());
+    for Carried {
+        name,
+        writer,
+        key,
+        value,
+    } in &CARRIED
+    {
+        let Some(new) = own.maps.get(*name) else {
+            bail!("this version's own map {name} is not described");
+        };
+        let path = version.directory.join(name);
+        let (Some(old), true) = (layout.maps.get(*name), path.exists()) else {
+            if !key.is_empty() || !value.is_empty() {
+                lacking.push(format!("the map {name}"));
+            }
+            continue;
+        };
+        if *writer == Writer::Datapath && old == new {
+            shared.push(*name);
+            continue;
+        }
+        let mut translate = |what: &str, old, new, needed| {
+            let translation = Translation::new(old, new, needed);
+            translation.map_err(|members| {
+                let members = members.join(", ");
+                lacking.push(format!("{members} in the {what} of {name}"));
+            })
+        };
+        let key = translate("keys", &old.key, &new.key, *key);
+        let value = translate("values", &old.value, &new.value, *value);
+        let (Ok(key), Ok(value)) = (key, value) else {
+            continue;
+        };
+        let map =
+            RawMap::pinned(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        copied.push(Copied {
+            name,
+            writer: *writer,
+            old: map,
+            key,
+            value,
+            known: HashMap::new(),
+        });
+    }
+    if !lacking.is_empty() {
+        bail!("it lacks {}", lacking.join("; "));
+    }
+    Ok((copied, shared))
+}
+
+/// Removes the pins of a version.
+pub(super) fn remove(directory: &Path) {
+    if let Err(error) = fs::remove_dir_all(directory)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!("cannot remove the pins in {}: {error}", directory.display());
+    }
+}

@@ -1,0 +1,384 @@
+//! From one version of the maps' layouts to another, and back. `SOAK_UPGRADES` says how often.
+//!
+//! The other version is made by the feature `next-layout`: `cargo xtask build --next`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{HashMap, Map, MapData};
+use redirector_common::abi::{FLOW_REVERSE, map};
+use redirector_tests::lab::agent::{Agent, AgentConfig, Version};
+use redirector_tests::lab::plan::{ECHO, Family, SHARED};
+use redirector_tests::lab::socks::{Association, Habit};
+use redirector_tests::lab::{Lab, LabOptions, Session, Topology, Transfer, wait_until};
+use serde_json::Value;
+
+use super::SOON;
+use super::soak::{GROWTH_KIB, Held, count, lost, pins, require_whole};
+
+const NODES: usize = 3;
+
+/// A relay with connections of every kind that an upgrade can hurt: of clients whose slots are settled and split, on the node that
+/// their slot names now and on another, recorded and not.
+struct Running {
+    agent: Agent,
+    lab: Lab,
+    config: AgentConfig,
+    version: Version,
+    transfers: Vec<Transfer>,
+    /// Those that have not said a word since their slot was split. What the data path knows of them is `was`.
+    silent: Vec<Session>,
+    associations: Vec<Association>,
+    /// The clients of all these connections but the associations'.
+    held: BTreeSet<String>,
+}
+
+fn shared(client: IpAddr) -> SocketAddr {
+    Family::of(client).endpoint(SHARED)
+}
+
+fn clients(lab: &Lab) -> Vec<IpAddr> {
+    let families = Family::ALL.into_iter();
+    families.flat_map(|family| lab.clients_in(family)).collect()
+}
+
+impl Running {
+    fn new() -> Result<Self> {
+        let options = LabOptions {
+            nodes: NODES,
+            on_link_clients: 12,
+            far_clients: 4,
+            ..LabOptions::default()
+        };
+        let lab = Lab::new(Topology::TwoArmed, options)?;
+        let config = AgentConfig {
+            families: Family::ALL.to_vec(),
+            udp_associate: "shared",
+            ..AgentConfig::new(Topology::TwoArmed, NODES - 1)
+        };
+        let agent = Agent::start(&lab, &config.to_toml())?;
+        agent
+            .wait_for_all(&config, SOON)
+            .with_context(|| agent.log())?;
+        let mut running = Self {
+            agent,
+            lab,
+            config,
+            version: Version::This,
+            transfers: Vec::new(),
+            silent: Vec::new(),
+            associations: Vec::new(),
+            held: BTreeSet::new(),
+        };
+        running.connect()?;
+        for client in clients(&running.lab).into_iter().step_by(5) {
+            let speaker = running.lab.socks(client, shared(client));
+            running
+                .associations
+                .push(speaker.associate(Habit::ObeysReply)?);
+        }
+        // A third of the clients get another node, which their connections so far don't live on.
+        running.config.nodes.push((NODES - 1, 1));
+        running.agent.reload(&running.config.to_toml())?;
+        running
+            .agent
+            .wait_for_all(&running.config, SOON)
+            .with_context(|| running.agent.log())?;
+        running.connect()?;
+        let split: u64 = running.split()?;
+        ensure!(split > 1000, "{split} slots are split");
+        Ok(running)
+    }
+
+    /// Two more connections of every client.
+    fn connect(&mut self) -> Result<()> {
+        for client in clients(&self.lab) {
+            let [speaking, silent] = [(); 2].map(|()| self.lab.connect(client, shared(client)));
+            let (speaking, silent) = (speaking?, silent?);
+            self.held
+                .extend([&speaking, &silent].map(|one| one.client.to_string()));
+            self.transfers.push(Transfer::start(speaking)?);
+            self.silent.push(silent);
+        }
+        Ok(())
+    }
+
+    /// How many slots are split.
+    fn split(&self) -> Result<u64> {
+        let redirects = self.agent.show("redirects")?;
+        let redirects = redirects.as_array().context("no list")?;
+        let split = redirects.iter().map(|one| one["split_slots"].as_u64());
+        Ok(split.flatten().sum())
+    }
+
+    /// Those of our connections that are recorded, each with its node.
+    fn recorded(&self) -> Result<BTreeSet<(String, String)>> {
+        let command = ["show", "sessions", "--json", "--limit", "10000"];
+        let sessions: Value = serde_json::from_str(&self.agent.cli(&command)?)?;
+        let list = sessions["sessions"].as_array().context("no list")?.iter();
+        let text = |of: &Value| of.as_str().unwrap_or_default().to_owned();
+        Ok(list
+            .map(|one| (text(&one["client"]), text(&one["node"])))
+            .filter(|(client, _)| self.held.contains(client))
+            .collect())
+    }
+
+    /// Puts an agent of the other version in the place of the one that runs, which is asked to end or killed.
+    fn change_version(&mut self, killed: bool) -> Result<()> {
+        if killed {
+            self.agent.kill()?;
+        } else {
+            self.agent.cli(&["stop"])?;
+            self.agent.wait_for_end()?;
+        }
+        self.version = self.version.other();
+        self.agent.become_version(self.version)?;
+        self.agent.start_again()
+    }
+
+    /// Whether the pins are those of one version.
+    fn require_pins_of(&self, version: Version) -> Result<()> {
+        let mut found = names_in(self.agent.pins())?;
+        found.sort();
+        ensure!(
+            found == [version.directory()],
+            "{found:?} are pinned; {}",
+            self.agent.log()
+        );
+        Ok(())
+    }
+
+    fn require_associations(&self) -> Result<()> {
+        for association in &self.associations {
+            let client = association.control.local_addr()?.ip();
+            let echo = association
+                .exchange(Family::of(client).endpoint(ECHO), b"datagram")
+                .with_context(|| format!("the association of {client}"))?;
+            ensure!(echo.payload == b"datagram", "{client} got something else");
+        }
+        Ok(())
+    }
+
+    /// Has some of the silent connections say something, at last.
+    fn wake(&mut self, some: usize) -> Result<()> {
+        let awake = self.silent.len().saturating_sub(some);
+        for session in self.silent.split_off(awake) {
+            let client = session.client;
+            let transfer = Transfer::start(session)?;
+            wait_until(&format!("{client}, silent until now"), SOON, || {
+                let report = transfer.report();
+                ensure!(report.bytes > 0, "nothing is heard: {report:?}");
+                Ok(())
+            })?;
+            self.transfers.push(transfer);
+        }
+        Ok(())
+    }
+}
+
+fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("can't read {}", directory.display()))?;
+    entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect()
+}
+
+#[test]
+fn upgrades_and_downgrades_break_no_connection_lose_no_packet_and_leave_nothing() -> Result<()> {
+    let upgrades = count("SOAK_UPGRADES", 12)?;
+    let mut running = Running::new()?;
+    let before = lost(&running.lab)?;
+    let split = running.split()?;
+    let start = Instant::now();
+    let mut first = [None, None];
+    for step in 1..=upgrades {
+        let recorded = running.recorded()?;
+        running.change_version(step % 3 == 0)?;
+        running.agent.wait_for_all(&running.config, SOON)?;
+        let when = format!("change {step}, to {}", running.version.directory());
+        require_whole(&running.lab, &running.transfers, before, &when)?;
+        running.require_pins_of(running.version)?;
+        running.wake(1)?;
+        running.require_associations().context(when.clone())?;
+        running.agent.cli(&["audit"]).context(when.clone())?;
+        let after = running.recorded()?;
+        ensure!(
+            recorded.is_subset(&after),
+            "{when}: {:?} are not recorded",
+            recorded.difference(&after)
+        );
+        ensure!(running.split()? == split, "{when}: other slots are split");
+        let (held, pinned) = (
+            Held::by(&running.agent)?,
+            pins(&running.lab, &running.agent)?,
+        );
+        let (held_before, pinned_before) =
+            first[step % 2].get_or_insert((held.resident_kib, pinned));
+        ensure!(
+            pinned == *pinned_before,
+            "{when}: {pinned} pins, {pinned_before} before"
+        );
+        ensure!(
+            held.resident_kib <= *held_before + GROWTH_KIB,
+            "{when}: {held:?}, {held_before} KiB before"
+        );
+    }
+    println!(
+        "{upgrades} changes in {:?}: {first:?} (KiB, pins)",
+        start.elapsed()
+    );
+    running.wake(usize::MAX)?;
+    require_whole(&running.lab, &running.transfers, before, "at the end")
+}
+
+/// A second start of an agent that is prepared as it is, which is expected to end at once.
+fn refused(agent: &Agent) -> Result<String> {
+    let output = agent.run_command().output().context("can't start it")?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
+    Ok(said)
+}
+
+#[test]
+fn an_upgrade_that_fails_changes_nothing() -> Result<()> {
+    let mut running = Running::new()?;
+    let before = lost(&running.lab)?;
+    running.agent.cli(&["stop"])?;
+    running.agent.wait_for_end()?;
+    let found = running.agent.residue(&running.lab)?;
+    running.agent.become_version(Version::Next)?;
+    let config = running.config.to_toml();
+    running
+        .agent
+        .write_config(&config.replace("the key of the lab", "another key for it"))?;
+    // It has copied everything by the time it finds that the key is another.
+    let said = refused(&running.agent)?;
+    ensure!(said.contains("hash-key differs"), "{said}");
+    assert_eq!(running.agent.residue(&running.lab)?, found);
+    require_whole(
+        &running.lab,
+        &running.transfers,
+        before,
+        "after the failure",
+    )?;
+    // What it leaves is good for both versions.
+    running.agent.write_config(&config)?;
+    running.agent.start_again()?;
+    running.require_pins_of(Version::Next)?;
+    running.agent.wait_for_all(&running.config, SOON)?;
+    running.wake(usize::MAX)?;
+    require_whole(&running.lab, &running.transfers, before, "after an upgrade")?;
+    running.agent.cli(&["audit"]).map(drop)
+}
+
+#[test]
+fn what_cannot_be_carried_over_goes_on_until_it_is_to_be_replaced() -> Result<()> {
+    let mut running = Running::new()?;
+    let before = lost(&running.lab)?;
+    running.agent.cli(&["stop"])?;
+    running.agent.wait_for_end()?;
+    let directory = running.agent.pins().join(Version::This.directory());
+    fs::remove_file(directory.join("LAYOUT"))?;
+    let found = running.agent.residue(&running.lab)?;
+    running.agent.become_version(Version::Next)?;
+    let said = refused(&running.agent)?;
+    for word in ["LAYOUT", "--replace", "goes on forwarding"] {
+        ensure!(said.contains(word), "{said}");
+    }
+    assert_eq!(running.agent.residue(&running.lab)?, found);
+    require_whole(
+        &running.lab,
+        &running.transfers,
+        before,
+        "after the refusal",
+    )?;
+    running.agent.run_with(&["--replace"]);
+    running.agent.start_again()?;
+    running.require_pins_of(Version::Next)?;
+    running.agent.wait_for_all(&running.config, SOON)?;
+    ensure!(running.split()? == 0, "the tables are new");
+    for client in clients(&running.lab) {
+        running.lab.connect(client, shared(client))?;
+    }
+    running.agent.cli(&["audit"]).map(drop)
+}
+
+/// Records one more connection in the maps that are pinned in a directory, as their program would have done.
+fn record_another(directory: &Path) -> Result<String> {
+    let data = MapData::from_pin(directory.join(map::FLOWS6))?;
+    let mut flows: HashMap<MapData, [u8; 24], [u8; 8]> = Map::HashMap(data).try_into()?;
+    let known = flows.iter().find(|flow| {
+        let reverse = FLOW_REVERSE.to_ne_bytes();
+        flow.as_ref()
+            .is_ok_and(|(key, _)| key[18] & reverse[0] == 0 && key[19] & reverse[1] == 0)
+    });
+    let (mut key, flow) = known.context("no flow is recorded")??;
+    key[16..18].copy_from_slice(&7_u16.to_be_bytes());
+    flows.insert(key, flow, 0)?;
+    let client: [u8; 16] = key[..16].try_into()?;
+    Ok(SocketAddr::from((client, 7)).to_string())
+}
+
+/// An agent that was killed between taking the links and the last copy: its successor finds the maps of the version before, and
+/// takes from them what it lacks.
+#[test]
+fn an_upgrade_that_was_killed_is_finished_by_the_next_agent() -> Result<()> {
+    let mut running = Running::new()?;
+    let before = lost(&running.lab)?;
+    running.agent.cli(&["stop"])?;
+    running.agent.wait_for_end()?;
+    let pins = running.agent.pins().to_owned();
+    let (this, kept) = (pins.join(Version::This.directory()), pins.join("kept"));
+    fs::create_dir(&kept)?;
+    for name in names_in(&this)? {
+        if this.join(&name).is_file() {
+            fs::hard_link(this.join(&name), kept.join(&name))?;
+        }
+    }
+    running.version = Version::Next;
+    running.agent.become_version(Version::Next)?;
+    running.agent.start_again()?;
+    running.agent.wait_for_all(&running.config, SOON)?;
+    running.agent.kill()?;
+    let client = record_another(&kept)?;
+    fs::rename(&kept, &this)?;
+    running.agent.start_again()?;
+    running.require_pins_of(Version::Next)?;
+    running.agent.wait_for_all(&running.config, SOON)?;
+    running.held.insert(client.clone());
+    let recorded = running.recorded()?;
+    ensure!(
+        recorded.iter().any(|(one, _)| *one == client),
+        "{client} is not recorded: {recorded:?}"
+    );
+    running.wake(usize::MAX)?;
+    require_whole(&running.lab, &running.transfers, before, "in the end")
+}
+
+/// The systemd unit leaves an agent no more than these.
+const UNIT: &str = "-all,+bpf,+perfmon,+net_admin,+net_raw,+setuid,+setgid,+kill,+chown,+setpcap";
+
+#[test]
+fn restarts_and_upgrades_need_no_more_than_the_unit_allows() -> Result<()> {
+    let mut running = Running::new()?;
+    let before = lost(&running.lab)?;
+    running.agent = running
+        .agent
+        .wrapped_in(&["setpriv", "--bounding-set", UNIT]);
+    for _ in 0..2 {
+        running.agent.kill()?;
+        running.agent.start_again()?;
+        running.change_version(false)?;
+        running.agent.wait_for_all(&running.config, SOON)?;
+        running.require_pins_of(running.version)?;
+        require_whole(&running.lab, &running.transfers, before, "confined")?;
+        running.agent.cli(&["audit"])?;
+    }
+    running.wake(usize::MAX)?;
+    require_whole(&running.lab, &running.transfers, before, "at the end")
+}
