@@ -9,8 +9,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
+use super::dns::Dns;
 use super::model::{
-    Config, Control, Delivery, Dns, Flows, Http, Node, Pool, Privileges, Redirect, Timing, Track,
+    Config, Control, Delivery, Flows, Http, Node, Pool, Privileges, Redirect, Timing, Track,
 };
 use super::words;
 use crate::units::exact;

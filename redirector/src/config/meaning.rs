@@ -4,7 +4,6 @@
 //! checked as well; the result is only used when nothing was reported.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
@@ -14,12 +13,10 @@ use super::accounts::{self, Accounts};
 use super::check::{Check, read::TIMEOUT};
 use super::conflicts::Places;
 use super::host::Addresses;
-use super::model::{
-    Config, DEFAULT_PRIORITY, Dns, Flows, MAX_PRIORITY, MAX_WEIGHT, Node, Pool, Timing,
-};
+use super::model::{Config, DEFAULT_PRIORITY, Flows, MAX_PRIORITY, MAX_WEIGHT, Node, Pool, Timing};
 use super::problem::{Complaint, Findings};
 use super::values::NodePlace;
-use super::{conflicts, hash_key, http, parents, redirect, values, words, written};
+use super::{conflicts, dns, hash_key, http, parents, redirect, values, words, written};
 use crate::units::exact;
 
 /// Bounds of `interval`: below, checks would be the load; above, they would say nothing.
@@ -33,10 +30,6 @@ const FLOWS: RangeInclusive<u32> = 1..=1 << 24;
 const SLOW_START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 /// Bounds of `min-active`.
 const MIN_ACTIVE: RangeInclusive<u32> = 1..=1024;
-/// Bounds of `dns.interval`: no name is looked up more often than once in a second.
-const DNS_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
-/// Bounds of `dns.timeout`.
-const DNS_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 const STREAK: RangeInclusive<u32> = 1..=1000;
 /// Bounds of `jitter`, in percent.
 const JITTER: RangeInclusive<u32> = 0..=50;
@@ -82,7 +75,7 @@ pub(super) fn mean(
         http: written
             .http
             .and_then(|written| http::mean(written, findings)),
-        dns: dns(written.dns, findings),
+        dns: dns::mean(written.dns, findings),
         privileges,
         control,
     };
@@ -156,51 +149,7 @@ fn flows(written: &written::Flows, findings: &mut Findings) -> Flows {
     }
 }
 
-fn dns(written: written::Dns, findings: &mut Findings) -> Dns {
-    let Dns {
-        interval, timeout, ..
-    } = Dns::default();
-    let mut servers: Vec<SocketAddr> = Vec::new();
-    if let Some(list) = written.servers {
-        let at = list.span();
-        let list = list.into_inner();
-        if list.is_empty() {
-            let help = "leave it out to ask the servers of the host's resolv.conf";
-            findings.add(at, Complaint::new("`servers` is empty").help(help));
-        }
-        for server in list {
-            let Some(value) = findings.check(server.span(), values::server(server.get_ref()))
-            else {
-                continue;
-            };
-            if servers.contains(&value) {
-                let complaint = Complaint::new(format!("server {value} is listed twice"));
-                findings.add(server.span(), complaint.help("once is enough"));
-            } else {
-                servers.push(value);
-            }
-        }
-    }
-    Dns {
-        interval: duration(
-            "interval",
-            written.interval.as_ref(),
-            &DNS_INTERVAL,
-            interval,
-            findings,
-        ),
-        timeout: duration(
-            "timeout",
-            written.timeout.as_ref(),
-            &DNS_TIMEOUT,
-            timeout,
-            findings,
-        ),
-        servers,
-    }
-}
-
-fn duration(
+pub(super) fn duration(
     key: &str,
     text: Option<&Spanned<String>>,
     bounds: &RangeInclusive<Duration>,

@@ -25,6 +25,7 @@ mod accounts;
 mod check;
 mod conflicts;
 mod difference;
+mod dns;
 pub(crate) mod hash_key;
 mod host;
 mod http;
@@ -56,9 +57,10 @@ pub use self::check::{
     Method, Page, Script, Socks4, Socks5, Step, Tls, UpWhen,
 };
 pub use self::difference::{Difference, differences};
+pub use self::dns::Dns;
 pub use self::host::{Addresses, HostName, Known};
 pub use self::model::{
-    Config, Control, DEFAULT_PRIORITY, Delivery, DirectTcp, Dns, Failback, Flows, Http, Listen,
+    Config, Control, DEFAULT_PRIORITY, Delivery, DirectTcp, Failback, Flows, Http, Listen,
     MAX_PRIORITY, MAX_WEIGHT, Mode, Node, OnDown, Parent, Pool, Privileges, Protocol, Redirect,
     Sticky, Timing, Track, UdpAssociate, WhenEmpty, XdpMode,
 };

@@ -9,6 +9,7 @@ use std::time::Duration;
 use redirector_common::wire::protocol;
 
 use super::check::Check;
+use super::dns::Dns;
 use super::host::{Addresses, HostName};
 use crate::family::Family;
 
@@ -35,28 +36,6 @@ pub struct Config {
     pub privileges: Privileges,
     /// Who may speak with it.
     pub control: Control,
-}
-
-/// How nodes' names are looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dns {
-    /// The longest time from one look-up of a name to the next; an answer that says that it holds for less is asked for
-    /// again as soon as it does not hold any more.
-    pub interval: Duration,
-    /// When a look-up without an answer has failed.
-    pub timeout: Duration,
-    /// Who is asked; the servers of the host's resolv.conf where there are none.
-    pub servers: Vec<SocketAddr>,
-}
-
-impl Default for Dns {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(2),
-            servers: Vec::new(),
-        }
-    }
 }
 
 /// Whom the agent runs as once it has started.

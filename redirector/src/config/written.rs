@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::accounts;
 use super::check::{self, Check};
+use super::dns;
 use super::http;
 use super::problem::Findings;
 use super::section::{Section, text, wrong_type};
@@ -26,15 +27,8 @@ pub(super) struct Written {
     pub(super) pools: Vec<Pool>,
     pub(super) redirects: Vec<Redirect>,
     pub(super) http: Option<http::Written>,
-    pub(super) dns: Dns,
+    pub(super) dns: dns::Written,
     pub(super) accounts: accounts::Written,
-}
-
-#[derive(Default)]
-pub(super) struct Dns {
-    pub(super) interval: Option<Spanned<String>>,
-    pub(super) timeout: Option<Spanned<String>>,
-    pub(super) servers: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Default)]
@@ -146,7 +140,7 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings) -> Written {
             .map(|section| http::read(section, findings)),
         dns: section
             .section("dns", "[dns]", findings)
-            .map(|section| dns(section, findings))
+            .map(|section| dns::read(section, findings))
             .unwrap_or_default(),
         accounts: accounts::read(&mut section, findings),
     };
@@ -182,16 +176,6 @@ fn flows(mut section: Section<'_>, findings: &mut Findings) -> Flows {
     };
     section.finish(findings);
     flows
-}
-
-fn dns(mut section: Section<'_>, findings: &mut Findings) -> Dns {
-    let dns = Dns {
-        interval: section.text("interval", "\"30s\"", findings),
-        timeout: section.text("timeout", "\"2s\"", findings),
-        servers: section.texts("servers", "[\"10.0.0.53\"]", findings),
-    };
-    section.finish(findings);
-    dns
 }
 
 fn pool(name: Spanned<String>, mut section: Section<'_>, findings: &mut Findings) -> Pool {
