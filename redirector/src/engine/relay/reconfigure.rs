@@ -12,7 +12,14 @@ use redirector_common::abi::{MAX_BACKENDS, MAX_LISTENERS, MAX_REDIRECTS};
 use super::{Checked, RedirectState, Relay, RelayError, adopt::places, members, timeouts};
 use crate::{
     config::{Config, Redirect},
-    engine::{backends::Backends, listeners::Listener, ramp::Ramp, slots::SlotBook},
+    engine::{
+        State,
+        backends::Backends,
+        endpoints::{self, Served, newly_tracked},
+        listeners::Listener,
+        ramp::Ramp,
+        slots::SlotBook,
+    },
     family::Family,
     health::{Health, Target, Tracker},
     names::Place,
@@ -81,6 +88,31 @@ impl Relay {
     /// See [`RelayError`].
     pub fn accepts(&self, config: &Config) -> Result<(), RelayError> {
         self.arrange(config).map(drop)
+    }
+
+    /// The nodes' sockets whose unrecorded connections [`Relay::reconfigure`] would end, since it would have them reached in
+    /// more ways than one.
+    ///
+    /// # Errors
+    ///
+    /// See [`RelayError`].
+    pub fn newly_tracked_by(&self, config: &Config) -> Result<Vec<Place>, RelayError> {
+        let Arrangement {
+            backends,
+            redirects,
+        } = self.arrange(config)?;
+        let served = redirects.iter().flat_map(|arranged| {
+            arranged.listeners.iter().map(|listener| Served {
+                listener: *listener,
+                redirect: &config.redirects[arranged.position],
+                pools: &config.pools,
+                settled: true,
+            })
+        });
+        let served = served.map(|one| (one.listener.id, one)).collect();
+        let mut then = State::default();
+        endpoints::fill(&mut then, &served, &backends);
+        Ok(newly_tracked(&self.desired(), &then))
     }
 
     /// Takes another configuration. Health, slots and flows are kept.
