@@ -4,17 +4,14 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Instant};
 
 use redirector_common::abi::{BACKEND_NEXT_HOP, SLOTS};
 
-use super::{
-    Agent,
-    reload::{newly_tracked, refuse},
-};
+use super::{Agent, reload::refuse};
 use crate::{
     config::{Config, Difference, HostName, differences},
     control::{
         Operation,
         plan::{Move, Plan, Proposal, RedirectPlan},
     },
-    engine::{OperatorState, Relay, Said},
+    engine::{OperatorState, Relay, Said, newly_tracked},
     health::Health,
 };
 

@@ -9,15 +9,12 @@ use super::{
     attachment::{self, Attachment},
     start,
 };
-use redirector_common::abi::{ENDPOINT_NODE, ENDPOINT_TRACKED, Endpoint};
-
 use crate::{
     config::{Config, Difference, differences},
     control::Happening,
     datapath::detach,
-    engine::State,
+    engine::{State, newly_tracked},
     health::Material,
-    names::Place,
     net::view::NetView,
 };
 
@@ -204,20 +201,4 @@ fn warn_of_tracking(before: &State, after: &State) {
             place.port
         );
     }
-}
-
-/// The nodes' sockets whose answers are restored, from now on, only for connections that were recorded from their
-/// beginning.
-pub(super) fn newly_tracked(before: &State, after: &State) -> Vec<Place> {
-    let tracked = |endpoint: &Endpoint| {
-        endpoint.kind == ENDPOINT_NODE && endpoint.flags & ENDPOINT_TRACKED != 0
-    };
-    let after = after.endpoints.iter();
-    after
-        .filter(|(place, endpoint)| {
-            let was = before.endpoints.get(place);
-            tracked(endpoint) && was.is_some_and(|was| !tracked(was))
-        })
-        .map(|(place, _)| *place)
-        .collect()
 }

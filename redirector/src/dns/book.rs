@@ -18,6 +18,10 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Names that are looked up at a time: each takes sockets.
 const AT_A_TIME: usize = 32;
 
+/// Addresses of an answer that are tried, the lowest first: trying one may take milliseconds, and nothing else is done
+/// meanwhile.
+const TRIED: usize = 8;
+
 /// What was answered in each family that was asked for.
 pub type Answer = BTreeMap<Family, Part>;
 
@@ -35,6 +39,25 @@ pub enum Part {
     Nothing,
     /// Nothing is known by this look-up.
     Failed(String),
+}
+
+/// What speaks against nodes being where their names say.
+pub trait Objections {
+    /// Against a node of this name at this address, as far as that is told at once.
+    fn to_address(&self, host: &HostName, address: IpAddr) -> Option<String>;
+
+    /// Against all nodes where these names put them.
+    fn to_all(&self, known: &Known) -> Option<String>;
+}
+
+impl<F: Fn(&Known) -> Option<String>> Objections for F {
+    fn to_address(&self, _: &HostName, _: IpAddr) -> Option<String> {
+        None
+    }
+
+    fn to_all(&self, known: &Known) -> Option<String> {
+        self(known)
+    }
 }
 
 /// What is known of a name, for people.
@@ -65,6 +88,8 @@ pub struct Kept {
 pub struct Taken {
     /// The addresses before and after, where they differ.
     pub moved: Option<(Addresses, Addresses)>,
+    /// The names that had addresses by no answer any more which this one has now, and what is left to them.
+    pub ousted: Vec<(HostName, Addresses)>,
     /// The last look-up failed where the one before did not, and why.
     pub failed: Option<String>,
     /// The last look-up did not fail, and the one before did.
@@ -75,6 +100,8 @@ pub struct Taken {
 struct Entry {
     families: BTreeSet<Family>,
     resolution: Resolution,
+    /// The families whose address the last look-up has not confirmed.
+    unconfirmed: BTreeSet<Family>,
     due: Instant,
     /// A look-up is under way.
     asked: bool,
@@ -86,6 +113,8 @@ pub struct Names {
     entries: BTreeMap<HostName, Entry>,
     /// What an earlier agent has left of names that nobody has wanted yet.
     kept: BTreeMap<HostName, (Addresses, SystemTime)>,
+    /// Counts who was asked: the servers of one configuration after those of another.
+    asking: u64,
 }
 
 impl Names {
@@ -105,6 +134,7 @@ impl Names {
         Self {
             entries: BTreeMap::new(),
             kept: kept.collect(),
+            asking: 0,
         }
     }
 
@@ -120,6 +150,7 @@ impl Names {
                     at: Some(at),
                     trouble: None,
                 }),
+                unconfirmed: BTreeSet::new(),
                 due: now,
                 asked: false,
             });
@@ -132,20 +163,32 @@ impl Names {
         self.kept.clear();
     }
 
-    /// Gives up addresses where nodes cannot be, by what `objection` says of all that is known; tells the names and why.
-    pub fn admit(
-        &mut self,
-        objection: impl Fn(&Known) -> Option<String>,
-    ) -> Vec<(HostName, String)> {
+    /// Has all names looked up at once, since others are asked from now on. What those before still answer is to be left out of
+    /// account, by what [`Names::asking`] was when they were asked.
+    pub fn ask_others(&mut self, now: Instant) {
+        self.asking += 1;
+        for entry in self.entries.values_mut() {
+            entry.asked = false;
+            entry.due = now;
+        }
+    }
+
+    /// Another number whenever others are asked.
+    pub fn asking(&self) -> u64 {
+        self.asking
+    }
+
+    /// Gives up addresses where nodes cannot be, by what `objections` say of all that is known; tells the names and why.
+    pub fn admit(&mut self, objections: &impl Objections) -> Vec<(HostName, String)> {
         let all = self.known();
-        if objection(&all).is_none() {
+        if objections.to_all(&all).is_none() {
             return Vec::new();
         }
         let mut refused = Vec::new();
         let mut admitted = Known::new();
         for (host, addresses) in all {
             admitted.insert(host.clone(), addresses);
-            let Some(why) = objection(&admitted) else {
+            let Some(why) = objections.to_all(&admitted) else {
                 continue;
             };
             admitted.remove(&host);
@@ -206,13 +249,22 @@ impl Names {
 
     /// The names to look up now, each in these families. Each is given once, until [`Names::take`] has its answer.
     pub fn due(&mut self, now: Instant) -> Vec<(HostName, BTreeSet<Family>)> {
+        self.due_of(now, |_| true)
+    }
+
+    /// The same of those names only that are `wanted`.
+    pub fn due_of(
+        &mut self,
+        now: Instant,
+        wanted: impl Fn(&HostName) -> bool,
+    ) -> Vec<(HostName, BTreeSet<Family>)> {
         let under_way = self.entries.values().filter(|entry| entry.asked).count();
         let mut due = Vec::new();
         for (host, entry) in &mut self.entries {
             if under_way + due.len() >= AT_A_TIME {
                 break;
             }
-            if !entry.asked && entry.due <= now {
+            if !entry.asked && entry.due <= now && wanted(host) {
                 entry.asked = true;
                 due.push((host.clone(), entry.families.clone()));
             }
@@ -227,7 +279,7 @@ impl Names {
         }
     }
 
-    /// Takes an answer. `interval` is the longest time to the next look-up; `objection` says why nodes cannot be where this
+    /// Takes an answer. `interval` is the longest time to the next look-up; `objections` say why nodes cannot be where this
     /// would put them.
     pub fn take(
         &mut self,
@@ -235,42 +287,50 @@ impl Names {
         answer: &Answer,
         interval: Duration,
         now: (Instant, SystemTime),
-        objection: impl Fn(&Known) -> Option<String>,
+        objections: &impl Objections,
     ) -> Taken {
-        let mut known = self.known();
-        let Some(entry) = self.entries.get_mut(host) else {
+        let Some(entry) = self.entries.get(host) else {
             return Taken::default();
         };
-        let before = entry.resolution.clone();
-        let mut after = before.addresses;
+        let (families, before) = (entry.families.clone(), entry.resolution.clone());
+        let mut place = Placing {
+            known: self.known(),
+            after: before.addresses,
+            ousted: Vec::new(),
+        };
         let mut next = interval;
         let mut troubles: Vec<String> = Vec::new();
+        let mut unconfirmed = BTreeSet::new();
+        let answered = |family: &&Family| answer.contains_key(*family);
+        let is_whole = families.iter().filter(answered).count() == families.len();
         for (family, part) in answer {
+            if !families.contains(family) {
+                continue;
+            }
             let current = before.addresses.of(*family);
-            match part {
+            let trouble = match part {
                 Part::Addresses { addresses, holds } => {
                     next = next.min(*holds);
                     if current.is_some_and(|current| addresses.contains(&current)) {
                         continue;
                     }
-                    let chosen = choose(addresses, |address| {
-                        known.insert(host.clone(), after.with(address));
-                        objection(&known)
-                    });
-                    match chosen {
-                        Ok(address) => after = after.with(address),
-                        Err(why) => troubles.push(why),
+                    match self.place(host, addresses, &mut place, objections) {
+                        Ok(()) => continue,
+                        Err(why) => why,
                     }
                 }
                 Part::Nothing if current.is_some() => {
-                    troubles.push(format!("it has no {} any more", record(*family)));
+                    format!("it has no {} any more", record(*family))
                 }
-                Part::Nothing => {}
-                Part::Failed(why) => troubles.push(why.clone()),
-            }
+                Part::Nothing => continue,
+                Part::Failed(why) => why.clone(),
+            };
+            unconfirmed.insert(*family);
+            troubles.push(trouble);
         }
-        if after.is_empty() && troubles.is_empty() {
-            let records: Vec<_> = answer.keys().map(|family| record(*family)).collect();
+        let Placing { after, ousted, .. } = place;
+        if after.is_empty() && troubles.is_empty() && is_whole {
+            let records: Vec<_> = families.iter().map(|family| record(*family)).collect();
             troubles.push(format!("it has no {}", records.join(" and no ")));
         }
         troubles.dedup();
@@ -278,41 +338,113 @@ impl Names {
         if trouble.is_some() {
             next = next.min(RETRY);
         }
-        entry.asked = false;
-        entry.due = now.0 + next.max(SHORTEST).min(interval.max(SHORTEST));
-        entry.resolution = Resolution {
-            addresses: after,
-            at: if trouble.is_none() {
-                Some(now.1)
-            } else {
-                before.at
-            },
-            trouble: trouble.clone(),
+        let due = if is_whole {
+            now.0 + next.max(SHORTEST).min(interval.max(SHORTEST))
+        } else {
+            // It was asked for before the other family was wanted.
+            now.0
         };
+        let at = if trouble.is_none() && is_whole {
+            Some(now.1)
+        } else {
+            before.at
+        };
+        if let Some(entry) = self.entries.get_mut(host) {
+            entry.asked = false;
+            entry.due = due;
+            entry.unconfirmed = unconfirmed;
+            entry.resolution = Resolution {
+                addresses: after,
+                at,
+                trouble: trouble.clone(),
+            };
+        }
+        for (other, left) in &ousted {
+            if let Some(entry) = self.entries.get_mut(other) {
+                entry.resolution.addresses = *left;
+                entry.due = now.0;
+            }
+        }
         Taken {
             moved: (after != before.addresses).then_some((before.addresses, after)),
+            ousted,
             recovered: trouble.is_none() && before.trouble.is_some(),
             failed: trouble.filter(|_| before.trouble.is_none()),
         }
     }
-}
 
-/// The lowest address that nothing speaks against, or what speaks against the lowest.
-fn choose(
-    addresses: &[IpAddr],
-    mut objection: impl FnMut(IpAddr) -> Option<String>,
-) -> Result<IpAddr, String> {
-    let mut first = None;
-    for address in addresses.iter().copied().collect::<BTreeSet<_>>() {
-        let why = usable(address).err().or_else(|| objection(address));
-        match why {
-            None => return Ok(address),
-            Some(why) => {
+    /// Puts a name at the lowest address that nothing speaks against, or tells what speaks against the lowest. Another name that
+    /// has the address by an old answer only does not keep it from this one.
+    fn place(
+        &self,
+        host: &HostName,
+        addresses: &[IpAddr],
+        place: &mut Placing,
+        objections: &impl Objections,
+    ) -> Result<(), String> {
+        let mut first = None;
+        let lowest: BTreeSet<IpAddr> = addresses.iter().copied().collect();
+        for address in lowest.into_iter().take(TRIED) {
+            let at_once = usable(address)
+                .err()
+                .or_else(|| objections.to_address(host, address));
+            if let Some(why) = at_once {
                 first.get_or_insert(why);
+                continue;
+            }
+            let after = place.after.with(address);
+            let mut known = place.known.clone();
+            known.insert(host.clone(), after);
+            let mut ousted = Vec::new();
+            let mut objection = objections.to_all(&known);
+            if objection.is_some() {
+                ousted = self.without(&mut known, host, address);
+                if !ousted.is_empty() {
+                    objection = objection.and_then(|why| objections.to_all(&known).and(Some(why)));
+                }
+            }
+            match objection {
+                None => {
+                    place.known = known;
+                    place.after = after;
+                    place.ousted.extend(ousted);
+                    return Ok(());
+                }
+                Some(why) => {
+                    first.get_or_insert(why);
+                }
             }
         }
+        Err(first.unwrap_or_else(|| "the answer is empty".to_owned()))
     }
-    Err(first.unwrap_or_else(|| "the answer is empty".to_owned()))
+
+    /// Takes an address from those other names that have it by no answer any more; gives what is left to them.
+    fn without(
+        &self,
+        known: &mut Known,
+        host: &HostName,
+        address: IpAddr,
+    ) -> Vec<(HostName, Addresses)> {
+        let family = Family::of(address);
+        let mut ousted = Vec::new();
+        for (other, addresses) in known.iter_mut() {
+            let entry = self.entries.get(other);
+            let is_old = entry.is_some_and(|entry| entry.unconfirmed.contains(&family));
+            if other != host && is_old && addresses.of(family) == Some(address) {
+                *addresses = addresses.iter().filter(|one| *one != address).collect();
+                ousted.push((other.clone(), *addresses));
+            }
+        }
+        ousted
+    }
+}
+
+/// Where an answer puts names.
+struct Placing {
+    known: Known,
+    /// What the name stands for that was answered.
+    after: Addresses,
+    ousted: Vec<(HostName, Addresses)>,
 }
 
 /// What the records are called that have addresses of a family.

@@ -9,7 +9,8 @@
 //! that can be used, so that two relays that ask at the same time take the same, and keeps it for as long as it is among
 //! the answers: servers that shuffle what they answer move nothing. An address that is not among the answers any more is
 //! exchanged for one that is, just as if the configuration file had been changed and reloaded: connections stay with the
-//! old address as long as something answers there. A look-up that fails changes nothing at all, whichever way it fails.
+//! old address as long as something answers there. A look-up that fails changes nothing at all, whichever way it fails;
+//! but an address that no answer gives a name any more is another's as soon as an answer says so.
 //!
 //! **Architecture invariant:** `book.rs` asks nobody, reads no clock and writes no file, so that every history of answers
 //! can be replayed in a test.
@@ -30,5 +31,5 @@
 mod book;
 mod lookup;
 
-pub use book::{Answer, Kept, Names, Part, Resolution, Taken};
+pub use book::{Answer, Kept, Names, Objections, Part, Resolution, Taken};
 pub use lookup::look_up;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use redirector_common::abi::{
-    self, ENDPOINT_ANY_PORT, ENDPOINT_DIRECT, ENDPOINT_REFUSES, ENDPOINT_ROUTE, ENDPOINT_SHARED,
-    ENDPOINT_TRACKED, Endpoint,
+    self, ENDPOINT_ANY_PORT, ENDPOINT_DIRECT, ENDPOINT_NODE, ENDPOINT_REFUSES, ENDPOINT_ROUTE,
+    ENDPOINT_SHARED, ENDPOINT_TRACKED, Endpoint,
 };
 
 use super::{
@@ -13,7 +13,8 @@ use super::{
     plan::State,
 };
 use crate::{
-    config::{Delivery, DirectTcp, Redirect, UdpAssociate, WhenEmpty},
+    config::{Delivery, DirectTcp, HostName, Pool, Redirect, UdpAssociate, WhenEmpty},
+    family::Family,
     names::Place,
 };
 
@@ -22,12 +23,25 @@ use crate::{
 pub(super) struct Served<'a> {
     pub(super) listener: Listener,
     pub(super) redirect: &'a Redirect,
+    /// All pools of the configuration.
+    pub(super) pools: &'a [Pool],
     /// Whether it is known by now which nodes are up. As long as it is not, packets that no node takes are dropped
     /// whatever the redirect says: their senders try again.
     pub(super) settled: bool,
 }
 
-impl Served<'_> {
+impl<'a> Served<'a> {
+    /// The names of the nodes that it reaches.
+    fn hosts(&self) -> BTreeSet<&'a HostName> {
+        let pools = [Some(self.redirect.pool), self.redirect.backup];
+        let pools = pools.into_iter().flatten();
+        pools
+            .filter_map(|pool| self.pools.get(pool))
+            .flat_map(|pool| &pool.nodes)
+            .filter_map(|node| node.host.as_ref())
+            .collect()
+    }
+
     fn routes(&self) -> bool {
         self.redirect.delivery == Delivery::Route
     }
@@ -207,5 +221,47 @@ fn tracked_listeners(
             tracked.extend(socket.listeners.iter().map(|one| one.listener.id));
         }
     }
+    tracked.extend(sharers_of_names(served));
     tracked
+}
+
+/// The listeners that reach a name which another listener reaches as well. They record from the beginning, whatever the name
+/// stands for: were it to begin when the name is found, their connections from before would be lost.
+fn sharers_of_names(served: &BTreeMap<u16, Served<'_>>) -> BTreeSet<u16> {
+    let mut hosts = BTreeMap::new();
+    let mut sockets: BTreeMap<_, Vec<u16>> = BTreeMap::new();
+    for one in served.values().filter(|one| !one.routes()) {
+        let Listener {
+            place,
+            redirect,
+            id,
+        } = one.listener;
+        let family = Family::of(place.address);
+        let port = one.redirect.port.unwrap_or(place.port);
+        for host in hosts.entry(redirect).or_insert_with(|| one.hosts()).iter() {
+            let socket = (*host, family, place.protocol, port);
+            sockets.entry(socket).or_default().push(id);
+        }
+    }
+    let shared = sockets.iter().filter(|(socket, ids)| {
+        let (host, family, protocol, port) = **socket;
+        ids.len() > 1 || port != 0 && sockets.contains_key(&(host, family, protocol, 0))
+    });
+    shared.flat_map(|(_, ids)| ids).copied().collect()
+}
+
+/// The nodes' sockets whose answers are restored, from now on, only for connections that were recorded from their
+/// beginning.
+pub fn newly_tracked(before: &State, after: &State) -> Vec<Place> {
+    let tracked = |endpoint: &Endpoint| {
+        endpoint.kind == ENDPOINT_NODE && endpoint.flags & ENDPOINT_TRACKED != 0
+    };
+    let after = after.endpoints.iter();
+    after
+        .filter(|(place, endpoint)| {
+            let was = before.endpoints.get(place);
+            tracked(endpoint) && was.is_some_and(|was| !tracked(was))
+        })
+        .map(|(place, _)| *place)
+        .collect()
 }

@@ -55,6 +55,7 @@ pub use associations::{Associations, Closed, Surroundings};
 pub use backends::{Backends, Entry};
 pub use digest::{TableOwner, TableOwners, digest};
 pub use doubt::{Doubt, Doubts};
+pub use endpoints::newly_tracked;
 pub use flows::{Census, Timeouts, is_closed, is_over};
 pub use listeners::Listener;
 pub use moves::Moves;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::rendezvous::Candidate;
+use super::rendezvous::{Candidate, Identity};
 
 /// Steps to the whole share. A power of two, so that the scores of nodes that are not rising, whose weights are multiplied
 /// by it, compare to the last bit as they do otherwise.
@@ -14,8 +14,8 @@ const STEPS: u32 = 16;
 /// The nodes of a redirect that are rising.
 #[derive(Clone, Debug, Default)]
 pub struct Ramp {
-    /// By backend, with the epoch when each began.
-    rising: BTreeMap<u16, u32>,
+    /// By what a node is known by wherever it is, with the epoch when each began.
+    rising: BTreeMap<Identity, u32>,
 }
 
 impl Ramp {
@@ -33,21 +33,21 @@ impl Ramp {
         over: u32,
         epoch: u32,
     ) -> Vec<Candidate> {
-        let was = |backend: u16| before.iter().any(|one| one.backend == backend);
+        let was = |identity: Identity| before.iter().any(|one| one.identity == identity);
         for candidate in &candidates {
-            if over > 0 && !before.is_empty() && !was(candidate.backend) {
-                self.rising.insert(candidate.backend, epoch);
+            if over > 0 && !before.is_empty() && !was(candidate.identity) {
+                self.rising.insert(candidate.identity, epoch);
             }
         }
-        self.rising.retain(|backend, since| {
+        self.rising.retain(|identity, since| {
             epoch.saturating_sub(*since) < over
-                && candidates.iter().any(|one| one.backend == *backend)
+                && candidates.iter().any(|one| one.identity == *identity)
         });
         if self.rising.is_empty() {
             return candidates;
         }
         for candidate in &mut candidates {
-            let since = self.rising.get(&candidate.backend);
+            let since = self.rising.get(&candidate.identity);
             candidate.weight *= since.map_or(STEPS, |since| {
                 let elapsed = u64::from(epoch.saturating_sub(*since));
                 let step = 1 + elapsed * u64::from(STEPS - 1) / u64::from(over);
@@ -119,6 +119,21 @@ mod tests {
         let one = ramp.weigh(nodes(&[1]), &both, 30, 129);
         let both = ramp.weigh(nodes(&[1, 2]), &one, 30, 129);
         assert_eq!((both[0].weight, both[1].weight), (16, 1));
+    }
+
+    #[test]
+    fn a_node_whose_name_stands_for_another_address_goes_on_where_it_was() {
+        let named = |backend| Candidate {
+            backend,
+            identity: Identity::Name([1, 2]),
+            weight: 1,
+        };
+        let pool = |backend| [nodes(&[1]), vec![named(backend)]].concat();
+        let mut ramp = Ramp::default();
+        assert_eq!(ramp.weigh(pool(3), &pool(2), 30, 100), pool(3));
+        let rising = ramp.weigh(pool(3), &nodes(&[1]), 30, 100);
+        let moved = ramp.weigh(pool(4), &rising, 30, 129);
+        assert_eq!((moved[1].backend, moved[1].weight), (4, 15));
     }
 
     #[test]

@@ -418,6 +418,7 @@ impl Relay {
                 let mine = state.listeners.iter().map(|listener| Served {
                     listener: *listener,
                     redirect,
+                    pools: &self.config.pools,
                     settled: !self.holding,
                 });
                 served.extend(mine.map(|one| (one.listener.id, one)));

@@ -123,3 +123,73 @@ fn a_node_whose_parent_is_nowhere_is_of_unknown_state_and_takes_no_clients() {
     let all: std::collections::BTreeSet<_> = owners(&relay).into_iter().collect();
     assert_eq!(all.len(), 2, "it has the state of its parent");
 }
+
+/// Two redirects to sockets of the same port, one of which has a name among its nodes.
+fn two_redirects(pool: &[&str]) -> Config {
+    config(
+        &[("a", pool), ("b", &["10.0.1.9"])],
+        &[
+            ("r", "10.0.0.1:1080", "a", 1080),
+            ("s", "10.0.0.2:1080", "b", 1080),
+        ],
+    )
+}
+
+#[test]
+fn an_address_by_which_connections_would_be_lost_is_told_beforehand() {
+    let pool = ["dante-1", "10.0.1.3"];
+    for home in [&[][..], &HOME[..1]] {
+        let relay = relay(two_redirects(&pool).with_addresses(&known(home)));
+        let lost = |address| {
+            let config = relay
+                .config()
+                .with_addresses(&known(&[("dante-1", address)]));
+            relay.newly_tracked_by(&config).expect("room")
+        };
+        assert_eq!(lost("10.0.1.1"), []);
+        assert_eq!(lost("10.0.1.7"), []);
+        let places = lost("10.0.1.9");
+        assert!(places.contains(&tcp("10.0.1.9", 1080)), "{places:?}");
+        assert!(places.contains(&tcp("10.0.1.3", 1080)), "{places:?}");
+    }
+}
+
+#[test]
+fn the_address_of_a_node_that_has_gone_is_not_shared_while_connections_are_there() {
+    let relay = {
+        let mut relay = relay(two_redirects(&["dante-1"]).with_addresses(&known(&HOME)));
+        let moved = config(
+            &[("a", &["dante-1"]), ("b", &["10.0.1.8"])],
+            &[
+                ("r", "10.0.0.1:1080", "a", 1080),
+                ("s", "10.0.0.2:1080", "b", 1080),
+            ],
+        );
+        reload(&mut relay, moved.with_addresses(&known(&HOME)));
+        relay
+    };
+    let config = relay
+        .config()
+        .with_addresses(&known(&[("dante-1", "10.0.1.9")]));
+    let places = relay.newly_tracked_by(&config).expect("room");
+    assert!(places.contains(&tcp("10.0.1.9", 1080)), "{places:?}");
+}
+
+#[test]
+fn redirects_that_share_a_name_record_connections_before_it_is_found() {
+    let text = config(
+        &[
+            ("a", &["dante-1", "10.0.1.3"]),
+            ("b", &["dante-1", "10.0.1.9"]),
+        ],
+        &[
+            ("r", "10.0.0.1:1080", "a", 1080),
+            ("s", "10.0.0.2:1080", "b", 1080),
+        ],
+    );
+    let relay = relay(text);
+    let node = relay.desired().endpoints[&tcp("10.0.1.9", 1080)];
+    assert_ne!(node.flags & redirector_common::abi::ENDPOINT_TRACKED, 0);
+    let config = relay.config().with_addresses(&known(&HOME));
+    assert_eq!(relay.newly_tracked_by(&config).expect("room"), []);
+}

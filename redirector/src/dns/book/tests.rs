@@ -4,6 +4,10 @@ use super::*;
 
 const INTERVAL: Duration = Duration::from_secs(30);
 
+fn nothing(_: &Known) -> Option<String> {
+    None
+}
+
 struct Story {
     names: Names,
     start: Instant,
@@ -59,7 +63,7 @@ impl Story {
         assert_eq!(self.names.due(now).len(), 1, "it is asked for at {at}");
         let host = self.host.clone();
         self.names
-            .take(&host, answer, INTERVAL, (now, wall), objection)
+            .take(&host, answer, INTERVAL, (now, wall), &objection)
     }
 
     fn answer(&mut self, at: u64, part: Part) -> Taken {
@@ -251,7 +255,7 @@ fn what_was_kept_and_cannot_be_any_more_is_given_up_and_the_rest_is_not() {
     let mut names = Names::new(kept);
     let wanted = ["a", "b", "c"].map(|name| (host(name), [Family::V4].into()));
     names.want(wanted.into(), Instant::now());
-    let refused = names.admit(|known| {
+    let refused = names.admit(&|known: &Known| {
         let b = known.get(&host("b"))?;
         Some(format!("not {b}"))
     });
@@ -262,7 +266,7 @@ fn what_was_kept_and_cannot_be_any_more_is_given_up_and_the_rest_is_not() {
         names.of(&host("b")).unwrap().trouble.as_deref(),
         Some("not 10.0.1.98")
     );
-    assert_eq!(names.admit(|_| None), []);
+    assert_eq!(names.admit(&nothing), []);
 }
 
 #[test]
@@ -279,11 +283,153 @@ fn names_come_and_go_and_few_are_asked_for_at_a_time() {
     assert_eq!(names.due(now), [], "no more while these are asked for");
     let answer: Answer = [(Family::V4, addresses(&["10.0.1.2"], 60))].into();
     let wall = SystemTime::UNIX_EPOCH;
-    names.take(&first[0].0, &answer, INTERVAL, (now, wall), |_| None);
+    names.take(&first[0].0, &answer, INTERVAL, (now, wall), &nothing);
     assert_eq!(names.due(now).len(), 1);
     names.want(wanted(1), now);
     assert_eq!(names.known().len(), 1, "its address is kept");
-    let taken = names.take(&first[5].0, &answer, INTERVAL, (now, wall), |_| None);
+    let taken = names.take(&first[5].0, &answer, INTERVAL, (now, wall), &nothing);
     assert_eq!(taken, Taken::default(), "nobody wants it any more");
     assert_eq!(names.known().len(), 1);
+}
+
+/// Two names of one pool, which cannot be at one address, that have been looked up.
+struct Two {
+    names: Names,
+    start: Instant,
+}
+
+impl Two {
+    fn new(a: &str, b: &str) -> Self {
+        let start = Instant::now();
+        let mut names = Names::default();
+        let wanted = ["a", "b"].map(|name| (host(name), [Family::V4].into()));
+        names.want(wanted.into(), start);
+        let mut two = Self { names, start };
+        two.answer("a", addresses(&[a], 60));
+        two.answer("b", addresses(&[b], 60));
+        two
+    }
+
+    fn answer(&mut self, name: &str, part: Part) -> Taken {
+        let objection = |known: &Known| {
+            let all: Vec<_> = known.values().flat_map(Addresses::iter).collect();
+            let twice = |one: &&IpAddr| all.iter().filter(|other| other == one).count() > 1;
+            all.iter().find(twice).map(|one| format!("{one} is twice"))
+        };
+        let now = (self.start, SystemTime::UNIX_EPOCH);
+        let answer = [(Family::V4, part)].into();
+        self.names
+            .take(&host(name), &answer, INTERVAL, now, &objection)
+    }
+
+    fn at(&self, name: &str) -> Addresses {
+        self.names.of(&host(name)).unwrap().addresses
+    }
+}
+
+#[test]
+fn names_trade_addresses() {
+    let mut two = Two::new("10.0.1.1", "10.0.1.2");
+    let taken = two.answer("a", addresses(&["10.0.1.2"], 60));
+    assert_eq!(taken.failed.as_deref(), Some("10.0.1.2 is twice"));
+    assert_eq!(two.at("a"), found(&["10.0.1.1"]), "b is there by an answer");
+    let taken = two.answer("b", addresses(&["10.0.1.1"], 60));
+    assert_eq!(taken.ousted, [(host("a"), Addresses::default())]);
+    assert_eq!(two.at("b"), found(&["10.0.1.1"]));
+    assert!(two.at("a").is_empty());
+    let due: Vec<_> = two.names.due(two.start).into_iter().collect();
+    assert_eq!(due, [(host("a"), [Family::V4].into())], "at once");
+    let taken = two.answer("a", addresses(&["10.0.1.2"], 60));
+    assert!(taken.recovered && taken.ousted.is_empty(), "{taken:?}");
+    assert_eq!(two.at("a"), found(&["10.0.1.2"]));
+}
+
+#[test]
+fn a_name_takes_the_address_of_one_that_is_gone() {
+    let mut two = Two::new("10.0.1.1", "10.0.1.2");
+    two.answer("a", Part::Failed("there is no such name".to_owned()));
+    assert_eq!(two.at("a"), found(&["10.0.1.1"]), "while nobody has it");
+    let taken = two.answer("b", addresses(&["10.0.1.1"], 60));
+    assert_eq!(taken.ousted, [(host("a"), Addresses::default())]);
+    assert_eq!(two.at("b"), found(&["10.0.1.1"]));
+    assert!(two.at("a").is_empty());
+}
+
+#[test]
+fn few_addresses_of_an_answer_are_tried() {
+    struct Counting(std::cell::Cell<usize>);
+    impl Objections for Counting {
+        fn to_address(&self, _: &HostName, address: IpAddr) -> Option<String> {
+            (address == ip("10.0.1.0")).then(|| "cheap".to_owned())
+        }
+        fn to_all(&self, _: &Known) -> Option<String> {
+            self.0.set(self.0.get() + 1);
+            Some("dear".to_owned())
+        }
+    }
+    let mut story = Story::v4();
+    story.names.due(story.start);
+    let part = Part::Addresses {
+        addresses: (0..=255)
+            .rev()
+            .map(|last| [10, 0, 1, last].into())
+            .collect(),
+        holds: INTERVAL,
+    };
+    let counting = Counting(std::cell::Cell::new(0));
+    let now = (story.start, SystemTime::UNIX_EPOCH);
+    let answer = [(Family::V4, part)].into();
+    let taken = story
+        .names
+        .take(&story.host, &answer, INTERVAL, now, &counting);
+    assert_eq!(taken.failed.as_deref(), Some("cheap"), "of the lowest");
+    assert_eq!(counting.0.get(), TRIED - 1);
+}
+
+#[test]
+fn all_names_are_asked_for_at_once_where_others_are_to_be_asked() {
+    let mut story = Story::v4();
+    story.answer(0, addresses(&["10.0.1.2"], 60));
+    let asking = story.names.asking();
+    assert_eq!(story.next(), 30.0);
+    story.names.ask_others(story.start);
+    assert_eq!(story.next(), 0.0);
+    assert_ne!(story.names.asking(), asking);
+    assert_eq!(story.names.due(story.start).len(), 1);
+    story.names.ask_others(story.start);
+    assert_eq!(story.next(), 0.0, "whoever is asked already");
+    assert_eq!(story.resolution().addresses, found(&["10.0.1.2"]));
+}
+
+#[test]
+fn a_family_that_is_wanted_while_the_other_is_looked_up_is_asked_for_at_once() {
+    let mut story = Story::v4();
+    assert_eq!(story.names.due(story.start).len(), 1);
+    let both = [(story.host.clone(), Family::BOTH.into_iter().collect())];
+    story.names.want(both.into(), story.start);
+    let now = (story.start, SystemTime::UNIX_EPOCH);
+    let answer = [(Family::V4, addresses(&["10.0.1.2"], 60))].into();
+    let host = story.host.clone();
+    let taken = story.names.take(&host, &answer, INTERVAL, now, &nothing);
+    assert_eq!((taken.failed, story.next()), (None, 0.0));
+    let v6 = [(story.host.clone(), [Family::V6].into())];
+    story.names.want(v6.into(), story.start);
+    story.names.take(&host, &answer, INTERVAL, now, &nothing);
+    assert!(story.names.known().is_empty(), "nobody wants that any more");
+    assert_eq!(story.next(), 0.0);
+}
+
+#[test]
+fn known_names_do_not_keep_others_from_being_looked_up() {
+    let now = Instant::now();
+    let wanted = (0..=AT_A_TIME).map(|number| host(&format!("n{number:03}")));
+    let last = host(&format!("n{AT_A_TIME:03}"));
+    let mut names = Names::default();
+    names.want(
+        wanted.map(|name| (name, [Family::V4].into())).collect(),
+        now,
+    );
+    let due = names.due_of(now, |host| *host == last);
+    assert_eq!(due, [(last, [Family::V4].into())]);
+    assert_eq!(names.due(now).len(), AT_A_TIME - 1);
 }

@@ -13,10 +13,10 @@ use super::{Checked, RedirectState, Relay, RelayError, adopt::places, members, t
 use crate::{
     config::{Config, Redirect},
     engine::{
+        State,
         backends::Backends,
-        endpoints::{self, Served},
+        endpoints::{self, Served, newly_tracked},
         listeners::Listener,
-        plan::State,
         ramp::Ramp,
         slots::SlotBook,
     },
@@ -32,23 +32,20 @@ struct Arrangement {
 }
 
 impl Arrangement {
-    /// How many addresses and ports packets would be looked up by. They are put in place all at once or not at all, so this
-    /// must be known before anything is.
-    fn endpoints(&self, config: &Config) -> usize {
-        let mut served = BTreeMap::new();
-        for arranged in &self.redirects {
-            if let Some(redirect) = config.redirects.get(arranged.position) {
-                let mine = arranged.listeners.iter().map(|listener| Served {
-                    listener: *listener,
-                    redirect,
-                    settled: true,
-                });
-                served.extend(mine.map(|one| (one.listener.id, one)));
-            }
-        }
+    /// What the maps would hold beside slot tables.
+    fn state(&self, config: &Config) -> State {
+        let served = self.redirects.iter().flat_map(|arranged| {
+            arranged.listeners.iter().map(|listener| Served {
+                listener: *listener,
+                redirect: &config.redirects[arranged.position],
+                pools: &config.pools,
+                settled: true,
+            })
+        });
+        let served = served.map(|one| (one.listener.id, one)).collect();
         let mut state = State::default();
         endpoints::fill(&mut state, &served, &self.backends);
-        state.endpoints.len()
+        state
     }
 }
 
@@ -109,6 +106,17 @@ impl Relay {
     /// See [`RelayError`].
     pub fn accepts(&self, config: &Config) -> Result<(), RelayError> {
         self.arrange(config).map(drop)
+    }
+
+    /// The nodes' sockets whose unrecorded connections [`Relay::reconfigure`] would end, since it would have them reached in
+    /// more ways than one.
+    ///
+    /// # Errors
+    ///
+    /// See [`RelayError`].
+    pub fn newly_tracked_by(&self, config: &Config) -> Result<Vec<Place>, RelayError> {
+        let then = self.arrange(config)?.state(config);
+        Ok(newly_tracked(&self.desired(), &then))
     }
 
     /// Takes another configuration. Health, slots and flows are kept.
@@ -298,7 +306,8 @@ impl Relay {
             backends,
             redirects,
         };
-        if arrangement.endpoints(config) >= MAX_ENDPOINTS as usize {
+        // They are put in place all at once or not at all, so this must be known before anything is.
+        if arrangement.state(config).endpoints.len() >= MAX_ENDPOINTS as usize {
             return Err(RelayError::TooManyEndpoints(MAX_ENDPOINTS - 1));
         }
         Ok(arrangement)
