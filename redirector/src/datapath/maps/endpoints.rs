@@ -51,9 +51,10 @@ impl EndpointMap {
         let Some(table) = &self.buffers()?.in_use else {
             return Ok(BTreeMap::new());
         };
-        // aya gives values by way of the stack, and this one is larger than a thread's usually is.
+        // aya gives values by way of the stack, unoptimised many times over, and this one is larger than a thread's
+        // usually is.
         let read = thread::scope(|scope| {
-            let deep = thread::Builder::new().stack_size(8 * size_of::<EndpointTable>());
+            let deep = thread::Builder::new().stack_size(32 * size_of::<EndpointTable>());
             let read = deep.spawn_scoped(scope, || Ok(entries(&table.get(&0, 0)?.0)));
             let read = read?.join();
             read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
