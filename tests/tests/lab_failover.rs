@@ -13,7 +13,7 @@ use redirector_tests::lab::agent::{Agent, AgentConfig};
 use redirector_tests::lab::capture::Capture;
 use redirector_tests::lab::flood::Flood;
 use redirector_tests::lab::plan::SHARED;
-use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, wait_until};
+use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, require_unbroken, wait_until};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -382,17 +382,6 @@ fn start_transfers<'a>(
         .into_iter()
         .map(|client| Transfer::start(lab.connect(*client, SHARED)?))
         .collect()
-}
-
-fn require_unbroken(transfers: &[Transfer]) -> Result<()> {
-    for transfer in transfers {
-        let report = transfer.report();
-        ensure!(
-            report.broken.is_none(),
-            "a transfer of a living node broke: {report:?}"
-        );
-    }
-    Ok(())
 }
 
 /// Unbroken, and never silent for half a second.

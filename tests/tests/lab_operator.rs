@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use redirector_tests::lab::agent::{Agent, AgentConfig, node_name};
 use redirector_tests::lab::following::Following;
 use redirector_tests::lab::plan::SHARED;
-use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, wait_until};
+use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, require_unbroken, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -95,14 +95,6 @@ impl Running {
         }
         Ok(())
     }
-}
-
-fn require_unbroken(transfers: &[Transfer]) -> Result<()> {
-    for transfer in transfers {
-        let report = transfer.report();
-        ensure!(report.broken.is_none(), "a transfer broke: {report:?}");
-    }
-    Ok(())
 }
 
 /// A drained node's connections go on without a break and end by themselves; the wait ends with the last of them.

@@ -1,5 +1,6 @@
 //! Every map, typed.
 
+mod buffers;
 mod endpoints;
 mod family;
 mod inner;
@@ -23,7 +24,7 @@ use redirector_common::abi::{
 };
 use thiserror::Error;
 
-pub(super) use self::inner::inner_pins;
+pub(super) use self::{buffers::Buffers, inner::inner_pins};
 
 use self::{
     endpoints::EndpointMap,
@@ -67,21 +68,6 @@ pub struct Maps {
     generic: HashMap<MapData, u32, u32>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     backend_stats: PerCpuArray<MapData, Plain<BackendStats>>,
-}
-
-/// The map that packets read and the one that they don't.
-pub(super) struct Buffers<M> {
-    pub(super) in_use: Option<M>,
-    pub(super) spare: Option<M>,
-}
-
-impl<M> Default for Buffers<M> {
-    fn default() -> Self {
-        Self {
-            in_use: None,
-            spare: None,
-        }
-    }
 }
 
 /// Makes the error of one access.
@@ -190,7 +176,7 @@ impl Maps {
     /// # Errors
     ///
     /// See [`Maps::globals`].
-    pub fn endpoints(&mut self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
+    pub fn endpoints(&self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
         self.endpoints.all()
     }
 

@@ -56,18 +56,14 @@ impl TrieMaps {
     }
 
     fn set_root(&mut self, root: &TrieRoot) -> Result<(), MapsError> {
-        let mut spare = match self.root.spare.take() {
-            Some(spare) => spare,
-            None => RootMap::create(1, 0).map_err(failed("create", self.root_name))?,
+        let make = || RootMap::create(1, 0).map_err(failed("create", self.root_name));
+        let place = |spare: &mut RootMap| {
+            spare
+                .set(0, Plain::wrap_ref(root), 0)
+                .and_then(|()| self.roots.set(0, spare, 0))
+                .map_err(failed("write", self.root_name))
         };
-        spare
-            .set(0, Plain::wrap_ref(root), 0)
-            .map_err(failed("write", self.root_name))?;
-        self.roots
-            .set(0, &spare, 0)
-            .map_err(failed("write", self.root_name))?;
-        self.root.spare = self.root.in_use.replace(spare);
-        Ok(())
+        self.root.exchange(make, place)
     }
 }
 

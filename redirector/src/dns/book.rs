@@ -16,7 +16,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Names that are looked up at a time: each takes sockets.
-const AT_A_TIME: usize = 32;
+pub const AT_A_TIME: usize = 32;
 
 /// Addresses of an answer that are tried, the lowest first: trying one may take milliseconds, and nothing else is done
 /// meanwhile.

@@ -31,5 +31,5 @@
 mod book;
 mod lookup;
 
-pub use book::{Answer, Kept, Names, Objections, Part, Resolution, Taken};
+pub use book::{AT_A_TIME, Answer, Kept, Names, Objections, Part, Resolution, Taken};
 pub use lookup::look_up;

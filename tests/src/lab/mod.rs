@@ -50,7 +50,7 @@ pub use netns::Netns;
 pub use options::{LabOptions, Links};
 pub use plan::Topology;
 pub use session::Session;
-pub use transfer::Transfer;
+pub use transfer::{Transfer, require_unbroken};
 
 use network::Network;
 use plan::{Family, MAX_CLIENTS, far_client, is_on_link, on_link_client};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::session::Session;
 
@@ -56,6 +56,19 @@ pub struct Report {
     pub max_gap: Duration,
     /// Why it ended, unless it was stopped.
     pub broken: Option<String>,
+}
+
+/// Wants none of these to have broken.
+///
+/// # Errors
+///
+/// One has: its report.
+pub fn require_unbroken(transfers: &[Transfer]) -> Result<()> {
+    for transfer in transfers {
+        let report = transfer.report();
+        ensure!(report.broken.is_none(), "a transfer broke: {report:?}");
+    }
+    Ok(())
 }
 
 /// A running transfer.

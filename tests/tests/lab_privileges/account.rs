@@ -5,7 +5,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, ensure};
 use redirector_tests::lab::agent::{Agent, AgentConfig, node_name};
 use redirector_tests::lab::plan::SHARED;
-use redirector_tests::lab::{Lab, Topology, Transfer, wait_until};
+use redirector_tests::lab::{Lab, Topology, Transfer, require_unbroken, wait_until};
 
 use super::capabilities::{CHECKS, HTTP, require_least};
 use super::{SOON, small, written};
@@ -26,14 +26,6 @@ fn prepared(lab: &Lab, config: &str) -> Result<Agent> {
     let file_system = agent.pins().parent().context("no parent")?;
     fs::set_permissions(file_system, fs::Permissions::from_mode(0o700))?;
     Ok(agent)
-}
-
-fn require_unbroken(transfers: &[Transfer]) -> Result<()> {
-    for transfer in transfers {
-        let report = transfer.report();
-        ensure!(report.broken.is_none(), "a transfer broke: {report:?}");
-    }
-    Ok(())
 }
 
 /// Forwarding, failover, reload, operators' verbs, audit, an interface that returns, and one agent after the other.

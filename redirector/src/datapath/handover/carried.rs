@@ -43,6 +43,8 @@ const fn recorded(
 }
 
 const ENDPOINT: &[&str] = &[
+    // The agent goes by the cells alone. It would take entries that packets can't find for right, and leave them.
+    "multipliers",
     "cells",
     "entries.key",
     "entries.endpoint.kind",

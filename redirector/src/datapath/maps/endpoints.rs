@@ -25,30 +25,23 @@ type TableMap = Array<MapData, Plain<EndpointTable>>;
 pub(super) struct EndpointMap {
     outer: ArrayOfMaps<MapData, TableMap>,
     inner: Inner,
-    /// Opened when they are first needed.
-    buffers: Option<Buffers<TableMap>>,
+    buffers: Buffers<TableMap>,
 }
 
 impl EndpointMap {
     pub(super) fn take(ebpf: &mut Ebpf, directory: Option<&Path>) -> Result<Self, MapsError> {
+        let inner = Inner::of(ebpf, map::ENDPOINTS, directory)?;
+        let outer = take(ebpf, map::ENDPOINTS)?;
         Ok(Self {
-            inner: Inner::of(ebpf, map::ENDPOINTS, directory)?,
-            outer: take(ebpf, map::ENDPOINTS)?,
-            buffers: None,
+            buffers: inner.adopt(&outer, 0)?,
+            outer,
+            inner,
         })
     }
 
-    /// The tables, with what an earlier agent has left.
-    fn buffers(&mut self) -> Result<&mut Buffers<TableMap>, MapsError> {
-        match &mut self.buffers {
-            Some(buffers) => Ok(buffers),
-            unknown @ None => Ok(unknown.insert(self.inner.adopt(&self.outer, 0)?)),
-        }
-    }
-
     /// What is in the table that packets read.
-    pub(super) fn all(&mut self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
-        let Some(table) = &self.buffers()?.in_use else {
+    pub(super) fn all(&self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
+        let Some(table) = &self.buffers.in_use else {
             return Ok(BTreeMap::new());
         };
         // aya gives values by way of the stack, unoptimised many times over, and this one is larger than a thread's
@@ -69,19 +62,14 @@ impl EndpointMap {
             name: map::ENDPOINTS,
             cause,
         })?;
-        let mut spare = match self.buffers()?.spare.take() {
-            Some(spare) => spare,
-            None => self.inner.make(0)?,
+        let make = || self.inner.make(0);
+        let place = |spare: &mut TableMap| {
+            spare
+                .set(0, Plain::wrap_ref(&*table), 0)
+                .and_then(|()| self.outer.set(0, spare, 0))
+                .map_err(failed("write", map::ENDPOINTS))
         };
-        let placed = spare
-            .set(0, Plain::wrap_ref(&*table), 0)
-            .and_then(|()| self.outer.set(0, &spare, 0));
-        let buffers = self.buffers()?;
-        buffers.spare = match placed {
-            Ok(()) => buffers.in_use.replace(spare),
-            Err(_) => Some(spare),
-        };
-        placed.map_err(failed("write", map::ENDPOINTS))
+        self.buffers.exchange(make, place)
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use futures::future::join_all;
+use futures::{StreamExt as _, stream};
 
 use crate::config::{Addresses, Config, Known};
 use crate::control::Status;
-use crate::dns::{Answer, Part, look_up};
+use crate::dns::{AT_A_TIME, Answer, Part, look_up};
 use crate::doctor::facts::Name;
 
 /// The names of a configuration, or of what an agent serves where there is none.
@@ -32,7 +32,7 @@ pub(super) async fn look(config: Option<&Config>, status: Option<&Status>) -> Ve
             host,
         }
     });
-    join_all(asked).await
+    stream::iter(asked).buffered(AT_A_TIME).collect().await
 }
 
 /// Where nodes are taken to be: where the agent has them, else where the look-up found them.
