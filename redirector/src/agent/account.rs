@@ -9,6 +9,7 @@ use rustix::fs::Access;
 use super::{RunOptions, start};
 use crate::{
     config::Config,
+    control::directory_of,
     health::Material,
     privileges::{self, Account, Places},
 };
@@ -42,8 +43,12 @@ pub(super) fn enter(
     places(options).give_to(account)?;
     bar_the_way_back()?;
     account.enter(name)?;
+    let shown = options.pin_dir.display().to_string();
     options.pin_dir = lock.path();
-    log::info!("running as the user {name}");
+    log::info!(
+        "running as the user {name}, who reaches {shown} as {}",
+        options.pin_dir.display()
+    );
     Ok(Some(lock))
 }
 
@@ -53,7 +58,8 @@ fn bar_the_way_back() -> anyhow::Result<()> {
 
 /// Says so when members of the group of the control socket can't get to it.
 pub(super) fn warn_of_closed_directory(socket: &Path, group: Gid) {
-    let Some(Ok(directory)) = socket.parent().map(std::fs::metadata) else {
+    let shown = directory_of(socket);
+    let Ok(directory) = std::fs::metadata(shown) else {
         // It is made by whoever binds the socket.
         return;
     };
@@ -61,7 +67,7 @@ pub(super) fn warn_of_closed_directory(socket: &Path, group: Gid) {
     if directory.mode() & 0o001 == 0 && !by_group {
         log::warn!(
             "members of the group of the control socket cannot pass its directory; chmod o+x {}",
-            socket.parent().unwrap_or(Path::new(".")).display()
+            shown.display()
         );
     }
 }
@@ -71,7 +77,7 @@ pub(super) fn warn_of_closed_directory(socket: &Path, group: Gid) {
 /// # Errors
 /// They can't be given to this one.
 pub(super) fn take_over(options: &RunOptions) -> anyhow::Result<()> {
-    Ok(places(options).take_over(Account::current())?)
+    Ok(places(options).take_over()?)
 }
 
 /// Gives up what is not needed any more, and says what a later reload would fail on for want of it.
@@ -93,10 +99,7 @@ pub(super) fn settle(options: &RunOptions) -> anyhow::Result<()> {
         (&options.operator_file, "--operator-file"),
         (&options.names_file, "--names-file"),
     ] {
-        let parent = file
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let directory = parent.unwrap_or(Path::new("."));
+        let directory = directory_of(file);
         if rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK).is_err() {
             log::warn!(
                 "the agent will not be able to write to {}; give the directory to its user, or choose another one \

@@ -1,6 +1,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use redirector_tests::lab::agent::{Agent, AgentConfig, node_name};
@@ -13,6 +14,15 @@ use super::{SOON, small, written};
 /// A user that every Debian has, and that owns nothing of the lab.
 const USER: &str = "daemon";
 const UID: u32 = 1;
+
+/// As the unit of the package starts it: its bounding set, and its umask.
+const UNIT: [&str; 4] = [
+    "sh",
+    "-c",
+    "umask 0027; exec setpriv --bounding-set \
+     -all,+bpf,+perfmon,+net_admin,+net_raw,+setuid,+setgid,+kill,+chown,+setpcap \"$@\"",
+    "sh",
+];
 
 fn as_user() -> String {
     format!("{HTTP}[privileges]\nuser = \"{USER}\"\n")
@@ -125,6 +135,98 @@ fn an_interface_that_returns_is_attached_again_by_another_user() -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// One agent after the other, each killed before the next: nothing that one has may be out of reach of the next.
+#[test]
+fn one_account_follows_the_other_with_no_more_than_the_unit_allows() -> Result<()> {
+    let lab = Lab::new(Topology::TwoArmed, small())?;
+    let config = AgentConfig::new(Topology::TwoArmed, 2);
+    let as_root = written(&config, HTTP, CHECKS);
+    let as_user = written(&config, &as_user(), CHECKS);
+    let mut agent = prepared(&lab, &as_root)?.wrapped_in(&UNIT);
+    for (turn, (text, uid)) in [
+        (&as_user, UID),
+        (&as_user, UID),
+        (&as_root, 0),
+        (&as_user, UID),
+        (&as_root, 0),
+        (&as_root, 0),
+        (&as_user, UID),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        agent.write_config(text)?;
+        agent
+            .start_again()
+            .with_context(|| format!("as {uid}, in turn {turn}"))?;
+        agent.wait_for_all(&config, SOON)?;
+        let user = require_least(&agent)?;
+        ensure!(user.starts_with(&format!("{uid}\t{uid}")), "{turn}: {user}");
+        let run = agent.socket().parent().context("no directory")?.to_owned();
+        for own in [agent.socket(), agent.pins(), &run] {
+            let owner = fs::metadata(own)?.uid();
+            ensure!(owner == uid, "{turn}: {owner} has {}", own.display());
+        }
+        // What the operator said before is known, and can be said anew.
+        let drained = agent.node(&node_name(0))?["operator"] == "draining";
+        ensure!(drained == (turn % 2 == 1), "{turn}");
+        let verb = if drained { "enable" } else { "drain" };
+        agent.cli(&["node", verb, &node_name(0)])?;
+        agent.cli(&["audit"])?;
+        agent.kill()?;
+    }
+    agent.start_again()?;
+    ensure!(agent.stop()?.success());
+    ensure!(fs::read_dir(agent.pins())?.count() == 0);
+    ensure!(!agent.socket().exists());
+    // So can a directory without pins that the user has left.
+    agent.start_again()?;
+    agent.wait_for_all(&config, SOON)?;
+    let log = agent.log();
+    ensure!(!log.contains("ERROR"), "{log}");
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+/// A directory given away with all that is in it must be one of pins, and of nothing else's.
+#[test]
+fn what_is_not_for_pins_alone_is_not_given_to_a_user() -> Result<()> {
+    let lab = Lab::new(Topology::TwoArmed, small())?;
+    let config = AgentConfig::new(Topology::TwoArmed, 2);
+    let agent = prepared(&lab, &written(&config, &as_user(), "check = \"tcp\""))?;
+    let refused = |pins: &Path, words: &str| -> Result<()> {
+        let arguments = agent.run_arguments().into_iter();
+        let arguments = arguments.map(|one| {
+            if one == agent.pins() {
+                pins.into()
+            } else {
+                one
+            }
+        });
+        let output = Command::new("ip")
+            .args(["netns", "exec", lab.relay().name()])
+            .arg(agent.program())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(1), "{}: {text}", output.status);
+        ensure!(text.contains(words) && text.contains("--pin-dir"), "{text}");
+        for owned in [pins.to_owned(), pins.join("other")] {
+            ensure!(fs::metadata(&owned)?.uid() == 0, "{}", owned.display());
+        }
+        Ok(())
+    };
+    for (pins, words) in [
+        (lab.workspace_file("precious"), "in no BPF file system"),
+        (agent.pins().to_owned(), "holds other things"),
+    ] {
+        fs::create_dir_all(pins.join("other"))?;
+        refused(&pins, words)?;
+    }
+    Ok(())
 }
 
 /// Nothing has changed then: no pin, no socket, no directory that was given away.
