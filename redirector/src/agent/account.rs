@@ -36,6 +36,9 @@ pub(super) fn enter(
     let account = Account::find(&config.privileges)?;
     let other = config.privileges.user.as_deref();
     let Some(name) = other.filter(|_| !account.is_current()) else {
+        if other.is_some() {
+            privileges::leave_groups().context("cannot leave further groups")?;
+        }
         bar_the_way_back()?;
         return Ok(None);
     };

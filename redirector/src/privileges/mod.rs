@@ -39,7 +39,7 @@ use std::io;
 
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-pub use account::{Account, AccountError, group_named};
+pub use account::{Account, AccountError, group_named, leave_groups};
 pub use pins::{give_back, open as open_pins};
 pub use places::{PlaceError, Places};
 pub use threads::{Thread, Threads};

@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -187,6 +187,41 @@ fn one_account_follows_the_other_with_no_more_than_the_unit_allows() -> Result<(
     let log = agent.log();
     ensure!(!log.contains("ERROR"), "{log}");
     ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+/// Whoever starts it may be in groups that the agent's user is not meant to be in.
+#[test]
+fn an_agent_that_has_its_user_already_leaves_further_groups_all_the_same() -> Result<()> {
+    let lab = Lab::new(Topology::TwoArmed, small())?;
+    let config = AgentConfig::new(Topology::TwoArmed, 2);
+    let capabilities = "+bpf,+perfmon,+net_admin,+net_raw,+setuid,+setgid,+kill";
+    let id = UID.to_string();
+    let started_as = [
+        &[
+            "setpriv", "--reuid", &id, "--regid", &id, "--groups", "50,100",
+        ][..],
+        &["--inh-caps", capabilities, "--ambient-caps", capabilities],
+    ]
+    .concat();
+    for (sections, expected) in [(as_user().as_str(), ""), (HTTP, "50 100")] {
+        let text = written(&config, sections, "check = \"tcp\"");
+        let mut agent = prepared(&lab, &text)?.wrapped_in(&started_as);
+        let run = agent.socket().parent().context("no directory")?.to_owned();
+        let file_system = agent.pins().parent().context("no parent")?;
+        fs::set_permissions(file_system, fs::Permissions::from_mode(0o711))?;
+        for own in [run.as_path(), agent.pins()] {
+            fs::create_dir_all(own)?;
+            chown(own, Some(UID), Some(UID))?;
+        }
+        agent.start_again()?;
+        let process = agent.process().context("it does not run")?;
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+        let groups = groups.context("no groups")?.trim();
+        ensure!(groups == expected, "{groups}");
+        ensure!(agent.stop()?.success());
+    }
     Ok(())
 }
 
