@@ -23,8 +23,9 @@ fn places(options: &RunOptions) -> Places<'_> {
     }
 }
 
-/// Becomes the user that the configuration names, if it names one; gives the lock of the pin directory in that case,
-/// which then is reached through it: systemd mounts the BPF file system so that only root can pass to what is in it.
+/// Becomes the user that the configuration names, if it names one. Gives the lock of the pin directory, if it was taken for
+/// that or for what another has left. A user reaches the directory through it: systemd mounts the BPF file system so that
+/// only root can pass to what is in it.
 /// To be called before there is a second thread.
 ///
 /// # Errors
@@ -39,8 +40,9 @@ pub(super) fn enter(
         if other.is_some() {
             privileges::leave_groups().context("cannot leave further groups")?;
         }
+        let lock = take_over_early(options)?;
         bar_the_way_back()?;
-        return Ok(None);
+        return Ok(lock);
     };
     let lock = start::lock(&options.pin_dir)?;
     places(options).give_to(account)?;
@@ -52,6 +54,18 @@ pub(super) fn enter(
         "running as the user {name}, who reaches {shown} as {}",
         options.pin_dir.display()
     );
+    Ok(Some(lock))
+}
+
+/// What names stood for is read before the pins are locked, but an agent of another user may have left it where this one
+/// has no way to it.
+fn take_over_early(options: &RunOptions) -> anyhow::Result<Option<start::PinLock>> {
+    let readable = rustix::fs::access(&options.names_file, Access::READ_OK);
+    if readable != Err(rustix::io::Errno::ACCESS) {
+        return Ok(None);
+    }
+    let lock = start::lock(&options.pin_dir)?;
+    take_over(options)?;
     Ok(Some(lock))
 }
 

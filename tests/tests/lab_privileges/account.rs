@@ -2,10 +2,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use redirector_tests::lab::agent::{Agent, AgentConfig, node_name};
-use redirector_tests::lab::plan::SHARED;
+use redirector_tests::lab::plan::{SHARED, node_inside};
 use redirector_tests::lab::{Lab, Topology, Transfer, require_unbroken, wait_until};
 
 use super::capabilities::{CHECKS, HTTP, require_least};
@@ -142,9 +143,23 @@ fn an_interface_that_returns_is_attached_again_by_another_user() -> Result<()> {
 fn one_account_follows_the_other_with_no_more_than_the_unit_allows() -> Result<()> {
     let lab = Lab::new(Topology::TwoArmed, small())?;
     let config = AgentConfig::new(Topology::TwoArmed, 2);
-    let as_root = written(&config, HTTP, CHECKS);
-    let as_user = written(&config, &as_user(), CHECKS);
+    // Without a name server, so that what each knows of a node's name is what the one before has kept.
+    let address = node_inside(0);
+    let named = |sections: &str| {
+        let text = written(&config, sections, CHECKS);
+        let text = text.replace(&format!("\"{address}\""), "\"dante-0.lab\"");
+        format!("{text}\n[dns]\nservers = [\"127.0.0.1:9\"]\ntimeout = \"500ms\"\n")
+    };
+    let (as_root, as_user) = (named(HTTP), named(&as_user()));
     let mut agent = prepared(&lab, &as_root)?.wrapped_in(&UNIT);
+    let run = agent.socket().parent().context("no directory")?.to_owned();
+    fs::create_dir_all(&run)?;
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o750))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let kept = format!(
+        r#"{{"version":1,"names":[{{"host":"dante-0.lab","addresses":["{address}"],"at":{now}}}]}}"#
+    );
+    fs::write(run.join("control.names.json"), kept)?;
     for (turn, (text, uid)) in [
         (&as_user, UID),
         (&as_user, UID),
@@ -164,7 +179,6 @@ fn one_account_follows_the_other_with_no_more_than_the_unit_allows() -> Result<(
         agent.wait_for_all(&config, SOON)?;
         let user = require_least(&agent)?;
         ensure!(user.starts_with(&format!("{uid}\t{uid}")), "{turn}: {user}");
-        let run = agent.socket().parent().context("no directory")?.to_owned();
         for own in [agent.socket(), agent.pins(), &run] {
             let owner = fs::metadata(own)?.uid();
             ensure!(owner == uid, "{turn}: {owner} has {}", own.display());
@@ -185,8 +199,35 @@ fn one_account_follows_the_other_with_no_more_than_the_unit_allows() -> Result<(
     agent.start_again()?;
     agent.wait_for_all(&config, SOON)?;
     let log = agent.log();
-    ensure!(!log.contains("ERROR"), "{log}");
+    ensure!(!log.contains("names stood for"), "{log}");
     ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn who_finds_the_pins_locked_leaves_them_to_whose_they_are() -> Result<()> {
+    let lab = Lab::new(Topology::TwoArmed, small())?;
+    let config = AgentConfig::new(Topology::TwoArmed, 2);
+    let as_user = written(&config, &as_user(), "check = \"tcp\"");
+    let mut agent = prepared(&lab, &as_user)?.wrapped_in(&UNIT);
+    agent.start_again()?;
+    agent.wait_for_all(&config, SOON)?;
+    for text in [&as_user, &written(&config, "", "check = \"tcp\"")] {
+        agent.write_config(text)?;
+        let output = agent.run_command().stdin(Stdio::null()).output()?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(1), "{error}");
+        ensure!(error.contains("another agent (pid"), "{error}");
+        for own in [agent.socket(), agent.pins()] {
+            ensure!(fs::metadata(own)?.uid() == UID, "{}", own.display());
+        }
+    }
+    agent.write_config(&as_user)?;
+    agent.cli(&["node", "drain", &node_name(0)])?;
+    agent.cli(&["audit"])?;
+    ensure!(agent.stop()?.success());
+    let left = fs::read_dir(agent.pins())?.count();
+    ensure!(left == 0, "{left} pins are left");
     Ok(())
 }
 
