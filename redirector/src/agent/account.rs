@@ -9,6 +9,7 @@ use rustix::fs::Access;
 use super::{RunOptions, start};
 use crate::{
     config::Config,
+    control::directory_of,
     health::Material,
     privileges::{self, Account, Places},
 };
@@ -22,8 +23,9 @@ fn places(options: &RunOptions) -> Places<'_> {
     }
 }
 
-/// Becomes the user that the configuration names, if it names one; gives the lock of the pin directory in that case,
-/// which then is reached through it: systemd mounts the BPF file system so that only root can pass to what is in it.
+/// Becomes the user that the configuration names, if it names one. Gives the lock of the pin directory, if it was taken for
+/// that or for what another has left. A user reaches the directory through it: systemd mounts the BPF file system so that
+/// only root can pass to what is in it.
 /// To be called before there is a second thread.
 ///
 /// # Errors
@@ -35,15 +37,35 @@ pub(super) fn enter(
     let account = Account::find(&config.privileges)?;
     let other = config.privileges.user.as_deref();
     let Some(name) = other.filter(|_| !account.is_current()) else {
+        if other.is_some() {
+            privileges::leave_groups().context("cannot leave further groups")?;
+        }
+        let lock = take_over_early(options)?;
         bar_the_way_back()?;
-        return Ok(None);
+        return Ok(lock);
     };
     let lock = start::lock(&options.pin_dir)?;
     places(options).give_to(account)?;
     bar_the_way_back()?;
     account.enter(name)?;
+    let shown = options.pin_dir.display().to_string();
     options.pin_dir = lock.path();
-    log::info!("running as the user {name}");
+    log::info!(
+        "running as the user {name}, who reaches {shown} as {}",
+        options.pin_dir.display()
+    );
+    Ok(Some(lock))
+}
+
+/// What names stood for is read before the pins are locked, but an agent of another user may have left it where this one
+/// has no way to it.
+fn take_over_early(options: &RunOptions) -> anyhow::Result<Option<start::PinLock>> {
+    let readable = rustix::fs::access(&options.names_file, Access::READ_OK);
+    if readable != Err(rustix::io::Errno::ACCESS) {
+        return Ok(None);
+    }
+    let lock = start::lock(&options.pin_dir)?;
+    take_over(options)?;
     Ok(Some(lock))
 }
 
@@ -53,7 +75,8 @@ fn bar_the_way_back() -> anyhow::Result<()> {
 
 /// Says so when members of the group of the control socket can't get to it.
 pub(super) fn warn_of_closed_directory(socket: &Path, group: Gid) {
-    let Some(Ok(directory)) = socket.parent().map(std::fs::metadata) else {
+    let shown = directory_of(socket);
+    let Ok(directory) = std::fs::metadata(shown) else {
         // It is made by whoever binds the socket.
         return;
     };
@@ -61,7 +84,7 @@ pub(super) fn warn_of_closed_directory(socket: &Path, group: Gid) {
     if directory.mode() & 0o001 == 0 && !by_group {
         log::warn!(
             "members of the group of the control socket cannot pass its directory; chmod o+x {}",
-            socket.parent().unwrap_or(Path::new(".")).display()
+            shown.display()
         );
     }
 }
@@ -71,7 +94,7 @@ pub(super) fn warn_of_closed_directory(socket: &Path, group: Gid) {
 /// # Errors
 /// They can't be given to this one.
 pub(super) fn take_over(options: &RunOptions) -> anyhow::Result<()> {
-    Ok(places(options).take_over(Account::current())?)
+    Ok(places(options).take_over()?)
 }
 
 /// Gives up what is not needed any more, and says what a later reload would fail on for want of it.
@@ -93,10 +116,7 @@ pub(super) fn settle(options: &RunOptions) -> anyhow::Result<()> {
         (&options.operator_file, "--operator-file"),
         (&options.names_file, "--names-file"),
     ] {
-        let parent = file
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let directory = parent.unwrap_or(Path::new("."));
+        let directory = directory_of(file);
         if rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK).is_err() {
             log::warn!(
                 "the agent will not be able to write to {}; give the directory to its user, or choose another one \

@@ -36,7 +36,7 @@ use crate::{
     family::Family,
     health::{Material, Scheduler},
     net::{monitor::Monitor, resolve::resolve, solicit::Solicitor, view::NetView},
-    privileges::{Threads, group_named},
+    privileges::{self, Threads, group_named},
 };
 
 /// Room for results of checks, and for requests, that the loop has not come to yet.
@@ -332,21 +332,27 @@ pub(super) fn lock(pin_directory: &Path) -> anyhow::Result<PinLock> {
              bpf /sys/fs/bpf), or choose another place with --pin-dir"
         )
     })?;
-    let directory = File::open(pin_directory).with_context(|| format!("cannot open {shown}"))?;
+    let (directory, taken_from) = privileges::open_pins(pin_directory)?;
     match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
         // An agent that was just ending may have removed the directory after it was opened here.
         Ok(lock) if !is_at(&lock, pin_directory) => {
             bail!("another agent was just leaving {shown}; start this one again")
         }
         Ok(lock) => Ok(PinLock(lock)),
-        Err((directory, nix::errno::Errno::EWOULDBLOCK)) => bail!(
-            "{} uses the maps in {shown}; stop it with `redirector stop`, or choose another place with \
-             --pin-dir",
-            match lock_holder::of(&directory) {
-                Some(pid) => format!("another agent (pid {pid})"),
-                None => "another agent".to_owned(),
+        Err((directory, nix::errno::Errno::EWOULDBLOCK)) => {
+            if let Some(account) = taken_from {
+                let given = privileges::give_back(&directory, account);
+                given.with_context(|| format!("cannot give {shown} back"))?;
             }
-        ),
+            bail!(
+                "{} uses the maps in {shown}; stop it with `redirector stop`, or choose another place with \
+                 --pin-dir",
+                match lock_holder::of(&directory) {
+                    Some(pid) => format!("another agent (pid {pid})"),
+                    None => "another agent".to_owned(),
+                }
+            )
+        }
         Err((_, error)) => Err(error).with_context(|| format!("cannot lock {shown}")),
     }
 }

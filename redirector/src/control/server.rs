@@ -3,13 +3,14 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Gid, chown};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
 };
@@ -19,6 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::events::Events;
+use super::place::{directory_of, is_listened_on};
 use super::protocol::{Request, Response};
 use super::watch::{Watchers, watch};
 
@@ -30,6 +32,10 @@ const MAX_CONNECTIONS: usize = 32;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the agent may take to answer.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Clients that the kernel lets wait.
+const BACKLOG: i32 = 1024;
+/// How long another agent may take to put its socket in place.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Only the agent's user may speak with it, and root.
 const MODE: u32 = 0o600;
 /// So may a group.
@@ -146,45 +152,61 @@ fn bind(path: &Path, group: Option<Gid>) -> Result<(UnixListener, (u64, u64)), S
             source,
         }
     };
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
     // Two agents that start at once must not both take the socket for stale.
     let handle = fs::File::open(directory).map_err(failed("open the directory", directory))?;
-    let _lock = Flock::lock(handle, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| failed("lock the directory", directory)(errno.into()))?;
+    let _lock = lock(handle).map_err(failed("lock the directory", directory))?;
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             return Err(ServerError::NotASocket(path.to_owned()));
         }
-        Ok(_) => match BlockingStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            Err(source) => return Err(failed("find out who listens on", path)(source)),
-            Ok(_) => return Err(ServerError::Taken(path.to_owned())),
-        },
+        Ok(_) => {
+            if is_listened_on(path).map_err(failed("find out who listens on", path))? {
+                return Err(ServerError::Taken(path.to_owned()));
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(failed("look at", path)(source)),
     }
-    // Made under another name, so that it never can be reached with other rights than these.
+    // Made under another name, and heard only when all is set, so that it never can be reached with other rights than
+    // these.
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
     let draft = directory.join(name);
     let _ = fs::remove_file(&draft);
-    let listener = UnixListener::bind(&draft).map_err(failed("listen on", path))?;
     let mode = group.map_or(MODE, |_| MODE_WITH_GROUP);
-    let placed = chown(&draft, None, group)
-        .map_err(io::Error::from)
-        .and_then(|()| fs::set_permissions(&draft, fs::Permissions::from_mode(mode)))
-        .and_then(|()| inode(&draft))
-        .and_then(|inode| fs::rename(&draft, path).map(|()| inode));
-    match placed {
-        Ok(inode) => Ok((listener, inode)),
-        Err(source) => {
-            let _ = fs::remove_file(&draft);
-            Err(failed("put in place", path)(source))
+    let placed = (|| {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.bind(&SockAddr::unix(&draft)?)?;
+        chown(&draft, None, group)?;
+        fs::set_permissions(&draft, fs::Permissions::from_mode(mode))?;
+        let inode = inode(&draft)?;
+        socket.listen(BACKLOG)?;
+        fs::rename(&draft, path)?;
+        Ok((UnixListener::from_std(socket.into())?, inode))
+    })();
+    placed.map_err(|source| {
+        let _ = fs::remove_file(&draft);
+        failed("listen on", path)(source)
+    })
+}
+
+/// Locks the directory of the socket. Everybody who can read it can lock it too, and must not keep the agent from starting
+/// by that: no agent takes longer than [`LOCK_TIMEOUT`].
+fn lock(mut directory: fs::File) -> io::Result<Option<Flock<fs::File>>> {
+    let until = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err((_, Errno::EWOULDBLOCK)) if Instant::now() > until => {
+                log::warn!("somebody has locked the directory of the control socket for long");
+                return Ok(None);
+            }
+            Err((unlocked, Errno::EWOULDBLOCK)) => directory = unlocked,
+            Err((_, errno)) => return Err(errno.into()),
         }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

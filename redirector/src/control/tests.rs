@@ -217,6 +217,30 @@ async fn the_socket_of_a_killed_agent_is_replaced_but_a_file_is_not() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 
+/// Neither a listener that accepts nobody nor a stranger's lock of the directory keeps an agent waiting.
+#[tokio::test]
+async fn nobody_keeps_an_agent_waiting_for_its_socket() {
+    let directory = Directory::new("waiting");
+    let path = directory.socket();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let deaf = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    deaf.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    deaf.listen(0).unwrap();
+    let waiting = UnixStream::connect(&path).unwrap();
+    for _ in 0..2 {
+        assert!(is_listened_on(&path).unwrap());
+    }
+    drop((waiting, deaf));
+    assert!(!is_listened_on(&path).unwrap());
+
+    let opened = std::fs::File::open(path.parent().unwrap()).unwrap();
+    let lock = nix::fcntl::Flock::lock(opened, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    let server = agent(&path);
+    assert!(is_pong(&call(&path, Request::Ping).await.unwrap()));
+    server.shutdown().await;
+    drop(lock);
+}
+
 #[tokio::test]
 async fn a_socket_that_another_agent_has_taken_over_is_left_to_it() {
     let directory = Directory::new("over");

@@ -1,6 +1,7 @@
 //! Program and maps, fresh or adopted from pins.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -147,6 +148,18 @@ fn versioned(pin_directory: &Path) -> PathBuf {
     pin_directory.join(format!("v{ABI_VERSION}"))
 }
 
+/// The version whose pins are in a directory of this name.
+fn version_of(name: &OsStr) -> Option<u32> {
+    let digits = name.to_str()?.strip_prefix('v')?;
+    let all = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| all)
+}
+
+/// Whether a directory of this name is one with the pins of a version.
+pub fn is_version(name: &OsStr) -> bool {
+    version_of(name).is_some()
+}
+
 /// The directory of the pinned links.
 pub(super) fn links(pin_directory: &Path) -> PathBuf {
     versioned(pin_directory).join(LINKS)
@@ -163,12 +176,7 @@ impl Version {
     fn others(pin_directory: &Path) -> Vec<Self> {
         let entries = fs::read_dir(pin_directory).into_iter().flatten().flatten();
         let versions = entries.filter_map(|entry| {
-            let number = entry
-                .file_name()
-                .to_str()?
-                .strip_prefix('v')?
-                .parse()
-                .ok()?;
+            let number = version_of(&entry.file_name())?;
             let directory = entry.path();
             Some(Self { number, directory })
         });

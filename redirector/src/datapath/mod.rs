@@ -37,7 +37,7 @@ mod stages;
 
 pub use attach::{Attached, Mode, attach, detach, pinned};
 pub use kernel::{Abilities, KernelError, check as abilities};
-pub use load::{Datapath, LoadError, Pins, load, unpin};
+pub use load::{Datapath, LoadError, Pins, is_version, load, unpin};
 pub use maps::{Maps, MapsError};
 pub use object::{Object, ObjectError};
 pub use returns::Returns;

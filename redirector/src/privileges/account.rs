@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nix::unistd::{Gid, Group, Uid, User, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Group, Uid, User, getgroups, setgroups, setresgid, setresuid};
 use rustix::thread::CapabilitySet;
 use thiserror::Error;
 
@@ -102,6 +102,21 @@ impl Account {
             source,
         })
     }
+}
+
+/// Leaves all further groups, as [`Account::enter`] does, where this process has the account already and may leave them.
+/// To be called before there is a second thread.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn leave_groups() -> io::Result<()> {
+    let held = rustix::thread::capabilities(None)?.effective;
+    if held.contains(CapabilitySet::SETGID) {
+        setgroups(&[])?;
+    } else if !getgroups()?.is_empty() {
+        log::debug!("further groups stay: no CAP_SETGID");
+    }
+    Ok(())
 }
 
 /// The group of this name.

@@ -12,6 +12,8 @@
 //! |---|---|
 //! | `mod.rs` | the sets, and giving up what is not in them |
 //! | `account.rs` | becoming another user |
+//! | `found.rs` | what is found under a name, whoever owns it, and giving it away |
+//! | `pins.rs` | the directory of pins |
 //! | `places.rs` | files and directories that this user must have |
 //! | `threads.rs` | the threads beside the loop |
 //!
@@ -28,6 +30,8 @@
 //! that has taken over the process, what counts is all sets together, and the user that it runs as.
 
 mod account;
+mod found;
+mod pins;
 mod places;
 mod threads;
 
@@ -35,7 +39,8 @@ use std::io;
 
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-pub use account::{Account, AccountError, group_named};
+pub use account::{Account, AccountError, group_named, leave_groups};
+pub use pins::{give_back, open as open_pins};
 pub use places::{PlaceError, Places};
 pub use threads::{Thread, Threads};
 

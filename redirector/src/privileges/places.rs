@@ -1,25 +1,22 @@
 //! Files and directories that must belong to whom the agent runs as.
 //!
 //! An earlier agent may have run as somebody else, and without the right to pass by the permissions of files not even
-//! root can open what that one has left. Directories that others may write to are walked by descriptors, so that a link
-//! in them leads nowhere.
+//! root can go into what that one has left. So a directory is taken, what is in it is given, and then the directory.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::Access;
 use thiserror::Error;
 
 use super::Account;
-
-/// Pins lie this deep, with a level to spare.
-const DEPTH: usize = 4;
+use super::found::{Found, find, names_in};
+use super::pins;
+use crate::control::{directory_of, is_listened_on};
 
 /// Why a user cannot have what the agent needs.
 #[derive(Debug, Error)]
@@ -45,6 +42,34 @@ pub enum PlaceError {
         /// What names another.
         option: &'static str,
     },
+    /// A link in place of a directory.
+    #[error(
+        "the agent's user could not write to {}, which is a link and so is not given to it; name the directory itself with \
+         {option}", path.display()
+    )]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// What names another.
+        option: &'static str,
+    },
+    /// Pins can't be here, so it is something else's.
+    #[error(
+        "{} is in no BPF file system, so it is not given to the agent's user; mount one there (mount -t bpf bpf \
+         /sys/fs/bpf), or name a directory in one with --pin-dir", .0.display()
+    )]
+    NotForPins(PathBuf),
+}
+
+impl PlaceError {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
 }
 
 /// What the agent writes to while it runs.
@@ -66,149 +91,179 @@ impl Places<'_> {
     /// # Errors
     /// [`PlaceError`]; what was given until then is only what the agent's own user should have anyway.
     pub fn give_to(&self, account: Account) -> Result<(), PlaceError> {
-        self.own_directory(self.socket, "--socket", account)?;
-        self.own_directory(self.operator_file, "--operator-file", account)?;
-        self.own_directory(self.names_file, "--names-file", account)?;
-        self.take_over(account)
+        for (directory, option) in self.directories() {
+            make(directory)?;
+            self.give_directory(directory, option, account)?;
+        }
+        pins::give(self.pins, account)
     }
 
-    /// Gives the account what earlier agents have left there, as far as it is the agents' without doubt.
+    /// Gives this process what earlier agents have left there, as far as it is the agents' without doubt.
     ///
     /// # Errors
     /// [`PlaceError`]
-    pub fn take_over(&self, account: Account) -> Result<(), PlaceError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source: rustix::io::Errno| PlaceError::Io {
-                action: "chown",
-                path,
-                source: source.into(),
+    pub fn take_over(&self) -> Result<(), PlaceError> {
+        let account = Account::current();
+        for (directory, option) in self.directories() {
+            // Whoever writes there says so if that fails.
+            if let Err(error) = self.give_directory(directory, option, account) {
+                log::debug!("what is in {} stays as it is: {error}", directory.display());
             }
-        };
-        match open(CWD, self.pins.as_os_str(), OFlags::DIRECTORY) {
-            Ok(pins) => give_all(&pins, account, DEPTH).map_err(failed(self.pins))?,
-            Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => return Err(failed(self.pins)(error)),
         }
-        // A socket that somebody listens on is not ours to give.
-        let left = UnixStream::connect(self.socket).is_err_and(|error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::PermissionDenied
-            )
-        });
-        let files = [self.operator_file, self.names_file];
-        for file in files.into_iter().chain(left.then_some(self.socket)) {
-            match give(CWD, file.as_os_str(), account) {
-                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                Err(error) => return Err(failed(file)(error)),
+        pins::give(self.pins, account)
+    }
+
+    fn files(&self) -> [(&Path, &'static str); 3] {
+        [
+            (self.socket, "--socket"),
+            (self.operator_file, "--operator-file"),
+            (self.names_file, "--names-file"),
+        ]
+    }
+
+    /// The directories of socket and files, each with the first option that names something in it.
+    fn directories(&self) -> Vec<(&Path, &'static str)> {
+        let mut directories: Vec<(&Path, &'static str)> = Vec::new();
+        for (file, option) in self.files() {
+            let directory = directory_of(file);
+            if directories.iter().all(|(known, _)| *known != directory) {
+                directories.push((directory, option));
             }
+        }
+        directories
+    }
+
+    /// A directory in which the account will make files anew, again and again, and what of them is there.
+    fn give_directory(
+        &self,
+        directory: &Path,
+        option: &'static str,
+        account: Account,
+    ) -> Result<(), PlaceError> {
+        let found = find(directory).map_err(PlaceError::io("look at", directory))?;
+        let Some(mut found) = found else {
+            return Ok(());
+        };
+        let writable = || {
+            let accessible = || rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK);
+            account.is_current() && accessible().is_ok()
+        };
+        if found.is_link() {
+            let led_to = fs::canonicalize(directory).and_then(|led_to| find(&led_to));
+            let led_to = led_to.map_err(PlaceError::io("follow", directory))?;
+            let fine = writable() || led_to.is_some_and(|to| to.may_be_written_by(account));
+            return fine.then_some(()).ok_or_else(|| PlaceError::Link {
+                path: directory.to_owned(),
+                option,
+            });
+        }
+        let before = found.owner();
+        let stays = found.may_be_written_by(account) || writable();
+        let within = found.open().map_err(PlaceError::io("open", directory))?;
+        let fit = if stays {
+            Ok(())
+        } else {
+            self.require_own(&within, directory, option)
+        };
+        let given = fit.and_then(|()| self.give_files(&within, directory, account));
+        // Whatever came of it, nobody loses what it had.
+        let owner = if given.is_ok() && !stays {
+            account
+        } else {
+            before
+        };
+        let directory_given = found
+            .give(owner)
+            .map_err(PlaceError::io("chown", directory));
+        given.and(directory_given)
+    }
+
+    /// There is nothing but the agent's in this directory.
+    fn require_own(
+        &self,
+        within: &OwnedFd,
+        directory: &Path,
+        option: &'static str,
+    ) -> Result<(), PlaceError> {
+        let names = names_in(within).map_err(PlaceError::io("look into", directory))?;
+        let own = names.iter().all(|name| self.has_named(name));
+        own.then_some(()).ok_or_else(|| PlaceError::Shared {
+            path: directory.to_owned(),
+            option,
+        })
+    }
+
+    /// What earlier agents have left in a directory. What is no file of its own is left to whom it belongs, since it may
+    /// be something else's as well; who reads it says so.
+    fn give_files(
+        &self,
+        within: &OwnedFd,
+        directory: &Path,
+        account: Account,
+    ) -> Result<(), PlaceError> {
+        for (path, _) in self.files() {
+            let name = path.file_name().filter(|_| directory_of(path) == directory);
+            let Some(name) = name else {
+                continue;
+            };
+            let mut found = match Found::at(within, name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                found => found.map_err(PlaceError::io("look at", path))?,
+            };
+            let given = if found.owner() == account {
+                Ok(())
+            } else if path == self.socket && found.is_socket() {
+                give_socket(&mut found, path, account)
+            } else if path != self.socket && found.is_file_of_one_name() {
+                found.give(account)
+            } else {
+                Ok(())
+            };
+            given.map_err(PlaceError::io("chown", path))?;
         }
         Ok(())
     }
 
-    /// The directory of a file that the account will make anew there, again and again.
-    fn own_directory(
-        &self,
-        file: &Path,
-        option: &'static str,
-        account: Account,
-    ) -> Result<(), PlaceError> {
-        let directory = match file.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        make(directory)?;
-        let failed = |action| {
-            move |source| PlaceError::Io {
-                action,
-                path: directory.to_owned(),
-                source,
-            }
-        };
-        let metadata = fs::metadata(directory).map_err(failed("look at"))?;
-        if may_write(&metadata, account) {
-            return Ok(());
-        }
-        for entry in fs::read_dir(directory).map_err(failed("look into"))? {
-            let name = entry.map_err(failed("look into"))?.file_name();
-            if !self.has_named(&name) {
-                return Err(PlaceError::Shared {
-                    path: directory.to_owned(),
-                    option,
-                });
-            }
-        }
-        give(CWD, directory.as_os_str(), account)
-            .map_err(io::Error::from)
-            .map_err(failed("chown"))
-    }
-
     /// Whether a file of this name is an agent's: the socket, a file that it keeps, or a draft of one of them.
     fn has_named(&self, name: &OsStr) -> bool {
-        [self.socket, self.operator_file, self.names_file]
-            .into_iter()
-            .filter_map(Path::file_name)
-            .any(|own| name.as_bytes().starts_with(own.as_bytes()))
+        let names = self.files().map(|(path, _)| path.file_name());
+        names.into_iter().flatten().any(|own| {
+            let rest = name.as_encoded_bytes().strip_prefix(own.as_encoded_bytes());
+            rest.is_some_and(|rest| match rest {
+                b"" | b".new" => true,
+                [b'.', digits @ ..] => !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
+                _ => false,
+            })
+        })
     }
+}
+
+/// Gives the socket of an agent that has ended; one that somebody listens on is not ours to give.
+fn give_socket(found: &mut Found, path: &Path, account: Account) -> io::Result<()> {
+    let before = found.owner();
+    let mut listened = is_listened_on(path);
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    if listened.as_ref().is_err_and(denied) {
+        // Only who may write to it can find out.
+        found.give(Account::current())?;
+        listened = is_listened_on(path);
+    }
+    let left = listened.is_ok_and(|listened| !listened);
+    found.give(if left { account } else { before })
 }
 
 fn make(directory: &Path) -> Result<(), PlaceError> {
     let mut builder = DirBuilder::new();
     let made = builder.recursive(true).mode(0o755).create(directory);
-    made.map_err(|source| PlaceError::Io {
-        action: "make",
-        path: directory.to_owned(),
-        source,
-    })
-}
-
-fn may_write(of: &Metadata, account: Account) -> bool {
-    let mode = of.mode();
-    (of.uid() == account.user.as_raw() && mode & 0o300 == 0o300) || mode & 0o003 == 0o003
-}
-
-fn open(at: impl AsFd, name: &OsStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    rustix::fs::openat(at, name, flags, Mode::empty())
-}
-
-/// Gives an entry of a directory, where it has another owner.
-fn give(at: impl AsFd, name: &OsStr, account: Account) -> rustix::io::Result<()> {
-    let found = rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let (user, group) = (account.user.as_raw(), account.group.as_raw());
-    if (found.st_uid, found.st_gid) == (user, group) {
-        return Ok(());
-    }
-    let owner = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
-    rustix::fs::chownat(at, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
-}
-
-/// Gives a directory with all that is in it.
-fn give_all(directory: &OwnedFd, account: Account, depth: usize) -> rustix::io::Result<()> {
-    let (user, group) = (account.user.as_raw(), account.group.as_raw());
-    let found = rustix::fs::fstat(directory)?;
-    if (found.st_uid, found.st_gid) != (user, group) {
-        let owner = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
-        rustix::fs::fchown(directory, owner.0, owner.1)?;
-    }
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name == "." || name == ".." {
-            continue;
-        }
-        give(directory, name, account)?;
-        if entry.file_type() == FileType::Directory && depth > 0 {
-            let below = open(directory.as_fd(), name, OFlags::DIRECTORY)?;
-            give_all(&below, account, depth - 1)?;
-        }
-    }
-    Ok(())
+    made.map_err(PlaceError::io("make", directory))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use rustix::fs::CWD;
+
     use super::*;
 
     struct Directory(PathBuf);
@@ -277,26 +332,100 @@ mod tests {
     }
 
     #[test]
-    fn a_link_among_the_pins_leads_nowhere() {
+    fn only_sockets_files_and_their_drafts_are_an_agents_own() {
+        let directory = Directory::new("places-names");
+        let paths = directory.paths();
+        for (name, own) in [
+            ("control.sock", true),
+            ("control.sock.4711", true),
+            ("control.operator.json", true),
+            ("control.operator.json.new", true),
+            ("control.names.json.new", true),
+            ("control.sock.backup", false),
+            ("control.sock.", false),
+            ("control.sockets", false),
+            ("control", false),
+        ] {
+            assert_eq!(places(&paths).has_named(OsStr::new(name)), own, "{name}");
+        }
+    }
+
+    #[test]
+    fn members_of_a_group_may_write_where_it_may() {
+        let directory = Directory::new("places-group");
+        let found = || Found::at(CWD, directory.0.as_os_str()).unwrap();
+        let own = found().owner();
+        let member = Account {
+            user: nix::unistd::Uid::from_raw(54_321),
+            ..own
+        };
+        for (mode, owner_may, member_may, others_may) in [
+            (0o700, true, false, false),
+            (0o770, true, true, false),
+            (0o720, true, false, false),
+            (0o757, true, false, true),
+            (0o077, false, true, true),
+        ] {
+            fs::set_permissions(&directory.0, fs::Permissions::from_mode(mode)).unwrap();
+            let may = [own, member, strangers()].map(|who| found().may_be_written_by(who));
+            assert_eq!(may, [owner_may, member_may, others_may], "{mode:o}");
+        }
+        fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+
+    /// What is given must be the agent's alone: a file that has another name elsewhere is somebody else's as well.
+    #[test]
+    fn files_are_given_and_what_only_bears_their_names_is_not() {
         if !nix::unistd::Uid::effective().is_root() {
-            // Only root can give files away; the lab runs this as root.
             return;
         }
-        let directory = Directory::new("places-link");
+        let directory = Directory::new("places-files");
         let paths = directory.paths();
-        let outside = directory.0.join("outside");
-        fs::create_dir_all(outside.join("below")).unwrap();
-        fs::create_dir_all(paths[0].join("v1/links")).unwrap();
-        fs::write(paths[0].join("v1/MAP"), "").unwrap();
-        std::os::unix::fs::symlink(&outside, paths[0].join("v1/out")).unwrap();
+        let run = directory.0.join("run");
+        fs::create_dir_all(&run).unwrap();
+        let precious = directory.0.join("precious");
+        fs::write(&precious, "").unwrap();
+        fs::write(&paths[1], "no socket").unwrap();
+        fs::write(&paths[2], "{}").unwrap();
+        fs::hard_link(&precious, &paths[3]).unwrap();
         places(&paths).give_to(strangers()).unwrap();
         let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
-        for own in ["", "v1", "v1/links", "v1/MAP", "v1/out"] {
-            assert_eq!(owner(&paths[0].join(own)), 65_534, "{own}");
+        assert_eq!((owner(&run), owner(&paths[2])), (65_534, 65_534));
+        assert_eq!((owner(&precious), owner(&paths[1])), (0, 0));
+        fs::remove_file(&paths[3]).unwrap();
+        std::os::unix::fs::symlink(&precious, &paths[3]).unwrap();
+        places(&paths).give_to(strangers()).unwrap();
+        assert_eq!((owner(&precious), owner(&paths[3])), (0, 0));
+    }
+
+    #[test]
+    fn a_socket_that_somebody_listens_on_is_left_to_whom_it_belongs() {
+        if !nix::unistd::Uid::effective().is_root() {
+            return;
         }
-        assert_eq!(owner(&directory.0.join("run")), 65_534);
-        for other in [&directory.0, &outside, &outside.join("below")] {
-            assert_eq!(owner(other), 0, "{}", other.display());
-        }
+        let directory = Directory::new("places-socket");
+        let paths = directory.paths();
+        fs::create_dir_all(directory.0.join("run")).unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(&paths[1]).unwrap();
+        places(&paths).give_to(strangers()).unwrap();
+        let owner = || fs::symlink_metadata(&paths[1]).unwrap().uid();
+        assert_eq!(owner(), 0);
+        drop(listener);
+        places(&paths).give_to(strangers()).unwrap();
+        assert_eq!(owner(), 65_534);
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_directory_is_not_given_away() {
+        let directory = Directory::new("places-linked");
+        let paths = directory.paths();
+        let elsewhere = directory.0.join("elsewhere");
+        fs::create_dir_all(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, directory.0.join("run")).unwrap();
+        let error = places(&paths).give_to(strangers()).unwrap_err();
+        assert!(matches!(error, PlaceError::Link { .. }), "{error}");
+        places(&paths).give_to(Account::current()).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o777)).unwrap();
+        places(&paths).give_to(strangers()).unwrap();
     }
 }
