@@ -50,12 +50,12 @@ const OTHERS: u32 = 0o007;
 #[derive(Debug, Error)]
 pub enum SecretFileError {
     /// It cannot be opened.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {cause}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// It is something else, which may have no end, or none to read from.
     #[error("{} is no file; a secret must be in one", .0.display())]
@@ -70,9 +70,9 @@ pub enum SecretFileError {
 /// # Errors
 /// [`SecretFileError`]
 pub(crate) fn open(path: &Path) -> Result<File, SecretFileError> {
-    let failed = |source| SecretFileError::Open {
+    let failed = |cause| SecretFileError::Open {
         path: path.to_owned(),
-        source,
+        cause,
     };
     // A pipe that nobody writes to would keep us waiting.
     let mut options = OpenOptions::new();

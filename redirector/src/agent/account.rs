@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     control::directory_of,
     health::Material,
+    http,
     privileges::{self, Account, Places},
 };
 
@@ -97,16 +98,21 @@ pub(super) fn take_over(options: &RunOptions) -> anyhow::Result<()> {
     Ok(places(options).take_over()?)
 }
 
+/// Whether a reload could read all that it needs.
+fn readable(config: &Path) -> anyhow::Result<()> {
+    let config = Config::load(config)?;
+    Material::read(&config)?;
+    config.http.as_ref().map(http::token_of).transpose()?;
+    Ok(())
+}
+
 /// Gives up what is not needed any more, and says what a later reload would fail on for want of it.
 ///
 /// # Errors
 /// The kernel refuses.
 pub(super) fn settle(options: &RunOptions) -> anyhow::Result<()> {
     privileges::settle().context("cannot give up capabilities")?;
-    let readable = Config::load(&options.config)
-        .map_err(anyhow::Error::from)
-        .and_then(|config| Ok(Material::read(&config)?));
-    if let Err(error) = readable {
+    if let Err(error) = readable(&options.config) {
         log::warn!(
             "a reload will fail, since the agent has given up the right to pass by the permissions of files: {error:#}"
         );

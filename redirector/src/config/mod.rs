@@ -82,12 +82,12 @@ const MAX_SIZE: u64 = 4 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration file {}: {source}", path.display())]
+    #[error("cannot read the configuration file {}: {cause}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file is larger than any configuration.
     #[error("{} is larger than {MAX_SIZE} bytes; is it a configuration file?", path.display())]
@@ -122,9 +122,9 @@ impl Config {
                 .read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        let bytes = read().map_err(|source| ConfigError::Read {
+        let bytes = read().map_err(|cause| ConfigError::Read {
             path: path.into(),
-            source,
+            cause,
         })?;
         if bytes.len() as u64 > MAX_SIZE {
             return Err(ConfigError::TooLarge { path: path.into() });

@@ -25,23 +25,23 @@ pub enum ClientError {
     #[error("{} may not be used by this user; become root or a member of its group", .0.display())]
     Denied(PathBuf),
     /// The conversation broke off.
-    #[error("the agent on {} did not answer: {source}", path.display())]
+    #[error("the agent on {} did not answer: {cause}", path.display())]
     Io {
         /// The socket.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The answer is none that this version knows.
     #[error(
-        "the answer of the agent on {} was not understood ({source}); are agent and command of one \
+        "the answer of the agent on {} was not understood ({cause}); are agent and command of one \
          version?", path.display()
     )]
     NotUnderstood {
         /// The socket.
         path: PathBuf,
         /// What is wrong with it.
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
 }
 
@@ -57,19 +57,19 @@ impl Client {
     /// # Errors
     /// [`ClientError`] when there is none, or the caller may not speak with it.
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        let stream = UnixStream::connect(path).map_err(|source| {
+        let stream = UnixStream::connect(path).map_err(|cause| {
             #[expect(
                 clippy::wildcard_enum_match_arm,
                 reason = "ErrorKind is not exhaustive"
             )]
-            match source.kind() {
+            match cause.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                     ClientError::NotRunning(path.to_owned())
                 }
                 io::ErrorKind::PermissionDenied => ClientError::Denied(path.to_owned()),
                 _ => ClientError::Io {
                     path: path.to_owned(),
-                    source,
+                    cause,
                 },
             }
         })?;
@@ -85,9 +85,7 @@ impl Client {
     /// [`ClientError`] when no answer comes. An agent that answers with
     /// [`Response::Error`] has answered.
     pub fn call(&mut self, request: &Request) -> Result<Response, ClientError> {
-        let line = self
-            .exchange(request)
-            .map_err(|source| self.broken(source))?;
+        let line = self.exchange(request).map_err(|cause| self.broken(cause))?;
         self.understand(&line)
     }
 
@@ -101,14 +99,14 @@ impl Client {
             .and_then(|()| self.stream.get_mut().set_read_timeout(None));
         match asked {
             Ok(()) => Ok(Follow(self)),
-            Err(source) => Err(self.broken(source)),
+            Err(cause) => Err(self.broken(cause)),
         }
     }
 
-    fn broken(&self, source: io::Error) -> ClientError {
+    fn broken(&self, cause: io::Error) -> ClientError {
         ClientError::Io {
             path: self.path.clone(),
-            source,
+            cause,
         }
     }
 
@@ -144,9 +142,9 @@ impl Client {
     }
 
     fn understand(&self, line: &[u8]) -> Result<Response, ClientError> {
-        serde_json::from_slice(line).map_err(|source| ClientError::NotUnderstood {
+        serde_json::from_slice(line).map_err(|cause| ClientError::NotUnderstood {
             path: self.path.clone(),
-            source,
+            cause,
         })
     }
 
@@ -173,7 +171,7 @@ impl Iterator for Follow {
         match self.0.line() {
             Ok(line) if line.is_empty() => None,
             Ok(line) => Some(self.0.understand(&line)),
-            Err(source) => Some(Err(self.0.broken(source))),
+            Err(cause) => Some(Err(self.0.broken(cause))),
         }
     }
 }

@@ -63,14 +63,14 @@ pub enum ServerError {
     #[error("{} exists and is no socket; remove it or choose another one with --socket", .0.display())]
     NotASocket(PathBuf),
     /// The operating system refuses.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {cause}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -146,10 +146,10 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 fn bind(path: &Path, group: Option<Gid>) -> Result<(UnixListener, (u64, u64)), ServerError> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
-        move |source| ServerError::Io {
+        move |cause| ServerError::Io {
             action,
             path,
-            source,
+            cause,
         }
     };
     let directory = directory_of(path);
@@ -167,7 +167,7 @@ fn bind(path: &Path, group: Option<Gid>) -> Result<(UnixListener, (u64, u64)), S
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(failed("look at", path)(source)),
+        Err(cause) => return Err(failed("look at", path)(cause)),
     }
     // Made under another name, and heard only when all is set, so that it never can be reached with other rights than
     // these.
@@ -186,9 +186,9 @@ fn bind(path: &Path, group: Option<Gid>) -> Result<(UnixListener, (u64, u64)), S
         fs::rename(&draft, path)?;
         Ok((UnixListener::from_std(socket.into())?, inode))
     })();
-    placed.map_err(|source| {
+    placed.map_err(|cause| {
         let _ = fs::remove_file(&draft);
-        failed("listen on", path)(source)
+        failed("listen on", path)(cause)
     })
 }
 

@@ -19,12 +19,12 @@ pub enum SecretError {
     #[error("password file: {0}")]
     File(#[from] SecretFileError),
     /// The file cannot be read.
-    #[error("cannot read the password file {}: {source}", path.display())]
+    #[error("cannot read the password file {}: {cause}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file holds no password.
     #[error(
@@ -68,9 +68,9 @@ fn read(path: &Path) -> Result<Secret, SecretError> {
     secret::open(path)?
         .take(MAX_PASSWORD as u64 + 3)
         .read_to_end(&mut bytes)
-        .map_err(|source| SecretError::Read {
+        .map_err(|cause| SecretError::Read {
             path: path.into(),
-            source,
+            cause,
         })?;
     // The end of the line belongs to the editor.
     if bytes.last() == Some(&b'\n') {

@@ -29,12 +29,12 @@ const MAX_FILE: u64 = 4 << 20;
 #[derive(Debug, Error)]
 pub enum TrustError {
     /// The file cannot be read.
-    #[error("cannot read the certificates in {}: {source}", path.display())]
+    #[error("cannot read the certificates in {}: {cause}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file holds nothing that can be trusted.
     #[error("{} holds no certificate in PEM that can be trusted: {reason}", path.display())]
@@ -135,9 +135,9 @@ fn of_file(path: &Path) -> Result<RootCertStore, TrustError> {
     let mut text = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_FILE).read_to_end(&mut text))
-        .map_err(|source| TrustError::Read {
+        .map_err(|cause| TrustError::Read {
             path: path.into(),
-            source,
+            cause,
         })?;
     let unusable = |reason: String| TrustError::Unusable {
         path: path.into(),

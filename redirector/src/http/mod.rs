@@ -40,6 +40,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use server::token_of;
 pub use server::{Http, HttpError, Prepared};
 pub use snapshot::{Slots, Snapshot};
 pub use source::{Ask, REPLY_WITHIN};

@@ -45,24 +45,24 @@ const MIN_TOKEN: usize = 16;
 pub enum HttpError {
     /// It cannot listen.
     #[error(
-        "cannot listen for HTTP on {listen}: {source}; is it an address of this host that nobody else uses?"
+        "cannot listen for HTTP on {listen}: {cause}; is it an address of this host that nobody else uses?"
     )]
     Listen {
         /// The address.
         listen: SocketAddr,
         /// What the operating system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The token's file cannot be used for a secret.
     #[error("token file: {0}")]
     File(#[from] SecretFileError),
     /// The token cannot be read.
-    #[error("cannot read the token file {}: {source}", path.display())]
+    #[error("cannot read the token file {}: {cause}", path.display())]
     Token {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The token is none.
     #[error("the token file {} {problem}", path.display())]
@@ -93,10 +93,10 @@ impl Prepared {
     /// # Errors
     /// [`HttpError`]
     pub fn new(config: &config::Http, before: Option<&Http>) -> Result<Self, HttpError> {
-        let token = config.token_file.as_deref().map(read_token).transpose()?;
-        let failed = |source| HttpError::Listen {
+        let token = token_of(config)?;
+        let failed = |cause| HttpError::Listen {
             listen: config.listen,
-            source,
+            cause,
         };
         let listener = match before.filter(|before| before.listens_at(config.listen)) {
             Some(before) => before.listener.try_clone(),
@@ -206,15 +206,23 @@ impl Drop for Http {
     }
 }
 
-fn failed_later(listen: SocketAddr, source: io::Error) -> HttpError {
-    HttpError::Listen { listen, source }
+fn failed_later(listen: SocketAddr, cause: io::Error) -> HttpError {
+    HttpError::Listen { listen, cause }
+}
+
+/// The token that allows actions, if there is one.
+///
+/// # Errors
+/// It can't be read, or is no good.
+pub(crate) fn token_of(config: &config::Http) -> Result<Option<Secret>, HttpError> {
+    config.token_file.as_deref().map(read_token).transpose()
 }
 
 /// Reads the token: one line that only its owner and group can read.
 fn read_token(path: &Path) -> Result<Secret, HttpError> {
-    let failed = |source| HttpError::Token {
+    let failed = |cause| HttpError::Token {
         path: path.to_owned(),
-        source,
+        cause,
     };
     let bad = |problem| HttpError::BadToken {
         path: path.to_owned(),

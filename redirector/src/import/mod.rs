@@ -82,12 +82,12 @@ impl Surroundings for ThisHost {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {cause}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// It is wrong.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))]
@@ -126,9 +126,9 @@ pub fn import(
     interfaces: &[String],
     around: &dyn Surroundings,
 ) -> Result<String, ImportError> {
-    let text = read(around, path).map_err(|source| ImportError::Read {
+    let text = read(around, path).map_err(|cause| ImportError::Read {
         path: path.to_owned(),
-        source,
+        cause,
     })?;
     let mut lexer = lexer::Lexer::new(path.display().to_string(), &text);
     let statements = parser::parse(&mut lexer, around);

@@ -34,12 +34,12 @@ pub enum AccountError {
     )]
     NotAllowed(String),
     /// The kernel refuses.
-    #[error("cannot become the user `{user}`: {source}")]
+    #[error("cannot become the user `{user}`: {cause}")]
     Refused {
         /// The user.
         user: String,
         /// What the operating system says.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -97,9 +97,9 @@ impl Account {
             rustix::thread::set_keep_capabilities(false)?;
             keep(START_UP)
         };
-        enter().map_err(|source| AccountError::Refused {
+        enter().map_err(|cause| AccountError::Refused {
             user: name.to_owned(),
-            source,
+            cause,
         })
     }
 }

@@ -22,14 +22,14 @@ use crate::control::{directory_of, is_listened_on};
 #[derive(Debug, Error)]
 pub enum PlaceError {
     /// The operating system refuses.
-    #[error("cannot {action} {}, which the agent's user needs: {source}", path.display())]
+    #[error("cannot {action} {}, which the agent's user needs: {cause}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A directory that is not the agent's alone.
     #[error(
@@ -64,10 +64,10 @@ pub enum PlaceError {
 impl PlaceError {
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
+        move |cause| Self::Io {
             action,
             path,
-            source,
+            cause,
         }
     }
 }
