@@ -13,7 +13,7 @@ mod tidy;
 mod user;
 mod workspace;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -70,6 +70,14 @@ enum Task {
         /// Test manifests, chart and image in place of the tiers
         #[arg(long, conflicts_with_all = ["tiers", "kernels"])]
         deploy: bool,
+        /// End a test that takes longer than this, and count it as failed
+        #[arg(
+            long,
+            value_name = "SECONDS",
+            default_value_t = 900,
+            conflicts_with_all = ["kernels", "deploy"]
+        )]
+        test_limit: u64,
         /// Write tests/KERNELS.md anew
         #[arg(long, requires = "kernels")]
         record: bool,
@@ -98,7 +106,7 @@ enum Task {
     /// Feed the packet path what a fuzzer thinks of; what it finds becomes a test
     Fuzz {
         /// How long
-        #[arg(long, default_value_t = 600)]
+        #[arg(long, default_value_t = 900)]
         seconds: u32,
     },
     /// Check format, lints and the rules of the house
@@ -147,14 +155,18 @@ fn carry_out(task: Task) -> Result<bool> {
             return kernels::run(names.as_deref(), &tests, record);
         }
         Task::Test {
-            tiers, arguments, ..
+            tiers,
+            test_limit,
+            arguments,
+            ..
         } => {
             let tiers = if tiers.is_empty() {
                 &Tier::ALL[..]
             } else {
                 &tiers
             };
-            return Ok(test::run(tiers, &arguments));
+            let limit = Duration::from_secs(test_limit);
+            return Ok(test::run(tiers, limit, &arguments));
         }
         Task::Bench {
             json,

@@ -1,21 +1,27 @@
 //! `cargo xtask test`: every tier, with one count at the end.
 
 mod tally;
+mod watchdog;
 
 use std::{
     collections::BTreeMap,
     ffi::OsString,
     fmt,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{self, Read as _, Write as _},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{ChildStdout, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 
+use self::watchdog::Watchdog;
 use crate::{build, command, user, workspace};
 pub(crate) use tally::Tally;
+
+/// How often it is looked whether a test has come to its end.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// A group of tests by what they need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -99,13 +105,13 @@ impl fmt::Display for Outcome {
 
 /// Runs the tiers and prints the table and the summary; returns whether all is well.
 ///
-/// `arguments` go to the test programs.
-pub(crate) fn run(tiers: &[Tier], arguments: &[OsString]) -> bool {
+/// `arguments` go to the test programs. A test that takes longer than `limit` is ended.
+pub(crate) fn run(tiers: &[Tier], limit: Duration, arguments: &[OsString]) -> bool {
     let mut outcomes = Vec::new();
     for &tier in tiers {
         eprintln!("\n== tier {}", tier.name());
         let started = Instant::now();
-        let (tally, broken) = match run_tier(tier, arguments) {
+        let (tally, broken) = match run_tier(tier, limit, arguments) {
             Ok(counted) => counted,
             Err(error) => (Tally::default(), Some(format!("{error:#}"))),
         };
@@ -131,7 +137,11 @@ pub(crate) fn run(tiers: &[Tier], arguments: &[OsString]) -> bool {
 }
 
 /// Runs one tier. The text says what is wrong beyond the tests that failed by name.
-fn run_tier(tier: Tier, arguments: &[OsString]) -> Result<(Tally, Option<String>)> {
+fn run_tier(
+    tier: Tier,
+    limit: Duration,
+    arguments: &[OsString],
+) -> Result<(Tally, Option<String>)> {
     if tier.needs_root() && !user::is_root()? {
         let uid = user::effective_uid()?;
         return Ok((
@@ -150,7 +160,7 @@ fn run_tier(tier: Tier, arguments: &[OsString]) -> Result<(Tally, Option<String>
         // These tests share the kernel, and time matters to some of them.
         cargo.arg("--test-threads=1");
     }
-    let (tally, success) = counted(&mut cargo)?;
+    let (tally, success) = counted(&mut cargo, limit)?;
     let broken = if success && tally.executed() == 0 {
         Some("executed no test".to_owned())
     } else if !success && tally.failed == 0 {
@@ -211,23 +221,66 @@ fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
     messages.lines().filter_map(executable).collect()
 }
 
-/// Runs a test command, showing what it writes and counting what it reports.
-fn counted(command: &mut Command) -> Result<(Tally, bool)> {
+/// Runs a test command, showing what it writes and counting what it reports. A test that comes to no end counts as failed.
+fn counted(command: &mut Command, limit: Duration) -> Result<(Tally, bool)> {
     let message = format!("could not run `{}`", command::line(command));
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| message.clone())?;
+    let mut watchdog = Watchdog::new(child.id(), limit);
     let mut tally = Tally::default();
-    if let Some(stdout) = child.stdout.take() {
-        let mut terminal = std::io::stdout();
-        for line in BufReader::new(stdout).split(b'\n') {
-            let line = line.with_context(|| message.clone())?;
-            terminal.write_all(&line)?;
-            terminal.write_all(b"\n")?;
-            tally.add_line(&String::from_utf8_lossy(&line));
+    let mut line = Vec::new();
+    let chunks = chunks(child.stdout.take().context("it writes to a pipe")?);
+    loop {
+        match chunks.recv_timeout(LOOK) {
+            Ok(chunk) => {
+                let chunk = chunk.with_context(|| message.clone())?;
+                watchdog.heard();
+                let mut terminal = io::stdout();
+                terminal.write_all(&chunk)?;
+                terminal.flush()?;
+                for part in chunk.split_inclusive(|&byte| byte == b'\n') {
+                    line.extend_from_slice(part);
+                    if part.ends_with(b"\n") {
+                        tally.add_line(String::from_utf8_lossy(&line).trim_end());
+                        line.clear();
+                    }
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let Some(why) = watchdog.look() else { continue };
+                let test = String::from_utf8_lossy(&line);
+                eprintln!(
+                    "\n{test}NO END within {} s; its program was ended\n{why}",
+                    limit.as_secs()
+                );
+                tally.failed += 1;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     let status = child.wait().with_context(|| message.clone())?;
     Ok((tally, status.success()))
+}
+
+/// What is read from a pipe, as it comes.
+fn chunks(mut pipe: ChildStdout) -> Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 8192];
+        loop {
+            let chunk = match pipe.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => Ok(buffer.get(..length).unwrap_or_default().to_vec()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let failed = chunk.is_err();
+            if sender.send(chunk).is_err() || failed {
+                break;
+            }
+        }
+    });
+    receiver
 }

@@ -272,9 +272,9 @@ impl Agent {
 
     fn tell_taken(&self, host: &HostName, taken: &Taken, addresses: Addresses) {
         for (other, left) in &taken.ousted {
-            self.events.tell(Happening::Unresolved {
+            self.events.tell(Happening::Ousted {
                 host: other.to_string(),
-                reason: format!("its address is {host}'s now"),
+                by: host.to_string(),
                 addresses: left.iter().collect(),
             });
         }

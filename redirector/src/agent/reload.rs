@@ -61,6 +61,7 @@ impl Agent {
         // Everything that may be wrong is looked at before anything is changed.
         self.relay.accepts(&config)?;
         let material = Material::read(&config)?;
+        let http = self.prepare_http(config.http.as_ref())?;
         let view = Arc::clone(&self.views.borrow());
         refuse(&view, &config)?;
         if config.flows.max != current.flows.max {
@@ -87,8 +88,13 @@ impl Agent {
         self.generation += 1;
         self.keep_names();
         self.look_up_names(Instant::now());
-        self.mend()?;
-        self.serve_http()?;
+        // From here on the configuration is in force, and what fails is said without unsaying that.
+        if let Err(error) = self.mend() {
+            log::error!("cannot compare the kernel's maps with what they should be: {error:#}");
+        }
+        if let Err(error) = self.serve_http(http) {
+            log::error!("{error:#}");
+        }
         for difference in &differences {
             log::info!("{difference}");
         }

@@ -11,10 +11,11 @@ use redirector_common::abi::{
 
 use super::Agent;
 use crate::{
+    config,
     engine::{Relay, SlotBook},
     family::Family,
     health::{Observation, Target},
-    http::{Ask, Http, Slots, Snapshot},
+    http::{Ask, Http, HttpError, Prepared, Slots, Snapshot},
     metrics::{Fill, Measured, Probed},
     names::{FlowName, With},
 };
@@ -66,18 +67,45 @@ fn probed(target: &Target) -> Probed {
     }
 }
 
+/// What becomes of the HTTP server.
+pub(super) enum HttpChange {
+    /// It stays as it is.
+    None,
+    /// There is none any more.
+    End,
+    /// Another takes its place.
+    Begin(Box<Prepared>),
+}
+
 impl Agent {
-    /// Starts, ends or changes the HTTP server as the configuration says.
-    pub(super) fn serve_http(&mut self) -> anyhow::Result<()> {
-        let wanted = self.relay.config().http.clone();
-        if self.http.as_ref().map(Http::config) == wanted.as_ref() {
-            return Ok(());
-        }
-        // The old one must be gone before another can have its address.
-        self.http = None;
-        if let Some(config) = &wanted {
-            let http = Http::start(config, self.ask.clone(), self.call_sender.clone())?;
-            self.http = Some(http);
+    /// Makes sure that the HTTP server can be as a configuration wants it.
+    ///
+    /// # Errors
+    /// It can't; nothing has changed.
+    pub(super) fn prepare_http(
+        &self,
+        wanted: Option<&config::Http>,
+    ) -> Result<HttpChange, HttpError> {
+        let current = self.http.as_ref();
+        Ok(match wanted {
+            wanted if wanted == current.map(Http::config) => HttpChange::None,
+            None => HttpChange::End,
+            Some(wanted) => HttpChange::Begin(Box::new(Prepared::new(wanted, current)?)),
+        })
+    }
+
+    /// Starts, ends or changes the HTTP server.
+    ///
+    /// # Errors
+    /// There are no threads left.
+    pub(super) fn serve_http(&mut self, change: HttpChange) -> Result<(), HttpError> {
+        match change {
+            HttpChange::None => {}
+            HttpChange::End => self.http = None,
+            HttpChange::Begin(prepared) => {
+                let (ask, calls) = (self.ask.clone(), self.call_sender.clone());
+                self.http = Some(Http::start(*prepared, ask, calls)?);
+            }
         }
         Ok(())
     }

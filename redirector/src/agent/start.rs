@@ -154,7 +154,8 @@ pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyho
         agent.digest_adopted();
     }
     agent.keep_names();
-    agent.serve_http()?;
+    let http = agent.prepare_http(agent.relay.config().http.as_ref())?;
+    agent.serve_http(http)?;
     agent.keep_neighbours(&view).await;
     for attachment in &agent.attachments {
         agent.tell_attached(attachment);

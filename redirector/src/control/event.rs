@@ -163,6 +163,15 @@ pub enum Happening {
         /// What it is taken to stand for still.
         addresses: Vec<IpAddr>,
     },
+    /// An address of a node's name is another's now, by a later answer.
+    Ousted {
+        /// The name that has lost it.
+        host: String,
+        /// The name whose answer has it.
+        by: String,
+        /// What the first one is taken to stand for still.
+        addresses: Vec<IpAddr>,
+    },
     /// The agent's log tells more, or less.
     Log {
         /// `brief` or `verbose`.
@@ -287,6 +296,15 @@ impl fmt::Display for Happening {
             } => write!(
                 f,
                 "name {host}: cannot be looked up, {} as before ({reason})",
+                Listed(addresses)
+            ),
+            Self::Ousted {
+                host,
+                by,
+                addresses,
+            } => write!(
+                f,
+                "name {host}: its address is {by}'s now; {}",
                 Listed(addresses)
             ),
             Self::Log { level } => write!(f, "the log is {level}"),

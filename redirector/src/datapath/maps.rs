@@ -176,7 +176,7 @@ impl Maps {
     /// # Errors
     ///
     /// See [`Maps::globals`].
-    pub fn endpoints(&self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
+    pub fn endpoints(&mut self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
         self.endpoints.all()
     }
 

@@ -40,6 +40,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use server::{Http, HttpError};
+pub use server::{Http, HttpError, Prepared};
 pub use snapshot::{Slots, Snapshot};
 pub use source::{Ask, REPLY_WITHIN};

@@ -77,32 +77,74 @@ pub enum HttpError {
     Thread(io::Error),
 }
 
-/// The server; dropping it ends it and every connection.
+/// What a server needs: all that can be wrong with it is found out before the one before it ends.
 #[derive(Debug)]
-pub struct Http {
+pub struct Prepared {
     config: config::Http,
+    token: Option<Secret>,
+    listener: BlockingListener,
     address: SocketAddr,
-    stop: watch::Sender<bool>,
 }
 
-impl Http {
-    /// Listens, and serves from a thread of its own. Snapshots are asked for by `ask`, actions by `calls`.
+impl Prepared {
+    /// Listens, and reads the token. A server that listens there already shares its socket: nobody else can take the address in
+    /// between, and an agent that has given up its privileges keeps a port that it could not have again.
     ///
     /// # Errors
     /// [`HttpError`]
-    pub fn start(
-        config: &config::Http,
-        ask: mpsc::Sender<Ask>,
-        calls: mpsc::Sender<Call>,
-    ) -> Result<Self, HttpError> {
+    pub fn new(config: &config::Http, before: Option<&Http>) -> Result<Self, HttpError> {
         let token = config.token_file.as_deref().map(read_token).transpose()?;
         let failed = |source| HttpError::Listen {
             listen: config.listen,
             source,
         };
-        let listener = BlockingListener::bind(config.listen).map_err(failed)?;
+        let listener = match before.filter(|before| before.listens_at(config.listen)) {
+            Some(before) => before.listener.try_clone(),
+            None => BlockingListener::bind(config.listen),
+        };
+        let listener = listener.map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self {
+            address: listener.local_addr().map_err(failed)?,
+            config: config.clone(),
+            token,
+            listener,
+        })
+    }
+}
+
+/// The server; dropping it ends it and every connection.
+#[derive(Debug)]
+pub struct Http {
+    config: config::Http,
+    /// For a server that listens there after it.
+    listener: BlockingListener,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+}
+
+impl Http {
+    fn listens_at(&self, listen: SocketAddr) -> bool {
+        // One that was asked for any port has another by now.
+        [self.config.listen, self.address].contains(&listen)
+    }
+
+    /// Serves from a thread of its own. Snapshots are asked for by `ask`, actions by `calls`.
+    ///
+    /// # Errors
+    /// [`HttpError::Thread`]
+    pub fn start(
+        prepared: Prepared,
+        ask: mpsc::Sender<Ask>,
+        calls: mpsc::Sender<Call>,
+    ) -> Result<Self, HttpError> {
+        let Prepared {
+            config,
+            token,
+            listener,
+            address,
+        } = prepared;
+        let kept = listener.try_clone().map_err(HttpError::Thread)?;
         let shared = Shared::new(Source::new(ask), calls, config.hosts.clone(), token);
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -140,7 +182,8 @@ impl Http {
         }
         log::info!("metrics and status page on http://{address}/");
         Ok(Self {
-            config: config.clone(),
+            config,
+            listener: kept,
             address,
             stop,
         })

@@ -58,6 +58,14 @@ fn operated(request: &Request) -> Response {
     }
 }
 
+fn serve(
+    config: &config::Http,
+    ask: mpsc::Sender<Ask>,
+    calls: mpsc::Sender<Call>,
+) -> Result<Http, HttpError> {
+    Http::start(Prepared::new(config, None)?, ask, calls)
+}
+
 impl Served {
     fn start() -> Self {
         Self::with(None, |ask, snapshot| {
@@ -93,7 +101,7 @@ impl Served {
             token_file,
         };
         Self {
-            http: Http::start(&config, ask, calls).unwrap(),
+            http: serve(&config, ask, calls).unwrap(),
             _runtime: runtime,
         }
     }

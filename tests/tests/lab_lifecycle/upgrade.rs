@@ -1,6 +1,7 @@
 //! From one version of the maps' layouts to another, and back. `SOAK_UPGRADES` says how often.
 //!
-//! What unfinished ones leave is in `upgrade/leftovers.rs`. The other version is made by the feature `next-layout`: `cargo xtask build --next`.
+//! What unfinished ones leave is in `upgrade/leftovers.rs`. The other version is made by the feature `next-layout`:
+//! `cargo xtask build --next`.
 
 mod leftovers;
 
@@ -10,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use redirector_tests::lab::agent::{Agent, AgentConfig, Version};
 use redirector_tests::lab::plan::{ECHO, Family, SHARED};
 use redirector_tests::lab::socks::{Association, Habit};
@@ -236,12 +237,14 @@ fn upgrades_and_downgrades_break_no_connection_lose_no_packet_and_leave_nothing(
     require_whole(&running.lab, &running.transfers, before, "at the end")
 }
 
-/// A second start of an agent that is prepared as it is, which is expected to end at once.
-fn refused(agent: &Agent) -> Result<String> {
-    let output = agent.run_command().output().context("can't start it")?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
-    Ok(said)
+/// A start of an agent that is prepared as it is, which is expected to end at once. What it said.
+fn refused(agent: &mut Agent) -> Result<String> {
+    let said_before = agent.log().len();
+    let Err(error) = agent.start_again() else {
+        bail!("it runs: {}", agent.log());
+    };
+    ensure!(error.to_string().contains("exit status: 1"), "{error:#}");
+    Ok(agent.log().split_off(said_before))
 }
 
 #[test]
@@ -257,7 +260,7 @@ fn an_upgrade_that_fails_changes_nothing() -> Result<()> {
         .agent
         .write_config(&config.replace("the key of the lab", "another key for it"))?;
     // It has copied everything by the time it finds that the key is another.
-    let said = refused(&running.agent)?;
+    let said = refused(&mut running.agent)?;
     ensure!(said.contains("hash-key differs"), "{said}");
     assert_eq!(running.agent.residue(&running.lab)?, found);
     require_whole(
@@ -286,7 +289,7 @@ fn what_cannot_be_carried_over_goes_on_until_it_is_to_be_replaced() -> Result<()
     fs::remove_file(directory.join("LAYOUT"))?;
     let found = running.agent.residue(&running.lab)?;
     running.agent.become_version(Version::Next)?;
-    let said = refused(&running.agent)?;
+    let said = refused(&mut running.agent)?;
     for word in ["LAYOUT", "--replace", "goes on forwarding"] {
         ensure!(said.contains(word), "{said}");
     }

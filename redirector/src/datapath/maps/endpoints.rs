@@ -25,23 +25,30 @@ type TableMap = Array<MapData, Plain<EndpointTable>>;
 pub(super) struct EndpointMap {
     outer: ArrayOfMaps<MapData, TableMap>,
     inner: Inner,
-    buffers: Buffers<TableMap>,
+    /// Opened when they are first needed: the maps are taken before those of another version are copied to them.
+    buffers: Option<Buffers<TableMap>>,
 }
 
 impl EndpointMap {
     pub(super) fn take(ebpf: &mut Ebpf, directory: Option<&Path>) -> Result<Self, MapsError> {
-        let inner = Inner::of(ebpf, map::ENDPOINTS, directory)?;
-        let outer = take(ebpf, map::ENDPOINTS)?;
         Ok(Self {
-            buffers: inner.adopt(&outer, 0)?,
-            outer,
-            inner,
+            inner: Inner::of(ebpf, map::ENDPOINTS, directory)?,
+            outer: take(ebpf, map::ENDPOINTS)?,
+            buffers: None,
         })
     }
 
+    /// The tables, with what an earlier agent has left.
+    fn buffers(&mut self) -> Result<&mut Buffers<TableMap>, MapsError> {
+        match &mut self.buffers {
+            Some(buffers) => Ok(buffers),
+            unknown @ None => Ok(unknown.insert(self.inner.adopt(&self.outer, 0)?)),
+        }
+    }
+
     /// What is in the table that packets read.
-    pub(super) fn all(&self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
-        let Some(table) = &self.buffers.in_use else {
+    pub(super) fn all(&mut self) -> Result<BTreeMap<Place, Endpoint>, MapsError> {
+        let Some(table) = &self.buffers()?.in_use else {
             return Ok(BTreeMap::new());
         };
         // aya gives values by way of the stack, unoptimised many times over, and this one is larger than a thread's
@@ -62,6 +69,7 @@ impl EndpointMap {
             name: map::ENDPOINTS,
             cause,
         })?;
+        let mut buffers = std::mem::take(self.buffers()?);
         let make = || self.inner.make(0);
         let place = |spare: &mut TableMap| {
             spare
@@ -69,7 +77,9 @@ impl EndpointMap {
                 .and_then(|()| self.outer.set(0, spare, 0))
                 .map_err(failed("write", map::ENDPOINTS))
         };
-        self.buffers.exchange(make, place)
+        let exchanged = buffers.exchange(make, place);
+        self.buffers = Some(buffers);
+        exchanged
     }
 }
 

@@ -292,7 +292,7 @@ fn a_token_file_that_others_can_read_or_that_holds_no_token_is_refused() {
             hosts: Vec::new(),
             token_file: Some(path.clone()),
         };
-        let started = Http::start(&config, mpsc::channel(1).0, mpsc::channel(1).0);
+        let started = serve(&config, mpsc::channel(1).0, mpsc::channel(1).0);
         started.map(drop).map_err(|error| error.to_string())
     };
     let good = "0123456789abcdef\n";
@@ -305,7 +305,7 @@ fn a_token_file_that_others_can_read_or_that_holds_no_token_is_refused() {
             .contains("one word")
     );
     fs::remove_file(&path).unwrap();
-    let gone = Http::start(
+    let gone = serve(
         &config::Http {
             listen: "127.0.0.1:0".parse().unwrap(),
             hosts: Vec::new(),
@@ -329,11 +329,41 @@ fn an_address_that_is_taken_is_named() {
         hosts: Vec::new(),
         token_file: None,
     };
-    let error = Http::start(&config, mpsc::channel(1).0, mpsc::channel(1).0).unwrap_err();
+    let error = serve(&config, mpsc::channel(1).0, mpsc::channel(1).0).unwrap_err();
     assert!(
         error.to_string().contains(&served.address().to_string()),
         "{error}"
     );
+}
+
+#[test]
+fn another_server_takes_the_address_over_and_one_that_cannot_be_leaves_it() {
+    let mut served = Served::start();
+    let at = served.address();
+    let mut config = config::Http {
+        listen: at,
+        ..served.http.config().clone()
+    };
+    config.token_file = Some("/nonexistent/token".into());
+    let refused = Prepared::new(&config, Some(&served.http)).unwrap_err();
+    assert!(
+        refused.to_string().contains("/nonexistent/token"),
+        "{refused}"
+    );
+    served.require_alive();
+
+    config.token_file = None;
+    config.hosts = vec!["other.example.net".to_owned()];
+    let prepared = Prepared::new(&config, Some(&served.http)).unwrap();
+    // Whoever comes while one ends and the other begins waits in the socket of both.
+    let early = TcpStream::connect(at).unwrap();
+    let (ask, _asked) = mpsc::channel(1);
+    served.http = Http::start(prepared, ask, mpsc::channel(1).0).unwrap();
+    assert_eq!(served.address(), at);
+    drop(early);
+    let answer =
+        served.say(b"GET / HTTP/1.1\r\nhost: other.example.net\r\nconnection: close\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn an_upgrade_that_an_interface_refuses_is_finished_by_the_next_start() -> Resul
     running.agent.write_config(&wider.to_toml())?;
     running.version = Version::Next;
     running.agent.become_version(Version::Next)?;
-    let said = refused(&running.agent)?;
+    let said = refused(&mut running.agent)?;
     ensure!(said.contains("cannot attach to lo"), "{said}");
     let programs = programs(&running)?;
     ensure!(
