@@ -82,7 +82,7 @@ use self::{
 use crate::{
     config::Config,
     control::{Call, Events, Happening, Server},
-    datapath::{Datapath, MapsError, detach, unpin},
+    datapath::{Datapath, MapsError, detach, unpin_all},
     engine::{Relay, Traffic},
     health::{Observation, Scheduler},
     http::{Ask, Http},
@@ -280,7 +280,7 @@ impl Agent {
                         &self.options.pin_dir,
                     )?;
                 }
-                unpin(&self.options.pin_dir);
+                unpin_all(&self.options.pin_dir);
                 log::info!("detached; nothing is left behind");
             }
         }

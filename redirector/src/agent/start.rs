@@ -31,7 +31,7 @@ use super::{
 use crate::{
     config::Config,
     control::{Call, Events, Happening, Server},
-    datapath::{Datapath, Maps, Object, Pins, detach, load},
+    datapath::{Datapath, Maps, Mode, Object, Pins, detach, detach_others, load},
     engine::{Found, Relay},
     family::Family,
     health::{Material, Scheduler},
@@ -203,7 +203,7 @@ struct Prepared {
 
 impl Prepared {
     /// Tables first, then the program that reads them; nothing that can fail comes after that. Where an
-    /// interface refuses, those before it are left again.
+    /// interface refuses, the others are left again, or, where an earlier agent's program was on them, run this one.
     fn new(
         datapath: &mut Datapath,
         config: Config,
@@ -246,17 +246,25 @@ impl Prepared {
 
         datapath.take_links()?;
         let mut attachments: Vec<Attachment> = Vec::new();
+        let mut refused = Vec::new();
         for (interface, ifindex) in interfaces {
             match attachment::attach_to(datapath, interface, *ifindex, xdp_mode, &options.pin_dir) {
                 Ok(attachment) => attachments.push(attachment),
-                Err(error) => {
-                    for attachment in attachments.iter().filter(|_| !adopted) {
-                        detach(&attachment.interface, attachment.mode, &options.pin_dir)?;
-                    }
-                    return Err(error);
-                }
+                Err(error) => refused.push(error),
+            }
+            // The others may be running an earlier program, which does not know what this one records from here on.
+            if !adopted && !refused.is_empty() {
+                break;
             }
         }
+        if !refused.is_empty() {
+            for attachment in attachments.iter().filter(|_| !adopted) {
+                detach(&attachment.interface, attachment.mode, &options.pin_dir)?;
+            }
+            let refused: Vec<String> = refused.iter().map(|error| format!("{error:#}")).collect();
+            bail!("{}", refused.join("; "));
+        }
+        leave_others(&attachments, &options.pin_dir);
         datapath.settle();
         applied.note_modes(&attachments)?;
         Ok(Self {
@@ -266,6 +274,23 @@ impl Prepared {
             attachments,
             log,
         })
+    }
+}
+
+/// An interface that an earlier agent was told of and this one is not would go on running the earlier one's program, whose maps
+/// and stages are about to go.
+fn leave_others(attachments: &[Attachment], pin_directory: &Path) {
+    let attached: Vec<(&str, Mode)> = attachments
+        .iter()
+        .map(|one| (one.interface.as_str(), one.mode))
+        .collect();
+    match detach_others(&attached, pin_directory) {
+        Ok(gone) => {
+            for link in gone {
+                log::info!("{link}: detached, since the configuration does not name it any more");
+            }
+        }
+        Err(error) => log::error!("cannot leave interfaces that are not configured: {error:#}"),
     }
 }
 

@@ -1,7 +1,10 @@
 //! Links to interfaces. They are pinned: what is attached stays so when the agent dies, and the next
 //! agent puts its own program in place of the running one without a gap (`bpf_link_update`).
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, anyhow};
 use aya::programs::{
@@ -9,8 +12,9 @@ use aya::programs::{
     links::{FdLink, PinnedLink},
     xdp::XdpLink,
 };
+use nix::libc;
 
-use super::load;
+use super::standing;
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +45,12 @@ pub enum Attached {
 }
 
 /// A BPF file system takes no dots in names, which names of VLAN interfaces have; they have no colons.
+fn pin_name(interface: &str, mode: Mode) -> String {
+    format!("{}-{}", mode.name(), interface.replace('.', ":"))
+}
+
 fn pin_of(pin_directory: &Path, interface: &str, mode: Mode) -> PathBuf {
-    let name = format!("{}-{}", mode.name(), interface.replace('.', ":"));
-    load::links(pin_directory).join(name)
+    standing::links(pin_directory).join(pin_name(interface, mode))
 }
 
 /// The mode of the link of an earlier agent on `interface`, if there is one.
@@ -70,10 +77,16 @@ pub fn attach(
         match exchange(program, &pin) {
             Ok(()) => return Ok(Attached::Adopted),
             // The interface was removed and made anew: its link is dead, its pin a leftover.
-            Err(error) => {
+            Err(error) if is_dead(&error) => {
                 log::info!("{interface}: the pinned link is stale ({error:#}), attaching anew");
-                std::fs::remove_file(&pin)
+                fs::remove_file(&pin)
                     .with_context(|| format!("cannot remove {}", pin.display()))?;
+            }
+            // What it runs is better than nothing.
+            Err(error) => {
+                return Err(error.context(format!(
+                    "{interface} goes on with the program that it has, since it does not take ours in its place"
+                )));
             }
         }
     }
@@ -88,6 +101,14 @@ pub fn attach(
     link.pin(&pin)
         .with_context(|| format!("cannot pin the link as {}", pin.display()))?;
     Ok(Attached::New)
+}
+
+/// Whether what the kernel says of a link is that its interface is gone.
+fn is_dead(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.and_then(io::Error::raw_os_error) == Some(libc::ENOLINK)
+    })
 }
 
 /// Puts `program` in place of the one that the pinned link runs.
@@ -107,7 +128,65 @@ fn exchange(program: &mut Xdp, pin: &Path) -> anyhow::Result<()> {
 pub fn detach(interface: &str, mode: Mode, pin_directory: &Path) -> anyhow::Result<()> {
     let pin = pin_of(pin_directory, interface, mode);
     if pin.exists() {
-        std::fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
+        fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
     }
     Ok(())
+}
+
+/// Takes the programs of earlier agents off all interfaces but these, each in its mode. Gives the names of the links that went.
+///
+/// # Errors
+///
+/// A pin can't be removed.
+pub fn detach_others(
+    attached: &[(&str, Mode)],
+    pin_directory: &Path,
+) -> anyhow::Result<Vec<String>> {
+    let links = standing::links(pin_directory);
+    let kept: Vec<String> = attached
+        .iter()
+        .map(|(interface, mode)| pin_name(interface, *mode))
+        .collect();
+    let mut gone = Vec::new();
+    for entry in fs::read_dir(&links).with_context(|| format!("cannot read {}", links.display()))? {
+        let entry = entry.with_context(|| format!("cannot read {}", links.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !kept.contains(&name) {
+            let pin = entry.path();
+            fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
+            gone.push(name);
+        }
+    }
+    Ok(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_links_of_other_interfaces_or_in_another_mode_go() {
+        let directory =
+            std::env::temp_dir().join(format!("redirector-links-{}", std::process::id()));
+        let links = standing::links(&directory);
+        fs::create_dir_all(&links).unwrap();
+        let names = [
+            "native-eth0",
+            "native-eth0:7",
+            "generic-eth0",
+            "native-eth1",
+            "generic-eth2",
+        ];
+        for name in names {
+            fs::write(links.join(name), "").unwrap();
+        }
+        let attached = [("eth0.7", Mode::Native), ("eth2", Mode::Generic)];
+        let mut gone = detach_others(&attached, &directory).unwrap();
+        gone.sort();
+        assert_eq!(gone, ["generic-eth0", "native-eth0", "native-eth1"]);
+        for (interface, mode) in attached {
+            assert_eq!(pinned(interface, &directory), Some(mode));
+        }
+        fs::remove_dir_all(directory).unwrap();
+    }
 }

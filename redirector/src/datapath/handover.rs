@@ -21,6 +21,7 @@
 
 mod carried;
 mod copy;
+mod records;
 
 use std::{
     collections::HashMap,
@@ -31,14 +32,15 @@ use std::{
 
 pub(super) use self::carried::carried;
 use self::{
-    carried::{CARRIED, Carried, Writer},
+    carried::{CARRIED, Carried, Way, Writer, way},
     copy::Copied,
+    records::Records,
 };
 use super::{
-    layout::{Layout, Translation},
-    load::{LINKS, Version},
+    layout::{Layout, MapShape, Translation},
     raw::{Kind, RawMap},
     stages::LAST_PACKET,
+    standing::{LINKS, Version, end_attempt},
 };
 use anyhow::{Context as _, bail};
 use aya::maps::MapData;
@@ -116,7 +118,7 @@ impl Predecessor {
             let map =
                 RawMap::pinned(&path).with_context(|| format!("cannot open {}", path.display()))?;
             let done = match copied.old.kind() {
-                Kind::Hash => copied.hash(&map, false),
+                Kind::Hash => copied.hash(&map, false).map(|done| done.written),
                 Kind::Array | Kind::PerCpuArray => copied.array(&map),
                 Kind::ArrayOfMaps => copied.tables(&self.version.directory, &map, own),
                 Kind::Other => Err(anyhow::anyhow!("it is of a kind that can't be copied")),
@@ -166,7 +168,11 @@ impl Handover {
         if self.links_taken {
             return Ok(());
         }
-        self.copy_again(false)?;
+        if let Err(mut errors) = self.copy_again(false)
+            && let Some(error) = errors.pop()
+        {
+            return Err(error);
+        }
         let (from, to) = (self.old.version.directory.join(LINKS), self.own.join(LINKS));
         // There are none where no interface ran the program.
         let taken = if from.exists() {
@@ -176,6 +182,7 @@ impl Handover {
         };
         taken.with_context(|| format!("cannot move {} to {}", from.display(), to.display()))?;
         self.links_taken = true;
+        end_attempt(&self.own);
         Ok(())
     }
 
@@ -183,35 +190,54 @@ impl Handover {
         self.links_taken
     }
 
-    /// Copies what the old program has recorded since the last time.
-    fn copy_again(&mut self, running: bool) -> anyhow::Result<u64> {
+    /// Copies what the old program has recorded since the last time, and says how many entries that were. Maps that can't be
+    /// copied keep no other back.
+    ///
+    /// # Errors
+    ///
+    /// What is in the way of each of those.
+    fn copy_again(&mut self, running: bool) -> Result<u64, Vec<anyhow::Error>> {
         let mut written = 0;
-        for copied in &mut self.old.copied {
-            if copied.writer == Writer::Datapath
-                && copied.old.kind() == Kind::Hash
-                && let Some(new) = self.new.get(copied.name)
-            {
-                written += copied
-                    .hash(new, running)
-                    .with_context(|| format!("cannot copy the map {} again", copied.name))?;
+        let mut errors = Vec::new();
+        let recorded =
+            self.old.copied.iter_mut().filter(|copied| {
+                copied.writer == Writer::Datapath && copied.old.kind() == Kind::Hash
+            });
+        for copied in recorded {
+            let new = self.new.get(copied.name).context("ours is not open");
+            match new.and_then(|new| copied.hash(new, running)) {
+                Ok(done) => written += done.written + done.removed,
+                Err(error) => {
+                    errors
+                        .push(error.context(format!("cannot copy the map {} again", copied.name)));
+                }
             }
         }
-        Ok(written)
+        if errors.is_empty() {
+            Ok(written)
+        } else {
+            Err(errors)
+        }
     }
 
-    /// Ends it, now that every interface runs the new program.
+    /// Ends it, now that every interface runs the new program. Maps that could not be copied stay for the next agent to try.
     pub(super) fn finish(mut self) {
         let started = std::time::Instant::now();
-        let mut copy = || match self.copy_again(true) {
-            Ok(written) => written,
-            Err(error) => {
-                log::error!("{error:#}; connections that began a moment ago may move");
-                0
+        let late = self.copy_again(true).unwrap_or_default();
+        thread::sleep(LAST_PACKET);
+        let last = match self.copy_again(true) {
+            Ok(last) => last,
+            Err(errors) => {
+                for error in errors {
+                    log::error!("{error:#}; connections that began a moment ago may move");
+                }
+                log::error!(
+                    "{} stays, and is copied at the next start",
+                    self.old.version.directory.display()
+                );
+                return;
             }
         };
-        let late = copy();
-        thread::sleep(LAST_PACKET);
-        let last = copy();
         log::debug!(
             "{late} and {last} entries were recorded while programs were exchanged; took {:?}",
             started.elapsed()
@@ -225,7 +251,7 @@ impl Handover {
             .old
             .copied
             .iter()
-            .map(|copied| copied.known.len())
+            .map(|copied| copied.records.len())
             .sum();
         format!(
             "{} maps shared, {} copied, with {entries} recorded entries",
@@ -252,15 +278,32 @@ fn plan(version: &Version, own: &Layout) -> anyhow::Result<(Vec<Copied>, Vec<&'s
             bail!("this version's own map {name} is not described");
         };
         let path = version.directory.join(name);
-        let (Some(old), true) = (layout.maps.get(*name), path.exists()) else {
+        let mut lacks = |what: &str| {
             if !key.is_empty() || !value.is_empty() {
-                lacking.push(format!("the map {name}"));
+                lacking.push(format!("{what} {name}"));
             }
+        };
+        let (Some(old), true) = (layout.maps.get(*name), path.exists()) else {
+            lacks("the map");
             continue;
         };
-        if *writer == Writer::Datapath && old == new {
-            shared.push(*name);
-            continue;
+        let map =
+            RawMap::pinned(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let old = MapShape {
+            kind: map.kind_number(),
+            ..old.clone()
+        };
+        match way(*writer, &old, new) {
+            // Copying finds out, too, where the layout does not say what the map is.
+            Way::Share if map.is_of(old.key.size(), old.value.size()) => {
+                shared.push(*name);
+                continue;
+            }
+            Way::Share | Way::Copy => {}
+            Way::Neither => {
+                lacks("this version's kind of the map");
+                continue;
+            }
         }
         let mut translate = |what: &str, old, new, needed| {
             let translation = Translation::new(old, new, needed);
@@ -274,15 +317,11 @@ fn plan(version: &Version, own: &Layout) -> anyhow::Result<(Vec<Copied>, Vec<&'s
         let (Ok(key), Ok(value)) = (key, value) else {
             continue;
         };
-        let map =
-            RawMap::pinned(&path).with_context(|| format!("cannot open {}", path.display()))?;
         copied.push(Copied {
             name,
             writer: *writer,
             old: map,
-            key,
-            value,
-            known: HashMap::new(),
+            records: Records::new(key, value),
         });
     }
     if !lacking.is_empty() {

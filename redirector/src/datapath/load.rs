@@ -1,11 +1,11 @@
 //! Program and maps, fresh or adopted from pins.
 
 use std::{
-    ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
 };
 
+use anyhow::Context as _;
 use aya::{
     Ebpf, EbpfLoader,
     programs::{ProgramError, Xdp},
@@ -20,6 +20,9 @@ use super::{
     maps::{Maps, MapsError},
     object::Object,
     stages::Stages,
+    standing::{
+        LINKS, Standing, Version, attempts, begin_attempt, end_attempt, leftovers, versioned,
+    },
 };
 
 /// Name of the program in the object.
@@ -129,6 +132,8 @@ pub struct Datapath {
     pub adopted: bool,
     /// Other versions whose maps are not needed any more once every interface runs this program.
     handovers: Vec<Handover>,
+    /// What had handed over to the version that is gone on from, and was not removed.
+    leftovers: Vec<Version>,
 }
 
 /// Where the maps are pinned, and what to do with those of another version.
@@ -138,99 +143,6 @@ pub struct Pins<'a> {
     pub directory: &'a Path,
     /// Replace a data path whose connections can't be carried over.
     pub replace: bool,
-}
-
-/// Name of the directory of pinned links.
-pub(super) const LINKS: &str = "links";
-
-/// The directory of this ABI's pins.
-fn versioned(pin_directory: &Path) -> PathBuf {
-    pin_directory.join(format!("v{ABI_VERSION}"))
-}
-
-/// The version whose pins are in a directory of this name.
-fn version_of(name: &OsStr) -> Option<u32> {
-    let digits = name.to_str()?.strip_prefix('v')?;
-    let all = digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|_| all)
-}
-
-/// Whether a directory of this name is one with the pins of a version.
-pub fn is_version(name: &OsStr) -> bool {
-    version_of(name).is_some()
-}
-
-/// The directory of the pinned links.
-pub(super) fn links(pin_directory: &Path) -> PathBuf {
-    versioned(pin_directory).join(LINKS)
-}
-
-/// Pins of one version.
-pub(super) struct Version {
-    pub(super) number: u32,
-    pub(super) directory: PathBuf,
-}
-
-impl Version {
-    /// Those of all other versions, the newest last.
-    fn others(pin_directory: &Path) -> Vec<Self> {
-        let entries = fs::read_dir(pin_directory).into_iter().flatten().flatten();
-        let versions = entries.filter_map(|entry| {
-            let number = version_of(&entry.file_name())?;
-            let directory = entry.path();
-            Some(Self { number, directory })
-        });
-        let mut others: Vec<Self> = versions
-            .filter(|version| version.number != ABI_VERSION && version.has_maps())
-            .collect();
-        others.sort_by_key(|version| version.number);
-        others
-    }
-
-    fn own(pin_directory: &Path) -> Self {
-        Self {
-            number: ABI_VERSION,
-            directory: versioned(pin_directory),
-        }
-    }
-
-    fn has_maps(&self) -> bool {
-        self.directory.join(map::GLOBALS).exists()
-    }
-
-    /// Whether interfaces run its program. The version that has the links is the one to go on from; another that has
-    /// maps alone is what is left of a change of versions that was not finished.
-    fn has_links(&self) -> bool {
-        let links = fs::read_dir(self.directory.join(LINKS));
-        links.is_ok_and(|mut links| links.next().is_some())
-    }
-}
-
-/// What is found below the directory of pins.
-enum Standing {
-    /// Nothing to go on from.
-    Fresh,
-    /// This version; the others have handed over to it.
-    Own(Vec<Version>),
-    /// Another version.
-    Other(Version),
-}
-
-impl Standing {
-    fn of(pin_directory: &Path) -> Self {
-        let own = Version::own(pin_directory);
-        let mut others = Version::others(pin_directory);
-        let running = others.iter().rposition(Version::has_links);
-        match running {
-            _ if own.has_links() => {
-                others.retain(|other| !other.has_links());
-                Self::Own(others)
-            }
-            Some(running) => Self::Other(others.swap_remove(running)),
-            None if own.has_maps() => Self::Own(others),
-            None => others.pop().map_or(Self::Fresh, Self::Other),
-        }
-    }
 }
 
 /// Loads the object. With `pins` the maps are pinned there, or taken from there if they are; what another version has
@@ -249,6 +161,9 @@ pub fn load(object: &Object, flows: u32, pins: Option<Pins<'_>>) -> Result<Datap
     let layout = Layout::of_object(&object, &handover::carried())
         .map_err(|cause| LoadError::Object { cause })?;
     let pinning = |cause| LoadError::Pins { cause };
+    for attempt in attempts(directory) {
+        handover::remove(&attempt.directory);
+    }
     match Standing::of(directory) {
         Standing::Fresh => {
             let datapath = start_in(&own, &object, abilities, flows);
@@ -259,6 +174,7 @@ pub fn load(object: &Object, flows: u32, pins: Option<Pins<'_>>) -> Result<Datap
         }
         Standing::Own(others) => {
             make(&own.join(LINKS))?;
+            end_attempt(&own);
             let mut datapath = load_maps(&object, abilities, flows, Some(&own))?;
             layout.pin(&own).map_err(pinning)?;
             datapath.adopted = true;
@@ -267,7 +183,7 @@ pub fn load(object: &Object, flows: u32, pins: Option<Pins<'_>>) -> Result<Datap
             }
             return Ok(datapath);
         }
-        Standing::Other(other) => {
+        Standing::Other(other, leftovers) => {
             let number = other.number;
             let predecessor = match Predecessor::open(other, &layout) {
                 Ok(predecessor) => predecessor,
@@ -279,10 +195,10 @@ pub fn load(object: &Object, flows: u32, pins: Option<Pins<'_>>) -> Result<Datap
                 }
                 Err((_, cause)) => return Err(LoadError::OtherVersion { number, cause }),
             };
-            // What is there is of an attempt that ended before it took the links.
             handover::remove(&own);
             make(&own)?;
-            predecessor.share(&own).map_err(pinning).and_then(|()| {
+            let begun = begin_attempt(&own).context("cannot note that the maps are copies");
+            begun.and_then(|()| predecessor.share(&own)).map_err(pinning).and_then(|()| {
                 let flows = predecessor.flows().map_or(flows, |old| old.max(flows));
                 let mut datapath = load_maps(&object, abilities, flows, Some(&own))?;
                 layout.pin(&own).map_err(pinning)?;
@@ -292,6 +208,7 @@ pub fn load(object: &Object, flows: u32, pins: Option<Pins<'_>>) -> Result<Datap
                     handover.map_err(|cause| LoadError::OtherVersion { number, cause })?;
                 log::info!("going on from version {number}: {}", handover.summary());
                 datapath.handovers.push(handover);
+                datapath.leftovers = leftovers;
                 Ok(datapath)
             })
         }
@@ -351,14 +268,23 @@ fn load_maps(
         stages,
         adopted: false,
         handovers: Vec::new(),
+        leftovers: Vec::new(),
     })
 }
 
 /// Takes away all pins of this ABI; what is attached goes with its link.
-pub fn unpin(pin_directory: &Path) {
+fn unpin(pin_directory: &Path) {
     handover::remove(&versioned(pin_directory));
     // Other versions' pins may be beside ours; then the directory stays.
     let _ = fs::remove_dir(pin_directory);
+}
+
+/// Takes away all pins that no interface of another version needs.
+pub fn unpin_all(pin_directory: &Path) {
+    for leftover in leftovers(pin_directory) {
+        handover::remove(&leftover.directory);
+    }
+    unpin(pin_directory);
 }
 
 /// An XDP program of a loaded object.
@@ -416,12 +342,18 @@ impl Datapath {
     }
 
     /// Says that the tables are in place and the program is about to be attached: from here on what is pinned by this
-    /// version is what the next agent goes on from.
+    /// version is what the next agent goes on from, and what is found of another beside it is of the one that it has gone on from.
     ///
     /// # Errors
     ///
-    /// The links of another version can't be taken; everything is as before then.
+    /// The links of another version can't be taken; they are where they were then.
     pub fn take_links(&mut self) -> anyhow::Result<()> {
+        for leftover in self.leftovers.drain(..) {
+            let directory = leftover.directory;
+            fs::remove_dir_all(&directory)
+                .with_context(|| format!("cannot remove the pins in {}", directory.display()))?;
+            log::info!("removed what was left of version {}", leftover.number);
+        }
         self.handovers.iter_mut().try_for_each(Handover::take_links)
     }
 

@@ -5,12 +5,16 @@
 //! | `kernel.rs` | which kernels will do |
 //! | `object.rs` | where the program comes from |
 //! | `load.rs` | program and maps, fresh, adopted from pins, or gone on from another version's |
+//! | `standing.rs` | what is found pinned at a start, of which versions |
 //! | `handover.rs` | from another version to this one |
 //! | `handover/carried.rs` | which maps that is about, and what of them connections need |
 //! | `handover/copy.rs` | from a map of another version to the one of ours |
+//! | `handover/records.rs` | what becomes of the entries of a hash table when it is copied again |
 //! | `layout/` | how maps are laid out, and how one layout becomes another |
 //! | `raw.rs` | maps whose layout is only known when they are read |
 //! | `maps.rs` | every map, typed |
+//! | `maps/endpoints.rs` | the table of endpoints, written so that packets find each in one of few places |
+//! | `maps/buffers.rs` | the table that packets read, and the spare one that is written |
 //! | `maps/family.rs` | those that each family has of its own |
 //! | `maps/records.rs` | what the data path records in them |
 //! | `maps/inner.rs` | maps within a map, and how the next agent finds them |
@@ -34,10 +38,12 @@ mod plain;
 mod raw;
 mod returns;
 mod stages;
+mod standing;
 
-pub use attach::{Attached, Mode, attach, detach, pinned};
+pub use attach::{Attached, Mode, attach, detach, detach_others, pinned};
 pub use kernel::{Abilities, KernelError, check as abilities};
-pub use load::{Datapath, LoadError, Pins, is_version, load, unpin};
+pub use load::{Datapath, LoadError, Pins, load, unpin_all};
 pub use maps::{Maps, MapsError};
 pub use object::{Object, ObjectError};
 pub use returns::Returns;
+pub use standing::is_version;

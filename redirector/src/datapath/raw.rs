@@ -8,18 +8,21 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
 };
 
+use anyhow::Context as _;
+use aya::maps::MapData;
 use bytemuck::{Pod, Zeroable};
 use nix::libc;
 
 /// Commands of bpf(2), from linux/bpf.h.
 const MAP_LOOKUP: libc::c_int = 1;
 const MAP_UPDATE: libc::c_int = 2;
+const MAP_DELETE: libc::c_int = 3;
 const OBJ_GET: libc::c_int = 7;
 const OBJ_GET_INFO: libc::c_int = 15;
 const MAP_LOOKUP_BATCH: libc::c_int = 24;
@@ -27,8 +30,15 @@ const MAP_LOOKUP_BATCH: libc::c_int = 24;
 /// How many entries are read in one call, at first: more than a bucket of a hash table ever holds in practice.
 const BATCH: usize = 4096;
 
-/// Sizes of the kernel's answers that are believed.
-const LARGEST_VALUE: u32 = 64 << 20;
+/// Keys and values that are larger are none of ours, whoever tells of them.
+pub(super) const LARGEST: u32 = 64 << 20;
+
+/// Numbers of kinds of maps, from linux/bpf.h as well.
+pub(super) const HASH: u32 = 1;
+pub(super) const ARRAY: u32 = 2;
+const PER_CPU_ARRAY: u32 = 6;
+pub(super) const LRU_HASH: u32 = 9;
+const ARRAY_OF_MAPS: u32 = 12;
 
 /// Whether an update may take the place of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +62,19 @@ pub(super) enum Kind {
     ArrayOfMaps,
     /// Any other.
     Other,
+}
+
+impl Kind {
+    /// The one that has this number.
+    pub(super) const fn of(number: u32) -> Self {
+        match number {
+            HASH | LRU_HASH => Self::Hash,
+            ARRAY => Self::Array,
+            PER_CPU_ARRAY => Self::PerCpuArray,
+            ARRAY_OF_MAPS => Self::ArrayOfMaps,
+            _ => Self::Other,
+        }
+    }
 }
 
 #[repr(C)]
@@ -195,7 +218,7 @@ impl RawMap {
             info,
             value_bytes: 0,
         };
-        if info.value_size > LARGEST_VALUE || info.key_size > LARGEST_VALUE {
+        if info.value_size > LARGEST || info.key_size > LARGEST {
             return Err(io::Error::other("this is no map"));
         }
         map.value_bytes = match map.kind() {
@@ -206,13 +229,12 @@ impl RawMap {
     }
 
     pub(super) fn kind(&self) -> Kind {
-        match self.info.kind {
-            1 | 9 => Kind::Hash,
-            2 => Kind::Array,
-            6 => Kind::PerCpuArray,
-            12 => Kind::ArrayOfMaps,
-            _ => Kind::Other,
-        }
+        Kind::of(self.info.kind)
+    }
+
+    /// The kernel's number for its kind.
+    pub(super) fn kind_number(&self) -> u32 {
+        self.info.kind
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -230,6 +252,11 @@ impl RawMap {
     /// Size of one value.
     pub(super) fn value_size(&self) -> usize {
         self.info.value_size as usize
+    }
+
+    /// Whether its keys and values have these sizes.
+    pub(super) fn is_of(&self, key: usize, value: usize) -> bool {
+        (self.key_size(), self.value_size()) == (key, value)
     }
 
     /// How much of a lookup belongs to one CPU, where there are values for each, and otherwise all of it.
@@ -281,6 +308,26 @@ impl RawMap {
         match unsafe { bpf(MAP_UPDATE, &mut attributes) } {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the entry of a key; says whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// The key has not the size of the map's, or the kernel refuses.
+    pub(super) fn remove(&self, key: &[u8]) -> io::Result<bool> {
+        check(key, self.key_size())?;
+        let mut attributes = ElementAttributes {
+            map: number_of(self.descriptor.as_raw_fd()),
+            key: address_of(key),
+            ..ElementAttributes::default()
+        };
+        // SAFETY: the key has the size that the kernel has told of this map.
+        match unsafe { bpf(MAP_DELETE, &mut attributes) } {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -338,6 +385,25 @@ impl RawMap {
             (after, begun) = (last, true);
         }
     }
+}
+
+/// Makes an array of this one value, under a name that tools show, and pins it.
+///
+/// # Errors
+///
+/// The kernel refuses one of that.
+pub(super) fn pin_value(path: &Path, name: &str, value: &[u8]) -> anyhow::Result<MapData> {
+    let shown = path.display();
+    let size = u32::try_from(value.len()).context("the value is too long")?;
+    let parameters = aya_obj::Map::new_from_params(ARRAY, 4, size, 1, 0);
+    let map = MapData::create(parameters, name, None)
+        .with_context(|| format!("cannot make the map for {shown}"))?;
+    RawMap::open(map.fd().as_fd())
+        .and_then(|raw| raw.update(&0_u32.to_ne_bytes(), value, Place::Any))
+        .with_context(|| format!("cannot write the map for {shown}"))?;
+    map.pin(path)
+        .with_context(|| format!("cannot pin {shown}"))?;
+    Ok(map)
 }
 
 fn check(bytes: &[u8], size: usize) -> io::Result<()> {

@@ -6,6 +6,7 @@
 //! | `soak.rs` | many reloads and restarts under steady transfers |
 //! | `supervisor.rs` | what a service manager is told |
 //! | `upgrade.rs` | from one version of the maps' layouts to another, and back |
+//! | `upgrade/leftovers.rs` | what unfinished ones leave |
 //! | `two_agents.rs` | a second agent for the same relay |
 //!
 //! `cargo test -p redirector-tests --features lab --test lab_lifecycle` as root.

@@ -1,7 +1,7 @@
 //! Shapes of the maps of an object, from its type information.
 //!
-//! A map is a variable of the section `.maps` whose type says by its members of what kind it is: `key` and `value` are pointers
-//! to the types of both, and the `values` of a map of maps point to a map in turn
+//! A map is a variable of the section `.maps` whose type says by its members of what kind it is: `type` has its number, `key` and
+//! `value` are pointers to the types of both, and the `values` of a map of maps point to a map in turn
 //! (<https://docs.kernel.org/bpf/btf.html>, "Map"). aya reads BTF as well but shows nobody what it has read.
 
 use std::collections::BTreeMap;
@@ -147,7 +147,9 @@ impl<'a> Types<'a> {
             let within = self.pointed(*within)?;
             // Of programs there is nothing to be known.
             let is_map = matches!(self.at(within)?, Type::Structure(..));
-            return if is_map { self.map(within) } else { Ok(None) };
+            let within = if is_map { self.map(within)? } else { None };
+            let kind = self.kind(map)?;
+            return Ok(within.map(|within| MapShape { kind, ..within }));
         }
         let (Some(key), Some(value)) = (self.part(map, "key")?, self.part(map, "value")?) else {
             return Ok(None);
@@ -160,7 +162,13 @@ impl<'a> Types<'a> {
             key: self.shape(self.pointed(key)?, 0)?,
             value: self.shape(self.pointed(value)?, 0)?,
             entries,
+            kind: self.kind(map)?,
         }))
+    }
+
+    fn kind(&self, map: u32) -> anyhow::Result<u32> {
+        let kind = self.part(map, "type")?;
+        self.number(kind.context("of what kind it is is not said")?)
     }
 
     fn shape(&self, number: u32, depth: u32) -> anyhow::Result<Shape> {

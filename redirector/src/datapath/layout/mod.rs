@@ -14,25 +14,20 @@ mod translate;
 
 use std::{
     collections::BTreeMap,
-    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, ensure};
-use aya::maps::MapData;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::translate::Translation;
-use super::raw::{Place, RawMap};
+use super::raw::{LARGEST, RawMap, pin_value};
 
 /// The file that the shapes are pinned to, and the name of the map that holds them.
 const PIN: &str = "LAYOUT";
 
 /// Version of the form in which they are written down.
 const FORM: u32 = 1;
-
-/// The kernel's number for arrays.
-const ARRAY: u32 = 2;
 
 /// What a value is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +58,26 @@ impl Shape {
             Self::Array(count, of) => (*count as usize).saturating_mul(of.size()),
         }
     }
+
+    /// Its size in bytes, if that can be: members are inside, and it is not larger than any value. What was read may say
+    /// otherwise.
+    pub(super) fn sound(&self) -> Option<usize> {
+        let size = match self {
+            Self::Integer(size) => *size as usize,
+            Self::Array(count, of) => of.sound()?.checked_mul(*count as usize)?,
+            Self::Structure(size, members) => {
+                let size = *size as usize;
+                for member in members {
+                    let end = member.shape.sound()?.checked_add(member.at as usize)?;
+                    if end > size {
+                        return None;
+                    }
+                }
+                size
+            }
+        };
+        (size <= LARGEST as usize).then_some(size)
+    }
 }
 
 /// The shapes of a map's keys and values.
@@ -73,6 +88,9 @@ pub(super) struct MapShape {
     pub(super) value: Shape,
     /// How many there is room for, as the object says.
     pub(super) entries: u32,
+    /// The kernel's number for its kind, as the object says. Of a map that is pinned the kernel itself tells it.
+    #[serde(skip)]
+    pub(super) kind: u32,
 }
 
 /// The shapes of maps, by name.
@@ -113,13 +131,24 @@ impl Layout {
             .with_context(|| format!("cannot read {shown}"))?
             .unwrap_or_default();
         let end = text.iter().position(|byte| *byte == 0);
-        let layout: Self = serde_json::from_slice(&text[..end.unwrap_or(text.len())])
-            .with_context(|| format!("{shown} is no description of maps"))?;
+        Self::read(&text[..end.unwrap_or(text.len())])
+            .with_context(|| format!("{shown} is no description of maps"))
+    }
+
+    /// Reads what [`Layout::pin`] has written, or something else.
+    fn read(text: &[u8]) -> anyhow::Result<Self> {
+        let layout: Self = serde_json::from_slice(text)?;
         ensure!(
             layout.form == FORM,
-            "{shown} is written in form {}, and this agent reads {FORM}",
+            "it is written in form {}, and this agent reads {FORM}",
             layout.form
         );
+        for (name, map) in &layout.maps {
+            ensure!(
+                map.key.sound().is_some() && map.value.sound().is_some(),
+                "it says of the map {name} that members are not inside of its keys or values, or that these are larger than any"
+            );
+        }
         Ok(layout)
     }
 
@@ -133,20 +162,14 @@ impl Layout {
         if path.exists() {
             return Ok(());
         }
-        let shown = path.display();
         let text = serde_json::to_vec(self).context("cannot write shapes down")?;
-        let size = u32::try_from(text.len()).context("the shapes are too long")?;
-        let parameters = aya_obj::Map::new_from_params(ARRAY, 4, size, 1, 0);
-        let map = MapData::create(parameters, PIN, None)
-            .with_context(|| format!("cannot make the map for {shown}"))?;
-        RawMap::open(map.fd().as_fd())
-            .and_then(|raw| raw.update(&0_u32.to_ne_bytes(), &text, Place::Any))
-            .with_context(|| format!("cannot write the map for {shown}"))?;
-        map.pin(&path)
-            .with_context(|| format!("cannot pin {shown}"))
+        pin_value(&path, PIN, &text).map(drop)
     }
 }
 
 fn pin(directory: &Path) -> PathBuf {
     directory.join(PIN)
 }
+
+#[cfg(test)]
+mod tests;

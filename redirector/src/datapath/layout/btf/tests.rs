@@ -100,9 +100,11 @@ fn flows() -> Builder {
     let value = btf.structure(8, &[("backend", u16, 0), ("seen", u32, 4)]);
     let (key, value) = (btf.pointer(key), btf.pointer(value));
     let entries = btf.number(u32, 7);
+    let (kind, outer_kind) = (btf.number(u32, 9), btf.number(u32, 12));
     let map = btf.structure(
-        24,
+        32,
         &[
+            ("type", kind, 24),
             ("key", key, 0),
             ("value", value, 8),
             ("max_entries", entries, 16),
@@ -112,8 +114,9 @@ fn flows() -> Builder {
     let values = btf.array(inner, 0);
     let (index, outer_entries) = (btf.pointer(u32), btf.number(u32, 256));
     let outer = btf.structure(
-        32,
+        40,
         &[
+            ("type", outer_kind, 32),
             ("key", index, 0),
             ("value", index, 8),
             ("max_entries", outer_entries, 16),
@@ -145,13 +148,32 @@ fn keys_values_and_what_is_in_maps_of_maps_are_told() {
     ];
     assert_eq!(flows.value, Shape::Structure(8, value));
     assert_eq!(flows.entries, 7);
-    assert_eq!(&found["TABLES"], flows, "what is told is of the inner ones");
+    assert_eq!(flows.kind, 9);
+    let tables = &found["TABLES"];
+    assert_eq!(tables.kind, 12);
+    assert_eq!(
+        (&tables.key, &tables.value, tables.entries),
+        (&flows.key, &flows.value, flows.entries),
+        "what is told is of the inner ones"
+    );
 }
 
 #[test]
 fn only_maps_that_are_asked_for_are_told() {
     let found = maps(&flows().bytes(), &["FLOWS", "OTHERS"]).unwrap();
     assert_eq!(found.into_keys().collect::<Vec<_>>(), ["FLOWS"]);
+}
+
+#[test]
+fn a_map_of_a_kind_that_is_not_said_is_refused() {
+    let mut btf = Builder::new();
+    let u32 = btf.integer(4);
+    let number = btf.pointer(u32);
+    let map = btf.structure(16, &[("key", number, 0), ("value", number, 8)]);
+    let map = btf.variable("FLOWS", map);
+    btf.maps(&[map]);
+    let error = maps(&btf.bytes(), &["FLOWS"]).unwrap_err();
+    assert!(format!("{error:#}").contains("of what kind"), "{error:#}");
 }
 
 #[test]

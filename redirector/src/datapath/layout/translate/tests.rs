@@ -112,6 +112,15 @@ fn a_shape_that_lies_about_itself_is_refused() {
     assert!(Translation::new(&flow(), &beyond, &[]).is_err());
     let huge = array(u32::MAX, array(u32::MAX, U32));
     assert!(Translation::new(&huge, &huge, &[]).is_err());
+    // A structure that says nothing of how much is in it.
+    let huge = |name| {
+        array(
+            u32::MAX,
+            structure(u32::MAX, &[(name, 0, array(u32::MAX, U32))]),
+        )
+    };
+    let hidden = |name| structure(4, &[("huge", 0, array(u32::MAX, huge(name)))]);
+    assert!(Translation::new(&hidden("x"), &hidden("y"), &[]).is_err());
     let nothing = array(u32::MAX, structure(0, &[]));
     let other = array(u32::MAX, structure(0, &[("x", 0, structure(0, &[]))]));
     assert!(
