@@ -67,16 +67,14 @@ impl Predecessor {
     ///
     /// # Errors
     ///
-    /// They don't, as far as connections need them: gives the version back, and says what is in the way.
-    pub(super) fn open(version: Version, own: &Layout) -> Result<Self, (Version, anyhow::Error)> {
-        match plan(&version, own) {
-            Ok((copied, shared)) => Ok(Self {
-                version,
-                copied,
-                shared,
-            }),
-            Err(error) => Err((version, error)),
-        }
+    /// They don't, as far as connections need them: says what is in the way.
+    pub(super) fn open(version: Version, own: &Layout) -> anyhow::Result<Self> {
+        let (copied, shared) = plan(&version, own)?;
+        Ok(Self {
+            version,
+            copied,
+            shared,
+        })
     }
 
     /// One of which nothing is carried over.
@@ -140,7 +138,7 @@ impl Handover {
     /// not copied.
     pub(super) fn resume(version: Version, own: &Path, layout: &Layout) -> Self {
         let number = version.number;
-        let mut old = Predecessor::open(version, layout).unwrap_or_else(|(version, error)| {
+        let mut old = Predecessor::open(version.clone(), layout).unwrap_or_else(|error| {
             log::warn!("nothing more is carried over from version {number}: {error:#}");
             Predecessor::left_behind(version)
         });

@@ -185,20 +185,13 @@ pub fn load(object: &Object, flows: u32, pins: Option<Pins<'_>>) -> Result<Datap
         }
         Standing::Other(other, leftovers) => {
             let number = other.number;
-            let predecessor = match Predecessor::open(other, &layout) {
-                Ok(predecessor) => predecessor,
-                Err((other, cause)) if replace => {
-                    log::warn!(
-                        "connections can't be carried over from version {number}: {cause:#}; it is replaced"
-                    );
-                    Predecessor::left_behind(other)
-                }
-                Err((_, cause)) => return Err(LoadError::OtherVersion { number, cause }),
-            };
-            handover::remove(&own);
-            make(&own)?;
-            let begun = begin_attempt(&own).context("cannot note that the maps are copies");
-            begun.and_then(|()| predecessor.share(&own)).map_err(pinning).and_then(|()| {
+            let go_on = |predecessor: Predecessor| {
+                handover::remove(&own);
+                make(&own)?;
+                begin_attempt(&own)
+                    .context("cannot note that the maps are copies")
+                    .and_then(|()| predecessor.share(&own))
+                    .map_err(pinning)?;
                 let flows = predecessor.flows().map_or(flows, |old| old.max(flows));
                 let mut datapath = load_maps(&object, abilities, flows, Some(&own))?;
                 layout.pin(&own).map_err(pinning)?;
@@ -208,8 +201,23 @@ pub fn load(object: &Object, flows: u32, pins: Option<Pins<'_>>) -> Result<Datap
                     handover.map_err(|cause| LoadError::OtherVersion { number, cause })?;
                 log::info!("going on from version {number}: {}", handover.summary());
                 datapath.handovers.push(handover);
-                datapath.leftovers = leftovers;
                 Ok(datapath)
+            };
+            let carried = Predecessor::open(other.clone(), &layout)
+                .map_err(|cause| LoadError::OtherVersion { number, cause })
+                .and_then(go_on);
+            let datapath = match carried {
+                Err(LoadError::OtherVersion { cause, .. }) if replace => {
+                    log::warn!(
+                        "connections can't be carried over from version {number}: {cause:#}; it is replaced"
+                    );
+                    go_on(Predecessor::left_behind(other))
+                }
+                carried => carried,
+            };
+            datapath.map(|datapath| Datapath {
+                leftovers,
+                ..datapath
             })
         }
     }

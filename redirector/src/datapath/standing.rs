@@ -37,6 +37,7 @@ pub(super) fn links(pin_directory: &Path) -> PathBuf {
 }
 
 /// Pins of one version.
+#[derive(Clone)]
 pub(super) struct Version {
     pub(super) number: u32,
     pub(super) directory: PathBuf,

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use redirector_common::abi::map;
 use redirector_tests::lab::agent::{Agent, AgentConfig, Version};
 use redirector_tests::lab::plan::{ECHO, Family, SHARED};
 use redirector_tests::lab::socks::{Association, Habit};
@@ -279,18 +280,20 @@ fn an_upgrade_that_fails_changes_nothing() -> Result<()> {
     running.agent.cli(&["audit"]).map(drop)
 }
 
-#[test]
-fn what_cannot_be_carried_over_goes_on_until_it_is_to_be_replaced() -> Result<()> {
+/// What a version has pinned without some of its files goes on, and is replaced only when that is asked for.
+fn goes_on_until_replaced(without: &[&str], why: &str) -> Result<()> {
     let mut running = Running::new()?;
     let before = lost(&running.lab)?;
     running.agent.cli(&["stop"])?;
     running.agent.wait_for_end()?;
     let directory = running.agent.pins().join(Version::This.directory());
-    fs::remove_file(directory.join("LAYOUT"))?;
+    for file in without {
+        fs::remove_file(directory.join(file))?;
+    }
     let found = running.agent.residue(&running.lab)?;
     running.agent.become_version(Version::Next)?;
     let said = refused(&mut running.agent)?;
-    for word in ["LAYOUT", "--replace", "goes on forwarding"] {
+    for word in [why, "--replace", "goes on forwarding"] {
         ensure!(said.contains(word), "{said}");
     }
     assert_eq!(running.agent.residue(&running.lab)?, found);
@@ -309,6 +312,20 @@ fn what_cannot_be_carried_over_goes_on_until_it_is_to_be_replaced() -> Result<()
         running.lab.connect(client, shared(client))?;
     }
     running.agent.cli(&["audit"]).map(drop)
+}
+
+#[test]
+fn what_cannot_be_carried_over_goes_on_until_it_is_to_be_replaced() -> Result<()> {
+    goes_on_until_replaced(&["LAYOUT"], "LAYOUT")
+}
+
+#[test]
+fn what_fails_while_it_is_carried_over_goes_on_until_it_is_to_be_replaced() -> Result<()> {
+    let tables = [0, 1].map(|number| format!("{}-1-{number}", map::SLOT_TABLES));
+    goes_on_until_replaced(
+        &tables.each_ref().map(String::as_str),
+        "table 1 is not pinned",
+    )
 }
 
 /// The systemd unit leaves an agent no more than these.
