@@ -2,7 +2,7 @@
 //! processes were waiting for.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
@@ -116,6 +116,8 @@ fn describe(pid: u32) -> String {
         .map(String::from_utf8_lossy)
         .collect();
     let mut text = format!("process {pid}: {}\n", words.join(" ").trim_end());
+    // Threads that wait alike are told once.
+    let mut threads: BTreeMap<String, usize> = BTreeMap::new();
     for thread in fs::read_dir(proc(pid, "task"))
         .into_iter()
         .flatten()
@@ -128,14 +130,11 @@ fn describe(pid: u32) -> String {
             .filter_map(|line| line.split_whitespace().last()?.split('+').next())
             .take(6)
             .collect();
-        let name = thread.file_name();
-        let line = format!(
-            "  thread {} {}: {}\n",
-            name.to_string_lossy(),
-            read("comm").trim(),
-            calls.join(" < ")
-        );
-        text.push_str(&line);
+        let line = format!("{}: {}", read("comm").trim(), calls.join(" < "));
+        *threads.entry(line).or_default() += 1;
+    }
+    for (line, count) in threads {
+        text.push_str(&format!("  {count} x {line}\n"));
     }
     let written = fs::File::open(proc(pid, "fd/1")).ok();
     if let Some(file) = written.filter(|file| file.metadata().is_ok_and(|data| data.is_file())) {
