@@ -19,8 +19,8 @@ use aya::{
 };
 use bytemuck::{TransparentWrapper as _, Zeroable as _};
 use redirector_common::abi::{
-    Backend, BackendStats, COUNTER_SLOTS, Counters, Endpoint, Globals, Listener, Load, PortFilter,
-    SlotTable, map,
+    AnswerTimes, Backend, BackendStats, COUNTER_SLOTS, Counters, Endpoint, Globals, Listener, Load,
+    PortFilter, SlotTable, map,
 };
 use thiserror::Error;
 
@@ -68,6 +68,7 @@ pub struct Maps {
     generic: HashMap<MapData, u32, u32>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     backend_stats: PerCpuArray<MapData, Plain<BackendStats>>,
+    answer_times: PerCpuArray<MapData, Plain<AnswerTimes>>,
 }
 
 /// Makes the error of one access.
@@ -121,6 +122,7 @@ impl Maps {
             generic: take(ebpf, map::GENERIC)?,
             counters: take(ebpf, map::COUNTERS)?,
             backend_stats: take(ebpf, map::BACKEND_STATS)?,
+            answer_times: take(ebpf, map::ANSWER_TIMES)?,
         })
     }
 
@@ -357,6 +359,23 @@ impl Maps {
             .get(&u32::from(id), 0)
             .map_err(failed("read", map::BACKEND_STATS))?;
         let mut sum = BackendStats::zeroed();
+        for Plain(cpu) in per_cpu.iter() {
+            sum.add(cpu);
+        }
+        Ok(sum)
+    }
+
+    /// How long a backend took to answer the SYNs that were timed, all CPUs together.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn answer_times(&self, id: u16) -> Result<AnswerTimes, MapsError> {
+        let per_cpu = self
+            .answer_times
+            .get(&u32::from(id), 0)
+            .map_err(failed("read", map::ANSWER_TIMES))?;
+        let mut sum = AnswerTimes::zeroed();
         for Plain(cpu) in per_cpu.iter() {
             sum.add(cpu);
         }

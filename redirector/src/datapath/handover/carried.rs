@@ -62,7 +62,7 @@ const PINHOLE: &[&str] = &["backend", "listener", "control", "seen"];
 
 /// The maps that are carried over. The others hold what every agent writes anew before a packet needs it, or counts of what has a
 /// number of its own in each version.
-pub(super) const CARRIED: [Carried; 25] = [
+pub(super) const CARRIED: [Carried; 26] = [
     by_agent(map::GLOBALS, &["epoch"]),
     by_agent(map::PORT_FILTER, &["words"]),
     by_agent(map::ENDPOINTS, ENDPOINT),
@@ -102,6 +102,7 @@ pub(super) const CARRIED: [Carried; 25] = [
     recorded(map::NEGOTIATING, &[], &[]),
     recorded(map::TURNS, &[], &[]),
     recorded(map::BACKEND_STATS, &[], &[]),
+    recorded(map::ANSWER_TIMES, &[], &[]),
 ];
 
 /// The maps whose layouts are told to other versions.
