@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use redirector_common::abi::AnswerTimes;
 use redirector_common::verdict::{Event, Verdict};
 
 use super::*;
@@ -42,7 +43,14 @@ pub(crate) fn snapshot() -> Snapshot {
         measured.probed(probed, ("tcp", result), Duration::from_millis(millis));
     }
     measured.applied(true, true, Duration::from_millis(2));
+    let node = &status.redirects[0].pool.nodes[1];
+    assert_eq!(node.name, "p2");
+    let mut times = AnswerTimes::default();
+    for nanoseconds in [60_000, 100_000, 2_000_000_000] {
+        times.add_one(nanoseconds);
+    }
     Snapshot {
+        answers: BTreeMap::from([(node.id, times)]),
         status,
         measured,
         ..Snapshot::default()
@@ -89,8 +97,12 @@ fn read(text: &str) -> Scraped {
     Scraped { samples, families }
 }
 
+fn expose(snapshot: Arc<Snapshot>, format: Format) -> String {
+    Exposition::new(snapshot, format).collect()
+}
+
 pub(crate) fn text(format: Format) -> String {
-    expose(Arc::new(snapshot()), format).unwrap()
+    expose(Arc::new(snapshot()), format)
 }
 
 #[test]
@@ -140,7 +152,7 @@ fn the_text_keeps_the_rules_of_its_format() {
         assert!(fits, "{series} belongs to no family of its kind");
     }
     // Prometheus' own format has the same series; there `total` and `info` belong to the family's name.
-    let prometheus = expose(Arc::new(snapshot()), Format::Prometheus).unwrap();
+    let prometheus = expose(Arc::new(snapshot()), Format::Prometheus);
     let other = read(&prometheus);
     let names =
         |samples: &BTreeMap<String, f64>| -> Vec<String> { samples.keys().cloned().collect() };
@@ -217,9 +229,30 @@ fn checks_are_timed_and_told_apart_by_what_they_saw() {
 }
 
 #[test]
+fn a_node_whose_answers_were_timed_has_their_histogram_in_seconds_and_others_have_none() {
+    let text = text(Format::OpenMetrics);
+    let Scraped { samples, families } = read(&text);
+    let name = "redirector_node_answer_duration_seconds";
+    assert_eq!(families.get(name).map(String::as_str), Some("histogram"));
+    let of = "pool=\"socksservers\",node=\"p2\"";
+    for (series, value) in [
+        (format!("{name}_bucket{{{of},le=\"6.5536e-5\"}}"), 1.0),
+        (format!("{name}_bucket{{{of},le=\"0.000131072\"}}"), 2.0),
+        (format!("{name}_bucket{{{of},le=\"0.536870912\"}}"), 2.0),
+        (format!("{name}_bucket{{{of},le=\"+Inf\"}}"), 3.0),
+        (format!("{name}_sum{{{of}}}"), 2.00016),
+        (format!("{name}_count{{{of}}}"), 3.0),
+    ] {
+        assert_eq!(samples.get(&series), Some(&value), "{series} in {text}");
+    }
+    let series = samples.keys().filter(|series| series.starts_with(name));
+    assert_eq!(series.count(), 17);
+}
+
+#[test]
 fn how_many_series_there_are_depends_on_the_configuration_only() {
     let series = |snapshot: Snapshot| {
-        read(&expose(Arc::new(snapshot), Format::OpenMetrics).unwrap())
+        read(&expose(Arc::new(snapshot), Format::OpenMetrics))
             .samples
             .len()
     };
@@ -356,11 +389,7 @@ fn a_scrape_costs_in_proportion_to_the_nodes() {
     let time = |nodes| {
         let snapshot = large(nodes);
         let start = on_cpu();
-        let lengths = (0..20).map(|_| {
-            expose(Arc::clone(&snapshot), Format::OpenMetrics)
-                .unwrap()
-                .len()
-        });
+        let lengths = (0..20).map(|_| expose(Arc::clone(&snapshot), Format::OpenMetrics).len());
         let length = lengths.sum::<usize>() / 20;
         (Duration::from_nanos(on_cpu() - start) / 20, length)
     };
