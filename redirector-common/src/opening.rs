@@ -16,7 +16,6 @@ use crate::{
 
 /// The cell of a connection that is timed.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the bits that are meant")]
 fn cell<A: Address>(client: (A, [u8; 2]), number: u32) -> Option<u16> {
     const CHOICE: u32 = ONE_IN.trailing_zeros();
     const CELL: u32 = OPENINGS.trailing_zeros();

@@ -81,6 +81,8 @@ pub(super) fn operator(out: &mut Samples, snapshot: &Snapshot, labels: &Labels) 
     }
 }
 
+const _: () = assert!(ONE_IN == 16, "the help says so");
+
 /// Of each node of each pool, whichever redirects reach it. There are none where nothing was timed.
 pub(super) fn answers(out: &mut Samples, snapshot: &Snapshot, _: &Labels) {
     let mut entries = BTreeMap::<_, BTreeSet<u32>>::new();
@@ -89,7 +91,6 @@ pub(super) fn answers(out: &mut Samples, snapshot: &Snapshot, _: &Labels) {
         let of_node = entries.entry((&*pool.name, &*node.name)).or_default();
         of_node.insert(node.id);
     }
-    const _: () = assert!(ONE_IN == 16, "the help says so");
     let bounds = (0..ANSWER_CLASSES).map_while(AnswerTimes::bound);
     let bounds = Bounds::new(bounds.map(|nanoseconds| nanoseconds as f64 / 1e9));
     for ((pool, node), ids) in entries {

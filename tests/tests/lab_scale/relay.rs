@@ -13,20 +13,18 @@ use anyhow::{Context as _, Result, ensure};
 use redirector_common::abi::{Backend, SLOTS, Slot};
 use redirector_tests::lab::agent::Agent;
 use redirector_tests::lab::plan::{RELAY_INSIDE, VIP};
-use redirector_tests::lab::{Lab, LabOptions, Netns, Topology, maps, wait_until};
+use redirector_tests::lab::{Lab, LabOptions, Netns, Topology, maps, metrics, wait_until};
 use socket2::{Domain, Socket, Type};
 
-pub const NODES: u16 = 256;
+pub(crate) const NODES: u16 = 256;
 /// The first port of the shared address; each redirect has one.
 const FIRST_PORT: u16 = 2000;
 /// The nodes' port.
 const NODE_PORT: u16 = 1081;
 /// The first node's address. All of them are one host's, and each is a neighbour of its own to the relay.
 const FIRST_NODE: Ipv4Addr = Ipv4Addr::new(10, 9, 1, 0);
-/// Where metrics are had.
-pub const METRICS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 9180);
 
-pub fn node(number: u16) -> Ipv4Addr {
+pub(crate) fn node(number: u16) -> Ipv4Addr {
     Ipv4Addr::from_bits(FIRST_NODE.to_bits() + u32::from(number))
 }
 
@@ -84,9 +82,9 @@ fn greet(mut client: TcpStream) -> Result<()> {
 
 fn configuration(redirects: u16) -> String {
     let mut text = format!(
-        "interfaces = [\"clients\", \"nodes\"]\nxdp-mode = \"native\"\nhash-key = \"the key of the lab\"\n\n\
-         [http]\nlisten = \"{}:{}\"\n\n[pool.all]\nnodes = [\n",
-        METRICS.0, METRICS.1
+        "interfaces = [\"clients\", \"nodes\"]\nxdp-mode = \"native\"\nhash-key = \"the key of the lab\"\n\
+         {}\n[pool.all]\nnodes = [\n",
+        metrics::http_section()
     );
     // Writing to a string can't fail.
     for number in 0..NODES {
@@ -109,16 +107,16 @@ fn configuration(redirects: u16) -> String {
 }
 
 /// A relay at work. The fields are in the order in which they must go.
-pub struct Scale {
-    pub agent: Agent,
+pub(crate) struct Scale {
+    pub(crate) agent: Agent,
     _responder: Responder,
-    pub lab: Lab,
+    pub(crate) lab: Lab,
     redirects: u16,
 }
 
 impl Scale {
     /// Brings everything up, and waits until all nodes are.
-    pub fn bring_up(redirects: u16) -> Result<Self> {
+    pub(crate) fn bring_up(redirects: u16) -> Result<Self> {
         let options = LabOptions {
             nodes: 1,
             on_link_clients: 1,
@@ -144,7 +142,7 @@ impl Scale {
     }
 
     /// Waits until the log has said this so many times. To ask for all nodes of all redirects would take the agent longer.
-    pub fn wait_for_log(&self, words: &str, times: u16, limit: Duration) -> Result<()> {
+    pub(crate) fn wait_for_log(&self, words: &str, times: u16, limit: Duration) -> Result<()> {
         let what = format!("`{words}` to be logged {times} times");
         wait_until(&what, limit, || {
             let seen = self.agent.log().matches(words).count();
@@ -154,7 +152,7 @@ impl Scale {
     }
 
     /// CPU time that all threads of the agent have had so far (proc(5), schedstat: exact, where stat counts ticks).
-    pub fn cpu(&self) -> Result<Duration> {
+    pub(crate) fn cpu(&self) -> Result<Duration> {
         let process = self.agent.process().context("the agent has ended")?;
         let mut nanoseconds = 0;
         for thread in fs::read_dir(format!("/proc/{process}/task"))? {
@@ -169,7 +167,7 @@ impl Scale {
     }
 
     /// The agent's resident memory, MiB.
-    pub fn memory(&self) -> Result<f64> {
+    pub(crate) fn memory(&self) -> Result<f64> {
         let process = self.agent.process().context("the agent has ended")?;
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
         let mut lines = status.lines();
@@ -178,21 +176,13 @@ impl Scale {
         Ok(resident.context("no VmRSS")?.parse::<f64>()? / 1024.0)
     }
 
-    /// What is scraped, with the head of the answer.
-    pub fn scrape(&self) -> Result<String> {
-        self.lab.relay().run(|| {
-            let mut stream = TcpStream::connect(METRICS)?;
-            stream.write_all(
-                b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-            )?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            anyhow::Ok(text)
-        })?
+    /// What is scraped.
+    pub(crate) fn scrape(&self) -> Result<String> {
+        self.lab.relay().run(metrics::scrape)?
     }
 
     /// What the agent says that it has spent on working out tables and on bringing them into the kernel.
-    pub fn spent(&self) -> Result<Duration> {
+    pub(crate) fn spent(&self) -> Result<Duration> {
         let text = self.scrape()?;
         let mut seconds = 0.0;
         for what in ["rebuild", "apply"] {
@@ -205,7 +195,7 @@ impl Scale {
     }
 
     /// The number of a node's entry in the kernel's map of backends.
-    pub fn backend(&self, address: Ipv4Addr) -> Result<u16> {
+    pub(crate) fn backend(&self, address: Ipv4Addr) -> Result<u16> {
         let backends = maps::backends(&self.agent)?;
         for id in 1..=2 * NODES {
             let bytes = backends.get(&u32::from(id), 0)?;
@@ -228,7 +218,12 @@ impl Scale {
 
     /// How long it takes until a word of the operator is obeyed: when it is, these backends take clients by the kernel's
     /// tables of all redirects, or don't.
-    pub fn obeyed_after(&self, words: &[&str], backends: &[u16], take: bool) -> Result<Duration> {
+    pub(crate) fn obeyed_after(
+        &self,
+        words: &[&str],
+        backends: &[u16],
+        take: bool,
+    ) -> Result<Duration> {
         let start = Instant::now();
         self.agent.cli(words)?;
         let took = start.elapsed();
@@ -240,7 +235,7 @@ impl Scale {
     }
 
     /// Whether a client is served by way of a redirect.
-    pub fn serves(&self, redirect: u16) -> Result<()> {
+    pub(crate) fn serves(&self, redirect: u16) -> Result<()> {
         let client = self.lab.clients()[0];
         self.lab.host_of_client(client).run(|| {
             let shared = SocketAddr::from((VIP, FIRST_PORT + redirect));

@@ -25,8 +25,7 @@ fn load(scale: &Scale, per_second: u32) -> Result<f64> {
             break;
         }
         sleep(next.saturating_duration_since(Instant::now()));
-        let text = scale.scrape()?;
-        ensure!(text.starts_with("HTTP/1.1 200 "), "{:.200}", text);
+        scale.scrape()?;
     }
     sleep(end.saturating_duration_since(Instant::now()));
     let took = scale.cpu()?.saturating_sub(before);
