@@ -15,7 +15,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, xdp::DevMapHash},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash},
 };
 use bytemuck::{TransparentWrapper as _, Zeroable as _};
 use redirector_common::abi::{
@@ -365,6 +365,21 @@ impl Maps {
         Ok(sum)
     }
 
+    /// Forgets what was counted of a backend that is gone: its number will be another's.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn forget_counted(&mut self, id: u16) -> Result<(), MapsError> {
+        let id = u32::from(id);
+        self.backend_stats
+            .set(id, on_all(Plain(BackendStats::zeroed()))?, 0)
+            .map_err(failed("write", map::BACKEND_STATS))?;
+        self.answer_times
+            .set(id, on_all(Plain(AnswerTimes::zeroed()))?, 0)
+            .map_err(failed("write", map::ANSWER_TIMES))
+    }
+
     /// How long a backend took to answer the SYNs that were timed, all CPUs together.
     ///
     /// # Errors
@@ -381,6 +396,18 @@ impl Maps {
         }
         Ok(sum)
     }
+}
+
+/// The same on every processor.
+fn on_all<T: aya::Pod>(value: T) -> Result<PerCpuValues<T>, MapsError> {
+    let failed = |cause| MapsError {
+        action: "count the processors for",
+        name: map::BACKEND_STATS,
+        cause,
+    };
+    let processors = aya::util::nr_cpus()
+        .map_err(|(path, error)| failed(anyhow::Error::new(error).context(path)))?;
+    PerCpuValues::try_from(vec![value; processors]).map_err(|error| failed(error.into()))
 }
 
 /// Removes an entry; one that is not there is no error.

@@ -4,6 +4,7 @@ use super::labels::Labels;
 use super::measured::BOUNDS;
 use super::own;
 use super::text::{Bounds, Format, Head, Kind, Samples, Unit, Value, label};
+use super::traffic;
 use crate::control::status::{NodeStatus, PoolStatus, RedirectState, RedirectStatus, Traffic};
 use crate::health::Health;
 use crate::http::Snapshot;
@@ -11,13 +12,13 @@ use crate::http::Snapshot;
 /// A metric and where its samples come from.
 #[derive(Debug)]
 pub(super) struct Family {
-    head: Head,
-    rows: Rows,
+    pub(super) head: Head,
+    pub(super) rows: Rows,
 }
 
 /// Of what there is a sample. A function gives none where there is nothing to tell.
 #[derive(Clone, Copy, Debug)]
-enum Rows {
+pub(super) enum Rows {
     /// The agent as a whole.
     Agent(fn(&Snapshot) -> Option<Value>),
     /// Each redirect, in each family.
@@ -135,89 +136,19 @@ fn number(value: u64) -> Option<Value> {
     Some(Value::Whole(value))
 }
 
+fn live(pool: &PoolStatus) -> u64 {
+    pool.nodes.iter().map(|node| node.live).sum()
+}
+
 fn small(value: usize) -> Option<Value> {
     number(value as u64)
 }
-
-/// A counter of traffic: of each redirect, each pool and each node.
-macro_rules! traffic {
-    ($families:ident, $name:literal, $help:literal, $unit:expr, $of:expr) => {
-        const $families: [Family; 3] = {
-            const fn of(name: &'static str, rows: Rows) -> Family {
-                Family {
-                    head: Head {
-                        name,
-                        help: $help,
-                        unit: $unit,
-                        kind: Kind::Counter,
-                    },
-                    rows,
-                }
-            }
-            [
-                of(concat!("redirect_", $name), Rows::TrafficOfRedirect($of)),
-                of(concat!("pool_", $name), Rows::TrafficOfPool($of)),
-                of(concat!("node_", $name), Rows::TrafficOfNode($of)),
-            ]
-        };
-    };
-}
-
-traffic!(
-    FORWARD_PACKETS,
-    "forward_packets",
-    "Packets sent to nodes",
-    None,
-    |t| t.forward_packets
-);
-traffic!(
-    FORWARD_BYTES,
-    "forward",
-    "Bytes sent to nodes, from the Ethernet header on",
-    Some(Unit::Bytes),
-    |t| t.forward_bytes
-);
-traffic!(
-    REPLY_PACKETS,
-    "reply_packets",
-    "Packets that nodes answered",
-    None,
-    |t| t.reply_packets
-);
-traffic!(
-    REPLY_BYTES,
-    "reply",
-    "Bytes that nodes answered, from the Ethernet header on",
-    Some(Unit::Bytes),
-    |t| t.reply_bytes
-);
-traffic!(
-    ATTEMPTS,
-    "connection_attempts",
-    "SYNs sent to nodes, those sent again included",
-    None,
-    |t| t.syns
-);
-traffic!(
-    ACCEPTED,
-    "connections_accepted",
-    "SYN-ACKs of nodes, those sent again included",
-    None,
-    |t| t.syn_acks
-);
-traffic!(
-    RESETS,
-    "resets",
-    "Resets by nodes: attempts that they refused and connections that they gave up",
-    None,
-    |t| t.resets
-);
 
 const OF_AGENT: &[Family] = &[
     family(
         Kind::Info,
         "build",
-        "1, with the agent's version",
+        "1, with the version of the agent and that of the layout of its maps",
         Rows::Own(own::build),
     ),
     gauge(
@@ -346,6 +277,16 @@ const OF_REDIRECTS: &[Family] = &[
         Rows::Redirect(|r| r.associations.and_then(number)),
     ),
     gauge(
+        "redirect_recorded_flows",
+        "Recorded connections that live on the redirect's nodes",
+        Rows::Redirect(|r| number(r.pools().map(live).sum())),
+    ),
+    gauge(
+        "redirect_operator",
+        "1 for what the operator wants of the redirect",
+        Rows::Own(own::operator_of_redirects),
+    ),
+    gauge(
         "redirect_table_digest",
         "1 for each redirect, with the digest of the table in place",
         Rows::Own(own::digests),
@@ -362,6 +303,16 @@ const OF_POOLS: &[Family] = &[
         "pool_available_nodes",
         "Nodes of the pool that can take new connections",
         Rows::Pool(|p| small(p.available())),
+    ),
+    gauge(
+        "pool_recorded_flows",
+        "Recorded connections that live on the pool's nodes",
+        Rows::Pool(|p| number(live(p))),
+    ),
+    gauge(
+        "pool_operator",
+        "1 for what the operator wants of the pool",
+        Rows::Own(own::operator_of_pools),
     ),
 ];
 
@@ -416,7 +367,7 @@ const OF_NODES: &[Family] = &[
     gauge(
         "node_operator",
         "1 for what the operator wants of the node",
-        Rows::Own(own::operator),
+        Rows::Own(own::operator_of_nodes),
     ),
 ];
 
@@ -483,12 +434,12 @@ pub(super) const FAMILIES: &[&[Family]] = &[
     OF_NODES,
     OF_ANSWERS,
     OF_NAMES,
-    &FORWARD_PACKETS,
-    &FORWARD_BYTES,
-    &REPLY_PACKETS,
-    &REPLY_BYTES,
-    &ATTEMPTS,
-    &ACCEPTED,
-    &RESETS,
+    &traffic::FORWARD_PACKETS,
+    &traffic::FORWARD_BYTES,
+    &traffic::REPLY_PACKETS,
+    &traffic::REPLY_BYTES,
+    &traffic::ATTEMPTS,
+    &traffic::ACCEPTED,
+    &traffic::RESETS,
     OF_CHECKS,
 ];

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `measured.rs` | what the agent itself measures |
 //! | `families.rs` | every metric with its name, help, unit and labels |
+//! | `traffic.rs` | those of nodes' packets |
 //! | `own.rs` | those whose samples have labels of their own |
 //! | `labels.rs` | the labels of everything that has series, written once for all families |
 //! | `text.rs` | how families and samples are written |
@@ -22,6 +23,7 @@ mod labels;
 mod measured;
 mod own;
 mod text;
+mod traffic;
 
 #[cfg(test)]
 mod tests;

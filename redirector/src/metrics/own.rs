@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redirector_common::abi::{ANSWER_CLASSES, AnswerTimes, ONE_IN};
+use redirector_common::abi::{ABI_VERSION, ANSWER_CLASSES, AnswerTimes, ONE_IN};
 use redirector_common::verdict::{Action, Verdict};
 
 use super::labels::Labels;
@@ -13,7 +13,8 @@ use crate::http::Snapshot;
 
 pub(super) fn build(out: &mut Samples, snapshot: &Snapshot, _: &Labels) {
     let version = label("version", &snapshot.status.version);
-    out.sample(&[&version], Value::Whole(1));
+    let layout = label("layout", &ABI_VERSION.to_string());
+    out.sample(&[&version, &layout], Value::Whole(1));
 }
 
 pub(super) fn attached(out: &mut Samples, snapshot: &Snapshot, _: &Labels) {
@@ -67,16 +68,36 @@ pub(super) fn addresses(out: &mut Samples, snapshot: &Snapshot, labels: &Labels)
     }
 }
 
-pub(super) fn operator(out: &mut Samples, snapshot: &Snapshot, labels: &Labels) {
+pub(super) fn operator_of_redirects(out: &mut Samples, snapshot: &Snapshot, labels: &Labels) {
+    let redirects = labels.redirects(snapshot);
+    operator(
+        out,
+        redirects.map(|(labels, redirect)| (labels, redirect.operator)),
+    );
+}
+
+pub(super) fn operator_of_pools(out: &mut Samples, snapshot: &Snapshot, labels: &Labels) {
+    let pools = labels.pools(snapshot);
+    operator(out, pools.map(|(labels, pool)| (labels, pool.operator)));
+}
+
+pub(super) fn operator_of_nodes(out: &mut Samples, snapshot: &Snapshot, labels: &Labels) {
+    let nodes = labels.nodes(snapshot);
+    operator(
+        out,
+        nodes.map(|(labels, (_, node))| (labels, node.operator)),
+    );
+}
+
+fn operator<'a>(out: &mut Samples, all: impl Iterator<Item = (&'a str, OperatorState)>) {
     let states = [
         (OperatorState::Enabled, label("state", "enabled")),
         (OperatorState::Draining, label("state", "draining")),
         (OperatorState::Disabled, label("state", "disabled")),
     ];
-    for (labels, (_, node)) in labels.nodes(snapshot) {
+    for (labels, wanted) in all {
         for (state, word) in &states {
-            let is = u64::from(node.operator == *state);
-            out.sample(&[labels, word], Value::Whole(is));
+            out.sample(&[labels, word], Value::Whole(u64::from(wanted == *state)));
         }
     }
 }

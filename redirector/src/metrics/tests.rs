@@ -10,7 +10,7 @@ use redirector_common::verdict::{Event, Verdict};
 use super::*;
 use crate::control::status::CounterStatus;
 use crate::http::Snapshot;
-use crate::show::tests::status;
+use crate::show::{self, tests::status};
 
 pub(crate) fn snapshot() -> Snapshot {
     let verdicts = Verdict::ALL.iter().map(|v| (v.name(), v.index()));
@@ -132,6 +132,41 @@ fn every_verdict_and_every_event_is_a_series() {
     }
 }
 
+/// Where a counter of the data path is not told of.
+fn untold(name: &str, places: &[(&'static str, String)]) -> Vec<&'static str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let told = |text: &str| text.split(|c| !is_part(c)).any(|word| word == name);
+    let untold = places.iter().filter(|(_, text)| !told(text));
+    untold.map(|(place, _)| *place).collect()
+}
+
+#[test]
+fn every_verdict_and_every_event_is_told_wherever_counters_are() {
+    let snapshot = Arc::new(snapshot());
+    let places = [
+        (
+            "/metrics",
+            expose(Arc::clone(&snapshot), Format::Prometheus),
+        ),
+        ("show counters", show::counters(&snapshot.status, true)),
+        (
+            "show counters --json",
+            show::counters_json(&snapshot.status).to_string(),
+        ),
+        // The page has a line for each counter of it, which the lab finds in a browser.
+        (
+            "the page's stream",
+            serde_json::to_string(&snapshot.status).unwrap(),
+        ),
+        ("README.md", include_str!("../../../README.md").to_owned()),
+    ];
+    let verdicts = Verdict::ALL.iter().map(|verdict| verdict.name());
+    for name in verdicts.chain(Event::ALL.iter().map(|event| event.name())) {
+        assert_eq!(untold(name, &places), [""; 0], "{name}");
+    }
+    assert_eq!(untold("drop-by-mistake", &places).len(), places.len());
+}
+
 #[test]
 fn the_text_keeps_the_rules_of_its_format() {
     let text = text(Format::OpenMetrics);
@@ -171,6 +206,10 @@ fn a_node_has_its_numbers() {
         (format!("redirector_node_connections_accepted_total{{{of}}}"), 1.0),
         (format!("redirector_node_operator{{{of},state=\"enabled\"}}"), 1.0),
         (format!("redirector_node_operator{{{of},state=\"draining\"}}"), 0.0),
+        (format!("redirector_node_resets_total{{{of}}}"), 0.0),
+        ("redirector_pool_operator{redirect=\"socksbalance\",family=\"IPv4\",pool=\"standby\",state=\"enabled\"}".to_owned(), 1.0),
+        ("redirector_redirect_operator{redirect=\"socksbalance\",family=\"IPv4\",state=\"disabled\"}".to_owned(), 0.0),
+        ("redirector_redirect_recorded_flows{redirect=\"socksbalance\",family=\"IPv4\"}".to_owned(), 15.0),
         ("redirector_redirect_udp_associations{redirect=\"socksbalance\",family=\"IPv4\"}".to_owned(), 3.0),
         // Three nodes of the main pool and one of the backup.
         ("redirector_redirect_forward_packets_total{redirect=\"socksbalance\",family=\"IPv4\"}".to_owned(), 40.0),
