@@ -121,7 +121,7 @@ impl Agent {
 
     fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
         let slots = self.slots_now();
-        let counted = self.counted_of_nodes()?;
+        let counted = self.entries_of_nodes()?;
         let status = self.status_of(&self.shown.tally, &slots, &counted)?;
         let answers = counted.into_iter().filter_map(|(id, counted)| {
             let answers = counted.answers;

@@ -1,7 +1,7 @@
 //! What `show` and `explain` are told.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -21,7 +21,7 @@ use crate::{
         PoolStatus, ROUTE_TO, RecordedFlow, RedirectExplanation, RedirectState as Shown,
         RedirectStatus, Status, Traffic,
     },
-    engine::{Member, RedirectState},
+    engine::{Entry, Member, RedirectState},
     family::Family,
     health::{Health, Tracker},
     http::Slots,
@@ -29,10 +29,11 @@ use crate::{
     net::resolve::way_to,
 };
 
-/// What the data path has counted of a node.
+/// What is known of a node by its entry.
 pub(super) struct OfNode {
     stats: BackendStats,
     pub(super) answers: AnswerTimes,
+    next_hop: Option<NextHopStatus>,
 }
 
 impl Agent {
@@ -41,21 +42,28 @@ impl Agent {
         self.count_to_show()?;
         let associations = Tally::of(&self.applied.maps.associations()?);
         let slots = self.slots_now();
-        self.status_of(&associations, &slots, &self.counted_of_nodes()?)
+        self.status_of(&associations, &slots, &self.entries_of_nodes()?)
     }
 
-    /// What the data path has counted of each node; once for all redirects that reach it by the same entry.
-    pub(super) fn counted_of_nodes(&self) -> anyhow::Result<BTreeMap<u16, OfNode>> {
+    /// What is known of each node by its entry, once for all redirects that reach it by the same one.
+    pub(super) fn entries_of_nodes(&self) -> anyhow::Result<BTreeMap<u16, OfNode>> {
         let maps = &self.applied.maps;
+        let allowed = self.allowed();
         let mut counted = BTreeMap::new();
-        for (id, _) in self.relay.backends().iter() {
+        for (id, entry) in self.relay.backends().iter() {
             let stats = maps.backend_stats(id)?;
             let answers = if stats.syn_acks > 0 {
                 maps.answer_times(id)?
             } else {
                 AnswerTimes::default()
             };
-            counted.insert(id, OfNode { stats, answers });
+            let next_hop = self.next_hop(entry, &allowed);
+            let of_node = OfNode {
+                stats,
+                answers,
+                next_hop,
+            };
+            counted.insert(id, of_node);
         }
         Ok(counted)
     }
@@ -205,7 +213,7 @@ impl Agent {
                     at: unix(wall_clock(last.at)),
                 }),
                 slots: owned.get(&id).copied().filter(|_| id != 0).unwrap_or(0),
-                next_hop: self.next_hop(id),
+                next_hop: of_node.and_then(|of| of.next_hop.clone()),
                 live: self.live_on(state, id),
                 traffic: of_node.map_or_else(Traffic::default, |of| traffic(&of.stats)),
                 answers: of_node.and_then(|of| answers(&of.answers)),
@@ -273,15 +281,14 @@ impl Agent {
             .sum()
     }
 
-    fn next_hop(&self, id: u16) -> Option<NextHopStatus> {
-        let entry = self.relay.backends().get(id)?;
+    fn next_hop(&self, entry: &Entry, allowed: &BTreeSet<u32>) -> Option<NextHopStatus> {
         let backend = &entry.backend;
         if backend.flags & BACKEND_NEXT_HOP == 0 {
             return None;
         }
         let view = self.views.borrow();
         let address = entry.address.ip();
-        let way = way_to(&view, address, &self.allowed());
+        let way = way_to(&view, address, allowed);
         Some(NextHopStatus {
             interface: view.link_name(backend.hop.ifindex),
             neighbour: way.map_or(address, |way| way.neighbour),

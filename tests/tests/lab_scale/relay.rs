@@ -168,12 +168,21 @@ impl Scale {
 
     /// The agent's resident memory, MiB.
     pub(crate) fn memory(&self) -> Result<f64> {
+        self.in_status("VmRSS:")
+    }
+
+    /// The most that it has been, MiB.
+    pub(crate) fn peak_memory(&self) -> Result<f64> {
+        self.in_status("VmHWM:")
+    }
+
+    fn in_status(&self, field: &str) -> Result<f64> {
         let process = self.agent.process().context("the agent has ended")?;
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
         let mut lines = status.lines();
-        let resident = lines.find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = lines.find_map(|line| line.strip_prefix(field));
         let resident = resident.and_then(|text| text.trim().strip_suffix(" kB"));
-        Ok(resident.context("no VmRSS")?.parse::<f64>()? / 1024.0)
+        Ok(resident.context("no such field")?.parse::<f64>()? / 1024.0)
     }
 
     /// What is scraped.

@@ -3,7 +3,8 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
+use redirector_tests::lab::metrics;
 
 use crate::relay::Scale;
 
@@ -65,5 +66,47 @@ fn to_be_scraped_every_second_takes_a_percent_of_a_core_at_most_with_256_nodes_a
         often > PERCENT,
         "{often} % of a core for 50 scrapes a second"
     );
+    Ok(())
+}
+
+#[test]
+fn a_scrape_of_many_mebibytes_takes_no_such_memory_and_holds_nobody_up() -> Result<()> {
+    const REDIRECTS: u16 = 64;
+    const TIMES: usize = 20;
+    const MEMORY_MIB: f64 = 20.0;
+    const HELD: Duration = Duration::from_millis(150);
+    let scale = Scale::bring_up(REDIRECTS)?;
+    sleep(Duration::from_secs(6));
+    let (before, start) = (scale.peak_memory()?, scale.cpu()?);
+    let scraping = scale.lab.relay().spawn("scraper", || {
+        let mut longest = 0;
+        for _ in 0..TIMES {
+            longest = longest.max(metrics::scrape()?.len());
+            sleep(Duration::from_millis(250));
+        }
+        anyhow::Ok(longest)
+    })?;
+    let mut answered = Vec::new();
+    while !scraping.is_finished() {
+        let start = Instant::now();
+        // It asks the agent's loop for next to nothing.
+        scale.agent.cli(&["log", "brief"])?;
+        answered.push(start.elapsed());
+    }
+    let length = scraping
+        .join()
+        .map_err(|_| anyhow!("the scraper panicked"))??;
+    let grown = scale.peak_memory()? - before;
+    let each = (scale.cpu()?.saturating_sub(start)) / u32::try_from(TIMES)?;
+    answered.sort_unstable();
+    let (median, last) = (answered[answered.len() / 2], answered[answered.len() - 1]);
+    println!(
+        "{length} bytes, {each:?} of work each; {grown:.1} MiB more at most; {} others answered after {median:?}, {last:?} at most",
+        answered.len()
+    );
+    let length = length as f64 / f64::from(1 << 20);
+    ensure!(length > MEMORY_MIB, "{length} MiB are not much");
+    ensure!(grown < MEMORY_MIB, "{grown} MiB more");
+    ensure!(last < HELD, "somebody was answered after {last:?}");
     Ok(())
 }
