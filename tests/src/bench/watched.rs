@@ -22,6 +22,8 @@ use crate::lab::terminal::{Size, Terminal};
 
 /// How long packets are sent in each half of a round: somebody who looks every second does so twice.
 const HALF: Duration = Duration::from_secs(2);
+/// How long it takes whoever looks to begin.
+const BEGINS: Duration = Duration::from_millis(300);
 /// Packets of one run.
 const PACKETS: u32 = 1 << 16;
 
@@ -142,6 +144,8 @@ pub fn measure(object: &Path, rounds: usize, who: Who) -> Result<Spread> {
             Who::Watches => Watchers::all(&rig)?,
             Who::HoldsUp => Watchers::busy(&rig)?,
         };
+        // To begin to look is no part of looking.
+        std::thread::sleep(BEGINS);
         let while_watched = speed(&mut traffic, &mut stream, &frame, expected)?;
         watchers.end()?;
         let while_alone = speed(&mut traffic, &mut stream, &frame, expected)?;

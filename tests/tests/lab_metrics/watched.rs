@@ -5,7 +5,7 @@ use redirector_tests::bench::watched;
 
 use crate::exact::traffic_object;
 
-const ROUNDS: usize = 11;
+const ROUNDS: usize = 15;
 /// Packets that go by with everybody watching while 1 goes by with nobody.
 const LEAST: f64 = 0.97;
 
