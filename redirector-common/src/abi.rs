@@ -84,12 +84,14 @@ pub const MAX_ASSOCIATIONS: u32 = 65_536;
 /// Their pinholes, and the marks of ports in use.
 pub const MAX_PINHOLES: u32 = 2 * MAX_ASSOCIATIONS;
 
+mod answers;
 mod associations;
 mod endpoints;
 mod fragments;
 pub mod map;
 mod trie;
 
+pub use answers::{ANSWER_CLASSES, AnswerTimes, ONE_IN, OPENINGS, Opening};
 pub use associations::{
     Association, Handshake, Negotiating, PINHOLE_IN_USE, Pinhole, PinholeKey4, PinholeKey6,
 };

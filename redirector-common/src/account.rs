@@ -15,9 +15,9 @@ impl BackendStats {
     }
 
     /// Counts an answer of the node; `bytes` from the Ethernet header on, `flags` its TCP flags. A node's own SYN is no
-    /// answer and does not come here.
+    /// answer and does not come here. Whether it is a SYN-ACK.
     #[inline(always)]
-    pub fn add_reply(&mut self, bytes: usize, flags: u8) {
+    pub fn add_reply(&mut self, bytes: usize, flags: u8) -> bool {
         self.reply_packets += 1;
         self.reply_bytes += bytes as u64;
         // Nearly no packet has either, and those that have none pay for one test.
@@ -26,8 +26,10 @@ impl BackendStats {
                 self.resets += 1;
             } else {
                 self.syn_acks += 1;
+                return true;
             }
         }
+        false
     }
 
     /// Adds what another CPU has counted.

@@ -45,6 +45,7 @@ pub mod hash;
 pub mod host;
 pub mod icmp;
 pub mod learn;
+pub mod opening;
 pub mod parse;
 pub mod partial;
 mod process;

@@ -12,7 +12,7 @@ use crate::{
     address::Address,
     associate,
     classify::{Class, classify},
-    fragments, icmp, learn,
+    fragments, icmp, learn, opening,
     parse::{self, Fragment, Layout, Offsets, Packet, Plain},
     partial, refuse, rewrite, select,
     stage::{Stage, Step},
@@ -216,6 +216,9 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         && let Some(ethernet) = frame.header::<Ethernet>(0)
     {
         tables.note_way_back(packet.source, ethernet);
+        if !routed {
+            opening::asked(id, packet, tables);
+        }
     }
     if !L::PLAIN && listener.flags & ENDPOINT_TRACKED != 0 && verdict != Verdict::ForwardFlow {
         select::note_reverse(id, packet, listener, tables);
@@ -309,7 +312,9 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         return Verdict::PassTruncated.into();
     }
     fragments::note(packet, FRAGMENT_REPLY, node.backend, vip.listener, tables);
-    tables.count_reply(node.backend, length, packet.flags);
+    if tables.count_reply(node.backend, length, packet.flags) {
+        opening::answered(node.backend, packet, tables);
+    }
     let outcome = Outcome {
         verdict: Verdict::Reply,
         ifindex: hop.ifindex,

@@ -3,7 +3,7 @@
 use crate::{
     abi::{
         Association, Backend, Embryo, Endpoint, Flow, FragmentOwner, Handshake, Listener, NextHop,
-        Pinhole, SlotTable,
+        Opening, Pinhole, SlotTable,
     },
     address::Address,
     parse::{IpPacket, Packet},
@@ -77,8 +77,20 @@ pub trait Tables {
     fn count_forward<A>(&self, id: u16, bytes: usize, packet: &Packet<A>);
 
     /// Counts a packet answered by backend `id`; `bytes` from the Ethernet header on, `flags` its TCP flags, 0 where
-    /// it has none.
-    fn count_reply(&self, id: u16, bytes: usize, flags: u8);
+    /// it has none. Whether it is a SYN-ACK.
+    fn count_reply(&self, id: u16, bytes: usize, flags: u8) -> bool;
+
+    /// The kernel's monotonic clock, nanoseconds. It costs more than all else that most packets need.
+    fn now(&self) -> u64;
+
+    /// The SYN that is noted in a cell; zeroed where none is.
+    fn opening(&self, cell: u16) -> Opening;
+
+    /// Notes a SYN in a cell.
+    fn note_opening(&self, cell: u16, opening: Opening);
+
+    /// Counts that backend `id` took so long to answer a SYN.
+    fn count_answer(&self, id: u16, nanoseconds: u64);
 }
 
 /// The maps of one family.

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Instant};
 use redirector::names::FlowName;
 use redirector_common::{
     Outcome, Stage,
-    abi::{COUNTER_SLOTS, Globals},
+    abi::{AnswerTimes, COUNTER_SLOTS, Globals},
     host::HostTables,
     verdict::{Action, Event, Verdict},
 };
@@ -164,6 +164,14 @@ impl SideBySide {
             assert_eq!(
                 kernel.expect("statistics can be read"),
                 *stats,
+                "backend {id}"
+            );
+            // Each has a clock of its own.
+            let timed = self.kernel.maps().answer_times(*id);
+            let answers = self.host.answers.borrow();
+            assert_eq!(
+                timed.expect("times can be read").count(),
+                answers.get(id).map_or(0, AnswerTimes::count),
                 "backend {id}"
             );
         }

@@ -75,3 +75,5 @@ pub const TX_PORTS: &str = "TX_PORTS";
 pub const COUNTERS: &str = "COUNTERS";
 /// `PerCpuArray<BackendStats>`, indexed like `BACKENDS`.
 pub const BACKEND_STATS: &str = "BACKEND_STATS";
+/// `PerCpuArray<AnswerTimes>`, indexed like `BACKENDS`.
+pub const ANSWER_TIMES: &str = "ANSWER_TIMES";

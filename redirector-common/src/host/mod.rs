@@ -16,9 +16,10 @@ pub use self::{frame::SliceFrame, recent::Recent};
 
 use crate::{
     abi::{
-        Association, Backend, BackendStats, Embryo, Endpoint, Flow, FragmentOwner, Handshake,
-        Listener, Load, NextHop, Pinhole, PortFilter, SlotTable, TRIE_ASK_KERNEL, TRIE_CHILD,
-        TRIE_FIRST_HOP, TRIE_LOCAL, TRIE_NEIGHBOUR, TrieEntry, TrieNode, TrieRoot,
+        AnswerTimes, Association, Backend, BackendStats, Embryo, Endpoint, Flow, FragmentOwner,
+        Handshake, Listener, Load, NextHop, Opening, Pinhole, PortFilter, SlotTable,
+        TRIE_ASK_KERNEL, TRIE_CHILD, TRIE_FIRST_HOP, TRIE_LOCAL, TRIE_NEIGHBOUR, TrieEntry,
+        TrieNode, TrieRoot,
     },
     address::Address,
     parse::{IpPacket, Packet},
@@ -122,6 +123,12 @@ pub struct HostTables {
     pub events: RefCell<BTreeMap<usize, u64>>,
     /// Statistics by backend.
     pub stats: RefCell<BTreeMap<u16, BackendStats>>,
+    /// The monotonic clock, nanoseconds; not 0.
+    pub now: Cell<u64>,
+    /// Noted SYNs by cell.
+    pub openings: RefCell<BTreeMap<u16, Opening>>,
+    /// How long backends took to answer.
+    pub answers: RefCell<BTreeMap<u16, AnswerTimes>>,
 }
 
 impl Default for HostTables {
@@ -145,6 +152,9 @@ impl Default for HostTables {
             ingress: 0,
             events: RefCell::default(),
             stats: RefCell::default(),
+            now: Cell::new(1),
+            openings: RefCell::default(),
+            answers: RefCell::default(),
         }
     }
 }
@@ -303,10 +313,28 @@ impl Tables for HostTables {
         stats.add_forward(bytes, packet);
     }
 
-    fn count_reply(&self, id: u16, bytes: usize, flags: u8) {
+    fn count_reply(&self, id: u16, bytes: usize, flags: u8) -> bool {
         let mut stats = self.stats.borrow_mut();
         let stats = stats.entry(id).or_default();
-        stats.add_reply(bytes, flags);
+        stats.add_reply(bytes, flags)
+    }
+
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn opening(&self, cell: u16) -> Opening {
+        let openings = self.openings.borrow();
+        openings.get(&cell).copied().unwrap_or_default()
+    }
+
+    fn note_opening(&self, cell: u16, opening: Opening) {
+        self.openings.borrow_mut().insert(cell, opening);
+    }
+
+    fn count_answer(&self, id: u16, nanoseconds: u64) {
+        let mut answers = self.answers.borrow_mut();
+        answers.entry(id).or_default().add_one(nanoseconds);
     }
 }
 

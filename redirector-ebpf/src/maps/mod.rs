@@ -7,17 +7,18 @@ mod ways;
 use aya_ebpf::{
     bindings::bpf_fib_lookup as FibLookup,
     btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray},
+    helpers::bpf_ktime_get_ns,
     macros::btf_map,
     programs::XdpContext,
 };
 use redirector_common::{
     abi::{
-        Association, Backend, BackendStats, COUNTER_SLOTS, Counters, DEFAULT_FLOWS, EMBRYOS,
-        Embryo, EndpointTable, FRAGMENTED, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6,
-        FragmentOwner, Globals, HANDSHAKES, Handshake, Listener, Load, MAX_ASSOCIATIONS,
-        MAX_BACKENDS, MAX_HOPS, MAX_LISTENERS, MAX_NEIGHBOURS, MAX_PINHOLES, MAX_REDIRECTS,
-        MAX_TRIE_NODES, NEGOTIATING_CELLS, Negotiating, NextHop, Pinhole, PinholeKey4, PinholeKey6,
-        PortFilter, SlotTable, TrieNode, TrieRoot, WAYS_BACK,
+        AnswerTimes, Association, Backend, BackendStats, COUNTER_SLOTS, Counters, DEFAULT_FLOWS,
+        EMBRYOS, Embryo, EndpointTable, FRAGMENTED, Flow, FlowKey4, FlowKey6, FragmentKey4,
+        FragmentKey6, FragmentOwner, Globals, HANDSHAKES, Handshake, Listener, Load,
+        MAX_ASSOCIATIONS, MAX_BACKENDS, MAX_HOPS, MAX_LISTENERS, MAX_NEIGHBOURS, MAX_PINHOLES,
+        MAX_REDIRECTS, MAX_TRIE_NODES, NEGOTIATING_CELLS, Negotiating, NextHop, OPENINGS, Opening,
+        Pinhole, PinholeKey4, PinholeKey6, PortFilter, SlotTable, TrieNode, TrieRoot, WAYS_BACK,
     },
     parse::{IpPacket, Packet},
     stage::Stage,
@@ -138,6 +139,13 @@ static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 
 #[btf_map]
 static BACKEND_STATS: PerCpuArray<BackendStats, { MAX_BACKENDS as usize }> = PerCpuArray::new();
+
+#[btf_map]
+static ANSWER_TIMES: PerCpuArray<AnswerTimes, { MAX_BACKENDS as usize }> = PerCpuArray::new();
+
+/// SYNs that are timed.
+#[btf_map]
+static OPENING_CELLS: Array<Opening, { OPENINGS }> = Array::new();
 
 /// Room for [`FamilyTables::hold`].
 #[btf_map]
@@ -338,11 +346,44 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn count_reply(&self, id: u16, bytes: usize, flags: u8) {
-        if let Some(stats) = BACKEND_STATS.get_ptr_mut(u32::from(id)) {
+    fn count_reply(&self, id: u16, bytes: usize, flags: u8) -> bool {
+        let Some(stats) = BACKEND_STATS.get_ptr_mut(u32::from(id)) else {
+            return false;
+        };
+        // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
+        let stats = unsafe { &mut *stats };
+        stats.add_reply(bytes, flags)
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a helper call without arguments.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn opening(&self, cell: u16) -> Opening {
+        // Two CPUs may write at once; then two SYNs are mixed up, and no answer finds its own.
+        OPENING_CELLS
+            .get(u32::from(cell))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn note_opening(&self, cell: u16, opening: Opening) {
+        if let Some(noted) = OPENING_CELLS.get_ptr_mut(u32::from(cell)) {
+            // SAFETY: as above; any bytes are a SYN.
+            unsafe { *noted = opening };
+        }
+    }
+
+    #[inline(always)]
+    fn count_answer(&self, id: u16, nanoseconds: u64) {
+        if let Some(times) = ANSWER_TIMES.get_ptr_mut(u32::from(id)) {
             // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
-            let stats = unsafe { &mut *stats };
-            stats.add_reply(bytes, flags);
+            let times = unsafe { &mut *times };
+            times.add_one(nanoseconds);
         }
     }
 }

@@ -190,6 +190,7 @@ impl Applied {
                 Write::Endpoints(endpoints) => self.maps.set_endpoints(endpoints)?,
                 Write::ClearBackend(id) => {
                     self.maps.set_backend(*id, &Backend::default())?;
+                    self.maps.forget_counted(*id)?;
                 }
             }
         }

@@ -121,7 +121,12 @@ impl Agent {
 
     fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
         let slots = self.slots_now();
-        let status = self.status_of(&self.shown.tally, &slots)?;
+        let counted = self.entries_of_nodes()?;
+        let status = self.status_of(&self.shown.tally, &slots, &counted)?;
+        let answers = counted.into_iter().filter_map(|(id, counted)| {
+            let answers = counted.answers;
+            (answers.count() > 0).then_some((u32::from(id), answers))
+        });
         let of_redirect = |(index, slots)| (u32::from(index), slots);
         Ok(Snapshot {
             at_ms: Snapshot::now(),
@@ -130,6 +135,7 @@ impl Agent {
                 fills: self.fills(),
                 ..self.shown.measured.clone()
             },
+            answers: answers.collect(),
             slots: slots.into_iter().map(of_redirect).collect(),
         })
     }

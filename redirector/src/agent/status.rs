@@ -1,14 +1,14 @@
 //! What `show` and `explain` are told.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use redirector_common::{
-    abi::{BACKEND_DEAD, BACKEND_NEXT_HOP, Backend, BackendStats, SLOTS},
+    abi::{AnswerTimes, BACKEND_DEAD, BACKEND_NEXT_HOP, Backend, BackendStats, SLOTS},
     verdict::{Event, Verdict},
 };
 
@@ -16,11 +16,12 @@ use super::{Agent, seen::Tally, tell::mac};
 use crate::{
     config::{Delivery, Mode, Node, Redirect, UdpAssociate},
     control::status::{
-        CheckStatus, CounterStatus, Explanation, FORWARD_TO, FlowsStatus, InterfaceStatus,
-        KernelBackend, NameStatus, NextHopStatus, NodeStatus, OperatorState, PoolStatus, ROUTE_TO,
-        RecordedFlow, RedirectExplanation, RedirectState as Shown, RedirectStatus, Status, Traffic,
+        AnswersStatus, CheckStatus, CounterStatus, Explanation, FORWARD_TO, FlowsStatus,
+        InterfaceStatus, KernelBackend, NameStatus, NextHopStatus, NodeStatus, OperatorState,
+        PoolStatus, ROUTE_TO, RecordedFlow, RedirectExplanation, RedirectState as Shown,
+        RedirectStatus, Status, Traffic,
     },
-    engine::{Member, RedirectState},
+    engine::{Entry, Member, RedirectState},
     family::Family,
     health::{Health, Tracker},
     http::Slots,
@@ -28,13 +29,43 @@ use crate::{
     net::resolve::way_to,
 };
 
+/// What is known of a node by its entry.
+pub(super) struct OfNode {
+    stats: BackendStats,
+    pub(super) answers: AnswerTimes,
+    next_hop: Option<NextHopStatus>,
+}
+
 impl Agent {
     /// Everything at one moment.
     pub(super) fn status(&mut self) -> anyhow::Result<Status> {
         self.count_to_show()?;
         let associations = Tally::of(&self.applied.maps.associations()?);
         let slots = self.slots_now();
-        self.status_of(&associations, &slots)
+        self.status_of(&associations, &slots, &self.entries_of_nodes()?)
+    }
+
+    /// What is known of each node by its entry, once for all redirects that reach it by the same one.
+    pub(super) fn entries_of_nodes(&self) -> anyhow::Result<BTreeMap<u16, OfNode>> {
+        let maps = &self.applied.maps;
+        let allowed = self.allowed();
+        let mut counted = BTreeMap::new();
+        for (id, entry) in self.relay.backends().iter() {
+            let stats = maps.backend_stats(id)?;
+            let answers = if stats.syn_acks > 0 {
+                maps.answer_times(id)?
+            } else {
+                AnswerTimes::default()
+            };
+            let next_hop = self.next_hop(entry, &allowed);
+            let of_node = OfNode {
+                stats,
+                answers,
+                next_hop,
+            };
+            counted.insert(id, of_node);
+        }
+        Ok(counted)
     }
 
     /// Everything, with recorded flows and associations as they were counted.
@@ -42,12 +73,8 @@ impl Agent {
         &self,
         tally: &Tally,
         slots: &BTreeMap<u16, Arc<Slots>>,
+        counted: &BTreeMap<u16, OfNode>,
     ) -> anyhow::Result<Status> {
-        // Once for all redirects that reach a node by the same entry.
-        let mut stats = BTreeMap::new();
-        for (id, _) in self.relay.backends().iter() {
-            stats.insert(id, self.applied.maps.backend_stats(id)?);
-        }
         let mut redirects = Vec::new();
         for redirect in &self.relay.config().redirects {
             let states = self.relay.redirects().iter();
@@ -57,7 +84,7 @@ impl Agent {
                 let live = live.sum();
                 let shared = redirect.udp_associate == UdpAssociate::Shared;
                 let owned = &slots[index].owned;
-                let shown = self.redirect_status(*index, redirect, state, owned, &stats)?;
+                let shown = self.redirect_status(*index, redirect, state, owned, counted)?;
                 redirects.push(RedirectStatus {
                     associations: shared.then_some(live),
                     ..shown
@@ -95,9 +122,9 @@ impl Agent {
         redirect: &Redirect,
         state: &RedirectState,
         owned: &BTreeMap<u16, u32>,
-        stats: &BTreeMap<u16, BackendStats>,
+        counted: &BTreeMap<u16, OfNode>,
     ) -> anyhow::Result<RedirectStatus> {
-        let pool = |pool| self.pool_status(pool, redirect, state, owned, stats);
+        let pool = |pool| self.pool_status(pool, redirect, state, owned, counted);
         let served = owned.keys().any(|backend| *backend != 0);
         let table = state.book.table();
         let operator = self.relay.operator().of_redirect(&redirect.name);
@@ -143,7 +170,7 @@ impl Agent {
         redirect: &Redirect,
         state: &RedirectState,
         owned: &BTreeMap<u16, u32>,
-        stats: &BTreeMap<u16, BackendStats>,
+        counted: &BTreeMap<u16, OfNode>,
     ) -> PoolStatus {
         let pool = &self.relay.config().pools[index];
         let mut nodes = Vec::new();
@@ -164,6 +191,7 @@ impl Agent {
             let id = self.relay.backends().id_of(address).unwrap_or(0);
             let checked = self.relay.checked_of(&member);
             let tracker = checked.map(|checked| &checked.tracker);
+            let of_node = counted.get(&id);
             let last = checked.and_then(|checked| checked.last.as_ref());
             nodes.push(NodeStatus {
                 id: u32::from(id),
@@ -185,9 +213,10 @@ impl Agent {
                     at: unix(wall_clock(last.at)),
                 }),
                 slots: owned.get(&id).copied().filter(|_| id != 0).unwrap_or(0),
-                next_hop: self.next_hop(id),
+                next_hop: of_node.and_then(|of| of.next_hop.clone()),
                 live: self.live_on(state, id),
-                traffic: stats.get(&id).map(traffic).unwrap_or_default(),
+                traffic: of_node.map_or_else(Traffic::default, |of| traffic(&of.stats)),
+                answers: of_node.and_then(|of| answers(&of.answers)),
             });
         }
         PoolStatus {
@@ -219,6 +248,7 @@ impl Agent {
             next_hop: None,
             live: 0,
             traffic: Traffic::default(),
+            answers: None,
         }
     }
 
@@ -251,15 +281,14 @@ impl Agent {
             .sum()
     }
 
-    fn next_hop(&self, id: u16) -> Option<NextHopStatus> {
-        let entry = self.relay.backends().get(id)?;
+    fn next_hop(&self, entry: &Entry, allowed: &BTreeSet<u32>) -> Option<NextHopStatus> {
         let backend = &entry.backend;
         if backend.flags & BACKEND_NEXT_HOP == 0 {
             return None;
         }
         let view = self.views.borrow();
         let address = entry.address.ip();
-        let way = way_to(&view, address, &self.allowed());
+        let way = way_to(&view, address, allowed);
         Some(NextHopStatus {
             interface: view.link_name(backend.hop.ifindex),
             neighbour: way.map_or(address, |way| way.neighbour),
@@ -427,6 +456,24 @@ fn traffic(stats: &BackendStats) -> Traffic {
         syn_acks: stats.syn_acks,
         resets: stats.resets,
     }
+}
+
+/// Within which time half of them and nearly all were answered; none where none was timed.
+fn answers(times: &AnswerTimes) -> Option<AnswersStatus> {
+    let timed = Some(times.count()).filter(|timed| *timed > 0)?;
+    let within = |percent: u64| {
+        let mut so_many = 0;
+        let class = times.classes.iter().position(|count| {
+            so_many += count;
+            so_many * 100 >= timed * percent
+        });
+        class.and_then(AnswerTimes::bound).map(|bound| bound / 1000)
+    };
+    Some(AnswersStatus {
+        timed,
+        median_us: within(50),
+        p99_us: within(99),
+    })
 }
 
 /// Seconds since 1970.

@@ -222,6 +222,9 @@ pub struct NodeStatus {
     pub live: u64,
     /// What it was sent and has answered.
     pub traffic: Traffic,
+    /// How long it takes to answer a SYN; none where none was timed, as by way of `route-to`.
+    #[serde(default)]
+    pub answers: Option<AnswersStatus>,
 }
 
 impl NodeStatus {
@@ -287,6 +290,18 @@ pub struct Traffic {
     pub syn_acks: u64,
     /// Resets by the node: attempts that it refused, and connections that it gave up.
     pub resets: u64,
+}
+
+/// How long a node takes from a client's SYN to its SYN-ACK, as the relay sees it, of one in 16 new connections since the
+/// data path began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AnswersStatus {
+    /// How many were timed.
+    pub timed: u64,
+    /// Half of them were answered within so many microseconds; none where that is more than half a second.
+    pub median_us: Option<u64>,
+    /// 99 % of them, likewise.
+    pub p99_us: Option<u64>,
 }
 
 /// A counter of the data path.

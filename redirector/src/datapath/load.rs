@@ -29,7 +29,7 @@ use super::{
 const PROGRAM: &str = "redirector";
 
 /// Maps that outlive the agent.
-const PINNED: [&str; 35] = [
+const PINNED: [&str; 36] = [
     map::GLOBALS,
     map::PORT_FILTER,
     map::ENDPOINTS,
@@ -65,6 +65,7 @@ const PINNED: [&str; 35] = [
     map::TX_PORTS,
     map::COUNTERS,
     map::BACKEND_STATS,
+    map::ANSWER_TIMES,
 ];
 
 /// The program could not be loaded.

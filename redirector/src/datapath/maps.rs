@@ -15,12 +15,12 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, xdp::DevMapHash},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash},
 };
 use bytemuck::{TransparentWrapper as _, Zeroable as _};
 use redirector_common::abi::{
-    Backend, BackendStats, COUNTER_SLOTS, Counters, Endpoint, Globals, Listener, Load, PortFilter,
-    SlotTable, map,
+    AnswerTimes, Backend, BackendStats, COUNTER_SLOTS, Counters, Endpoint, Globals, Listener, Load,
+    PortFilter, SlotTable, map,
 };
 use thiserror::Error;
 
@@ -68,6 +68,7 @@ pub struct Maps {
     generic: HashMap<MapData, u32, u32>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     backend_stats: PerCpuArray<MapData, Plain<BackendStats>>,
+    answer_times: PerCpuArray<MapData, Plain<AnswerTimes>>,
 }
 
 /// Makes the error of one access.
@@ -121,6 +122,7 @@ impl Maps {
             generic: take(ebpf, map::GENERIC)?,
             counters: take(ebpf, map::COUNTERS)?,
             backend_stats: take(ebpf, map::BACKEND_STATS)?,
+            answer_times: take(ebpf, map::ANSWER_TIMES)?,
         })
     }
 
@@ -362,6 +364,50 @@ impl Maps {
         }
         Ok(sum)
     }
+
+    /// Forgets what was counted of a backend that is gone: its number will be another's.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn forget_counted(&mut self, id: u16) -> Result<(), MapsError> {
+        let id = u32::from(id);
+        self.backend_stats
+            .set(id, on_all(Plain(BackendStats::zeroed()))?, 0)
+            .map_err(failed("write", map::BACKEND_STATS))?;
+        self.answer_times
+            .set(id, on_all(Plain(AnswerTimes::zeroed()))?, 0)
+            .map_err(failed("write", map::ANSWER_TIMES))
+    }
+
+    /// How long a backend took to answer the SYNs that were timed, all CPUs together.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn answer_times(&self, id: u16) -> Result<AnswerTimes, MapsError> {
+        let per_cpu = self
+            .answer_times
+            .get(&u32::from(id), 0)
+            .map_err(failed("read", map::ANSWER_TIMES))?;
+        let mut sum = AnswerTimes::zeroed();
+        for Plain(cpu) in per_cpu.iter() {
+            sum.add(cpu);
+        }
+        Ok(sum)
+    }
+}
+
+/// The same on every processor.
+fn on_all<T: aya::Pod>(value: T) -> Result<PerCpuValues<T>, MapsError> {
+    let failed = |cause| MapsError {
+        action: "count the processors for",
+        name: map::BACKEND_STATS,
+        cause,
+    };
+    let processors = aya::util::nr_cpus()
+        .map_err(|(path, error)| failed(anyhow::Error::new(error).context(path)))?;
+    PerCpuValues::try_from(vec![value; processors]).map_err(|error| failed(error.into()))
 }
 
 /// Removes an entry; one that is not there is no error.

@@ -1,9 +1,11 @@
 //! What is where.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
@@ -13,6 +15,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures::stream::iter;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use utoipa::OpenApi;
@@ -23,7 +26,7 @@ use super::stream::stream;
 use crate::control::status::OperatorState;
 use crate::control::{Call, Operation, Request as Asked, Response as Answered, Status};
 use crate::engine::Kind;
-use crate::metrics::{Format, expose};
+use crate::metrics::{Exposition, Format};
 use crate::secret::Secret;
 
 /// Most listeners to the stream at a time.
@@ -178,9 +181,8 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resul
     let seen = shared.source.get().await?;
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::of_accept(accept);
-    let text = expose(Arc::clone(&seen.snapshot), format);
-    // Writing to a string does not fail.
-    Ok(typed(format.media_type(), text.unwrap_or_default()))
+    let parts = Exposition::new(Arc::clone(&seen.snapshot), format).map(Ok::<_, Infallible>);
+    Ok(typed(format.media_type(), Body::from_stream(iter(parts))))
 }
 
 /// Whether the agent is alive: its loop answers within two seconds

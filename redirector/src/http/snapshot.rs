@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use redirector_common::abi::SlotTable;
+use redirector_common::abi::{AnswerTimes, SlotTable};
 
 use crate::control::Status;
 use crate::metrics::Measured;
@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub status: Status,
     /// What the agent measured.
     pub measured: Measured,
+    /// How long nodes took to answer, by the numbers of their backends; of those that have answered.
+    pub answers: BTreeMap<u32, AnswerTimes>,
     /// Who owns the slots, by redirect.
     pub slots: BTreeMap<u32, Arc<Slots>>,
 }

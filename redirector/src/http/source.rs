@@ -86,6 +86,8 @@ impl Source {
         {
             return Ok(Arc::clone(seen));
         }
+        // Of many nodes it is large: nobody needs two of them at a time.
+        *last = None;
         let (reply, snapshot) = oneshot::channel();
         self.ask.try_send(reply).map_err(|_| Stuck)?;
         let snapshot = timeout(REPLY_WITHIN, snapshot).await;

@@ -26,6 +26,7 @@ fn snapshot() -> Snapshot {
     Snapshot {
         at_ms: 1_012_000_250,
         status: status(),
+        answers: [].into(),
         measured: Measured {
             is_applied: true,
             ..Measured::default()
@@ -219,7 +220,12 @@ fn openmetrics_is_for_those_who_accept_it() {
         answer.contains("content-type: application/openmetrics-text; version=1.0.0"),
         "{answer}"
     );
-    assert!(answer.ends_with("# EOF\n"), "{answer}");
+    // In parts, the last of which is empty.
+    assert!(
+        answer.contains("transfer-encoding: chunked\r\n"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("# EOF\n\r\n0\r\n\r\n"), "{answer}");
 }
 
 #[test]

@@ -1,54 +1,47 @@
-//! The text that is scraped.
+//! The text that is scraped, in parts.
 
-use std::fmt;
+use std::iter::{Copied, Flatten};
+use std::slice::Iter;
 use std::sync::Arc;
 
-use prometheus_client::encoding::{prometheus_text, text};
-use prometheus_client::registry::Registry;
-
-use super::families::Families;
+use super::families::{FAMILIES, Family};
+use super::labels::Labels;
+use super::text::Format;
 use crate::http::Snapshot;
 
-/// How metrics are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// `OpenMetrics` 1.0.
-    OpenMetrics,
-    /// Prometheus' own text format, 0.0.4.
-    Prometheus,
+/// The text, a family at a time: it is long where there are many nodes, and whoever reads it slowly holds up, and
+/// takes the room of, one part of it.
+#[derive(Debug)]
+pub struct Exposition {
+    snapshot: Arc<Snapshot>,
+    labels: Labels,
+    format: Format,
+    rest: Flatten<Copied<Iter<'static, &'static [Family]>>>,
+    is_over: bool,
 }
 
-impl Format {
-    /// The format for whoever accepts this (RFC 9110, section 12.5.1): `OpenMetrics` to those who ask for it.
-    pub fn of_accept(accept: Option<&str>) -> Self {
-        match accept {
-            Some(accept) if accept.contains("application/openmetrics-text") => Self::OpenMetrics,
-            Some(_) | None => Self::Prometheus,
-        }
-    }
-
-    /// Its media type.
-    pub const fn media_type(self) -> &'static str {
-        match self {
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+impl Exposition {
+    /// The text about this moment.
+    pub fn new(snapshot: Arc<Snapshot>, format: Format) -> Self {
+        Self {
+            labels: Labels::of(&snapshot),
+            snapshot,
+            format,
+            rest: FAMILIES.iter().copied().flatten(),
+            is_over: false,
         }
     }
 }
 
-/// The whole text.
-///
-/// # Errors
-/// A fault of this program: writing to a string does not fail.
-pub fn expose(snapshot: Arc<Snapshot>, format: Format) -> Result<String, fmt::Error> {
-    // About so long is the text about one node.
-    let nodes = snapshot.status.nodes().count();
-    let mut out = String::with_capacity(16_384 + nodes * 8192);
-    let mut registry = Registry::with_prefix("redirector");
-    registry.register_collector(Box::new(Families(snapshot)));
-    match format {
-        Format::OpenMetrics => text::encode(&mut out, &registry)?,
-        Format::Prometheus => prometheus_text::encode(&mut out, &registry)?,
+impl Iterator for Exposition {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        if let Some(family) = self.rest.next() {
+            return Some(family.write(&self.snapshot, &self.labels, self.format));
+        }
+        let end = self.format.end();
+        let is_last = !std::mem::replace(&mut self.is_over, true);
+        (is_last && !end.is_empty()).then(|| end.to_owned())
     }
-    Ok(out)
 }

@@ -4,8 +4,11 @@
 //! |---|---|
 //! | `measured.rs` | what the agent itself measures |
 //! | `families.rs` | every metric with its name, help, unit and labels |
-//! | `metric.rs` | what a metric is |
-//! | `exposition.rs` | the text that is scraped |
+//! | `traffic.rs` | those of nodes' packets |
+//! | `own.rs` | those whose samples have labels of their own |
+//! | `labels.rs` | the labels of everything that has series, written once for all families |
+//! | `text.rs` | how families and samples are written |
+//! | `exposition.rs` | the text that is scraped, in parts |
 //!
 //! Everything comes from one snapshot, so the numbers of a scrape belong together. Labels are names of the
 //! configuration, of verdicts, events and causes, never of clients: how many series there are depends on the
@@ -16,11 +19,15 @@
 
 mod exposition;
 mod families;
+mod labels;
 mod measured;
-mod metric;
+mod own;
+mod text;
+mod traffic;
 
 #[cfg(test)]
 mod tests;
 
-pub use exposition::{Format, expose};
+pub use exposition::Exposition;
 pub use measured::{BOUNDS, Fill, Measured, Probed, Probes, Timings};
+pub use text::Format;

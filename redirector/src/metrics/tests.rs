@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use redirector_common::abi::AnswerTimes;
 use redirector_common::verdict::{Event, Verdict};
 
 use super::*;
 use crate::control::status::CounterStatus;
 use crate::http::Snapshot;
-use crate::show::tests::status;
+use crate::show::{self, tests::status};
 
 pub(crate) fn snapshot() -> Snapshot {
     let verdicts = Verdict::ALL.iter().map(|v| (v.name(), v.index()));
@@ -42,7 +43,14 @@ pub(crate) fn snapshot() -> Snapshot {
         measured.probed(probed, ("tcp", result), Duration::from_millis(millis));
     }
     measured.applied(true, true, Duration::from_millis(2));
+    let node = &status.redirects[0].pool.nodes[1];
+    assert_eq!(node.name, "p2");
+    let mut times = AnswerTimes::default();
+    for nanoseconds in [60_000, 100_000, 2_000_000_000] {
+        times.add_one(nanoseconds);
+    }
     Snapshot {
+        answers: BTreeMap::from([(node.id, times)]),
         status,
         measured,
         ..Snapshot::default()
@@ -89,8 +97,12 @@ fn read(text: &str) -> Scraped {
     Scraped { samples, families }
 }
 
+fn expose(snapshot: Arc<Snapshot>, format: Format) -> String {
+    Exposition::new(snapshot, format).collect()
+}
+
 pub(crate) fn text(format: Format) -> String {
-    expose(Arc::new(snapshot()), format).unwrap()
+    expose(Arc::new(snapshot()), format)
 }
 
 #[test]
@@ -120,6 +132,41 @@ fn every_verdict_and_every_event_is_a_series() {
     }
 }
 
+/// Where a counter of the data path is not told of.
+fn untold(name: &str, places: &[(&'static str, String)]) -> Vec<&'static str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let told = |text: &str| text.split(|c| !is_part(c)).any(|word| word == name);
+    let untold = places.iter().filter(|(_, text)| !told(text));
+    untold.map(|(place, _)| *place).collect()
+}
+
+#[test]
+fn every_verdict_and_every_event_is_told_wherever_counters_are() {
+    let snapshot = Arc::new(snapshot());
+    let places = [
+        (
+            "/metrics",
+            expose(Arc::clone(&snapshot), Format::Prometheus),
+        ),
+        ("show counters", show::counters(&snapshot.status, true)),
+        (
+            "show counters --json",
+            show::counters_json(&snapshot.status).to_string(),
+        ),
+        // The page has a line for each counter of it, which the lab finds in a browser.
+        (
+            "the page's stream",
+            serde_json::to_string(&snapshot.status).unwrap(),
+        ),
+        ("README.md", include_str!("../../../README.md").to_owned()),
+    ];
+    let verdicts = Verdict::ALL.iter().map(|verdict| verdict.name());
+    for name in verdicts.chain(Event::ALL.iter().map(|event| event.name())) {
+        assert_eq!(untold(name, &places), [""; 0], "{name}");
+    }
+    assert_eq!(untold("drop-by-mistake", &places).len(), places.len());
+}
+
 #[test]
 fn the_text_keeps_the_rules_of_its_format() {
     let text = text(Format::OpenMetrics);
@@ -140,7 +187,7 @@ fn the_text_keeps_the_rules_of_its_format() {
         assert!(fits, "{series} belongs to no family of its kind");
     }
     // Prometheus' own format has the same series; there `total` and `info` belong to the family's name.
-    let prometheus = expose(Arc::new(snapshot()), Format::Prometheus).unwrap();
+    let prometheus = expose(Arc::new(snapshot()), Format::Prometheus);
     let other = read(&prometheus);
     let names =
         |samples: &BTreeMap<String, f64>| -> Vec<String> { samples.keys().cloned().collect() };
@@ -159,6 +206,10 @@ fn a_node_has_its_numbers() {
         (format!("redirector_node_connections_accepted_total{{{of}}}"), 1.0),
         (format!("redirector_node_operator{{{of},state=\"enabled\"}}"), 1.0),
         (format!("redirector_node_operator{{{of},state=\"draining\"}}"), 0.0),
+        (format!("redirector_node_resets_total{{{of}}}"), 0.0),
+        ("redirector_pool_operator{redirect=\"socksbalance\",family=\"IPv4\",pool=\"standby\",state=\"enabled\"}".to_owned(), 1.0),
+        ("redirector_redirect_operator{redirect=\"socksbalance\",family=\"IPv4\",state=\"disabled\"}".to_owned(), 0.0),
+        ("redirector_redirect_recorded_flows{redirect=\"socksbalance\",family=\"IPv4\"}".to_owned(), 15.0),
         ("redirector_redirect_udp_associations{redirect=\"socksbalance\",family=\"IPv4\"}".to_owned(), 3.0),
         // Three nodes of the main pool and one of the backup.
         ("redirector_redirect_forward_packets_total{redirect=\"socksbalance\",family=\"IPv4\"}".to_owned(), 40.0),
@@ -217,9 +268,30 @@ fn checks_are_timed_and_told_apart_by_what_they_saw() {
 }
 
 #[test]
+fn a_node_whose_answers_were_timed_has_their_histogram_in_seconds_and_others_have_none() {
+    let text = text(Format::OpenMetrics);
+    let Scraped { samples, families } = read(&text);
+    let name = "redirector_node_answer_duration_seconds";
+    assert_eq!(families.get(name).map(String::as_str), Some("histogram"));
+    let of = "pool=\"socksservers\",node=\"p2\"";
+    for (series, value) in [
+        (format!("{name}_bucket{{{of},le=\"6.5536e-5\"}}"), 1.0),
+        (format!("{name}_bucket{{{of},le=\"0.000131072\"}}"), 2.0),
+        (format!("{name}_bucket{{{of},le=\"0.536870912\"}}"), 2.0),
+        (format!("{name}_bucket{{{of},le=\"+Inf\"}}"), 3.0),
+        (format!("{name}_sum{{{of}}}"), 2.00016),
+        (format!("{name}_count{{{of}}}"), 3.0),
+    ] {
+        assert_eq!(samples.get(&series), Some(&value), "{series} in {text}");
+    }
+    let series = samples.keys().filter(|series| series.starts_with(name));
+    assert_eq!(series.count(), 17);
+}
+
+#[test]
 fn how_many_series_there_are_depends_on_the_configuration_only() {
     let series = |snapshot: Snapshot| {
-        read(&expose(Arc::new(snapshot), Format::OpenMetrics).unwrap())
+        read(&expose(Arc::new(snapshot), Format::OpenMetrics))
             .samples
             .len()
     };
@@ -356,11 +428,7 @@ fn a_scrape_costs_in_proportion_to_the_nodes() {
     let time = |nodes| {
         let snapshot = large(nodes);
         let start = on_cpu();
-        let lengths = (0..20).map(|_| {
-            expose(Arc::clone(&snapshot), Format::OpenMetrics)
-                .unwrap()
-                .len()
-        });
+        let lengths = (0..20).map(|_| expose(Arc::clone(&snapshot), Format::OpenMetrics).len());
         let length = lengths.sum::<usize>() / 20;
         (Duration::from_nanos(on_cpu() - start) / 20, length)
     };

@@ -96,6 +96,7 @@ pub fn nodes(status: &Status) -> String {
         ("Answered", Align::Right),
         ("SYN", Align::Right),
         ("SYN-ACK", Align::Right),
+        ("Answers in", Align::Right),
         ("Next hop", Align::Left),
         ("Last check", Align::Left),
     ]);
@@ -130,6 +131,7 @@ pub fn nodes(status: &Status) -> String {
             &heard(bytes(node.traffic.reply_bytes)),
             &node.traffic.syns.to_string(),
             &heard(node.traffic.syn_acks.to_string()),
+            &answers(node),
             &hop,
             &check,
         ]);
@@ -141,6 +143,20 @@ pub fn nodes(status: &Status) -> String {
         text.push_str(&names);
     }
     text
+}
+
+/// Within which time half of the SYNs were answered, and 99 %.
+fn answers(node: &NodeStatus) -> String {
+    let Some(answers) = &node.answers else {
+        return NONE.to_owned();
+    };
+    let within = |micros: Option<u64>| {
+        micros.map_or_else(
+            || ">537ms".to_owned(),
+            |micros| took(Duration::from_micros(micros)),
+        )
+    };
+    format!("{}, {}", within(answers.median_us), within(answers.p99_us))
 }
 
 /// One line for each name that nodes have in place of an address; nothing where there is none.

@@ -1,8 +1,8 @@
 use super::*;
 use crate::control::status::{
-    CheckStatus, CounterStatus, FORWARD_TO, FlowsStatus, InterfaceStatus, KernelBackend,
-    NameStatus, NextHopStatus, NodeStatus, OperatorState, PoolStatus, ROUTE_TO, RecordedFlow,
-    RedirectExplanation, RedirectState, RedirectStatus, SubjectStatus, Traffic,
+    AnswersStatus, CheckStatus, CounterStatus, FORWARD_TO, FlowsStatus, InterfaceStatus,
+    KernelBackend, NameStatus, NextHopStatus, NodeStatus, OperatorState, PoolStatus, ROUTE_TO,
+    RecordedFlow, RedirectExplanation, RedirectState, RedirectStatus, SubjectStatus, Traffic,
 };
 use crate::engine::Subject;
 use crate::health::Health;
@@ -43,6 +43,11 @@ fn node(id: u32, name: &str, health: Health) -> NodeStatus {
             syn_acks: 1,
             resets: 0,
         },
+        answers: Some(AnswersStatus {
+            timed: 12,
+            median_us: Some(524),
+            p99_us: None,
+        }),
     }
 }
 
@@ -188,11 +193,11 @@ fn nodes_have_a_line_each() {
     assert_eq!(
         nodes(&status()),
         "\
-Id  Pool          Name      Address        Weight  Priority  Parent           Health   Operator     For  Avlblty  Slots  Live     Sent  Answered  SYN  SYN-ACK  Next hop                               Last check
-2   socksservers  10.0.1.2  10.0.1.2:1080       2       100  -                up       enabled   3h 20m   99.32%    200     0  2.0 KiB     900 B    2        1  10.0.1.2 at 02:00:00:00:00:01 on eth1  tcp (3ms, tcp connect ok)
-3   socksservers  p2        10.0.1.3:1080       3       100  -                down     enabled   3h 20m   99.32%    300     0  2.0 KiB     900 B    2        1  unknown                                tcp (3ms, tcp connect ok)
-4   socksservers  10.0.1.4  10.0.1.4:1080       4       100  socksservers/p2  up       draining  3h 20m   99.32%    400     0  2.0 KiB     900 B    2        1  10.0.1.2 at 02:00:00:00:00:01 on eth1  tcp (3ms, tcp connect ok)
-9   standby       10.0.1.9  10.0.1.9:1080       9       100  -                unknown  enabled   3h 20m        -    900     0  2.0 KiB     900 B    2        1  unknown                                -
+Id  Pool          Name      Address        Weight  Priority  Parent           Health   Operator     For  Avlblty  Slots  Live     Sent  Answered  SYN  SYN-ACK     Answers in  Next hop                               Last check
+2   socksservers  10.0.1.2  10.0.1.2:1080       2       100  -                up       enabled   3h 20m   99.32%    200     0  2.0 KiB     900 B    2        1  524us, >537ms  10.0.1.2 at 02:00:00:00:00:01 on eth1  tcp (3ms, tcp connect ok)
+3   socksservers  p2        10.0.1.3:1080       3       100  -                down     enabled   3h 20m   99.32%    300     0  2.0 KiB     900 B    2        1  524us, >537ms  unknown                                tcp (3ms, tcp connect ok)
+4   socksservers  10.0.1.4  10.0.1.4:1080       4       100  socksservers/p2  up       draining  3h 20m   99.32%    400     0  2.0 KiB     900 B    2        1  524us, >537ms  10.0.1.2 at 02:00:00:00:00:01 on eth1  tcp (3ms, tcp connect ok)
+9   standby       10.0.1.9  10.0.1.9:1080       9       100  -                unknown  enabled   3h 20m        -    900     0  2.0 KiB     900 B    2        1  524us, >537ms  unknown                                -
 "
     );
 }

@@ -10,6 +10,8 @@
 //! | [`control`] | the agent: failover, reloads |
 //! | [`tables`] | slot tables, beside Maglev and a remainder |
 //! | [`attack`] | real connections while a SYN flood runs |
+//! | [`watched`] | what packets lose to those who look |
+//! | [`exact`] | nothing: whether every packet is counted |
 //!
 //! [`environment`] says on what machine, [`claims`] what is promised of the figures, [`guard`] whether they have changed,
 //! [`report`] shows them.
@@ -19,6 +21,7 @@ pub mod claims;
 pub mod connections;
 pub mod control;
 pub mod environment;
+pub mod exact;
 pub mod forwarding;
 pub mod growth;
 pub mod guard;
@@ -28,6 +31,7 @@ pub mod report;
 pub mod rounds;
 pub mod tables;
 mod target;
+pub mod watched;
 
 use serde::{Deserialize, Serialize};
 

@@ -26,6 +26,7 @@ pub mod kernel_nat;
 pub mod kernel_route_to;
 pub mod leftovers;
 pub mod maps;
+pub mod metrics;
 pub mod name_server;
 pub mod netns;
 mod network;

@@ -27,7 +27,7 @@ mod told;
 use std::collections::BTreeSet;
 
 use redirector_common::{
-    abi::{COUNTER_SLOTS, Globals},
+    abi::{BackendStats, COUNTER_SLOTS, Globals, ONE_IN},
     verdict::{Action, Event, Verdict},
 };
 use redirector_tests::{
@@ -397,6 +397,53 @@ fn statistics_count_packets_bytes_and_attempts_per_backend() {
         .backend_stats(1)
         .expect("the map can be read");
     assert_eq!(other.forward_packets + other.reply_packets, 0, "the twin");
+    let maps = program.maps();
+    maps.forget_counted(2).expect("the map can be written");
+    let stats = maps.backend_stats(2).expect("the map can be read");
+    assert_eq!(stats, BackendStats::default());
+}
+
+#[test]
+fn of_new_connections_one_in_sixteen_is_timed_and_counted_once() {
+    const CONNECTIONS: u32 = 1600;
+    let mut program = program();
+    let tables = fixture::host_tables();
+    program
+        .set_tables(&tables)
+        .expect("the maps can be written");
+    let run = |program: &mut Program, frame: &TcpPacket| {
+        let frame = frame.build();
+        program
+            .run(&frame, CLIENT_IFINDEX)
+            .expect("the program runs");
+    };
+    let timed = |program: &mut Program, id| {
+        let times = program.maps().answer_times(id);
+        times.expect("the map can be read")
+    };
+    for number in 0..CONNECTIONS {
+        let sequence = number.wrapping_mul(0x0123_4567);
+        let syn = TcpPacket {
+            sequence,
+            ..to_vip(ON_2, SYN)
+        };
+        let syn_ack = |acknowledged: u32| TcpPacket {
+            acknowledgement: acknowledged.wrapping_add(1),
+            ..answer(2, ON_2, SYN | ACK)
+        };
+        // An answer to nothing, one to another SYN, the answer, and the answer once more.
+        run(&mut program, &syn_ack(sequence));
+        run(&mut program, &syn);
+        run(&mut program, &syn_ack(sequence ^ 1));
+        run(&mut program, &syn_ack(sequence));
+        run(&mut program, &syn_ack(sequence));
+    }
+    let times = timed(&mut program, 2);
+    let share = times.count() * u64::from(ONE_IN);
+    assert!((1200..2000).contains(&share), "{times:?}");
+    let mean = times.sum / times.count();
+    assert!((100..50_000_000).contains(&mean), "{mean} ns");
+    assert_eq!(timed(&mut program, 1).count(), 0, "the twin");
 }
 
 #[test]

@@ -65,7 +65,7 @@ const PINHOLE: &[&str] = &["backend", "listener", "control", "seen"];
 /// The maps that are carried over, in the order in which they are copied: what a connection goes through comes in the order of its
 /// life, so that one that goes on meanwhile is in one of the copies at least. The others hold what every agent writes anew before a packet needs it, or counts of what has a
 /// number of its own in each version.
-pub(super) const CARRIED: [Carried; 25] = [
+pub(super) const CARRIED: [Carried; 26] = [
     by_agent(map::GLOBALS, &["epoch"]),
     by_agent(map::PORT_FILTER, &["words"]),
     by_agent(map::ENDPOINTS, ENDPOINT),
@@ -105,6 +105,7 @@ pub(super) const CARRIED: [Carried; 25] = [
     recorded(map::NEGOTIATING, &[], &[]),
     recorded(map::TURNS, &[], &[]),
     recorded(map::BACKEND_STATS, &[], &[]),
+    recorded(map::ANSWER_TIMES, &[], &[]),
 ];
 
 /// What becomes of a map.

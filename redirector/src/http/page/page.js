@@ -237,12 +237,19 @@ function nodeRow(known, place, pool, node) {
   return row;
 }
 
+/** How long clients wait for the node, beside how long the relay's own check did. */
+function answers(node) {
+  if (!node.answers) return "";
+  const within = (micros) => (micros === null ? "over 537 ms" : `${(micros / 1000).toFixed(1)} ms`);
+  return `; half of the SYNs answered within ${within(node.answers.median_us)}, 99% ${within(node.answers.p99_us)}`;
+}
+
 function why(node) {
   const check = node.last_check;
   const what = check ? `${check.check}: ${check.outcome}, ${(check.took_us / 1000).toFixed(1)} ms` : "not checked yet";
   const name = node.name_lookup?.error ? `; ${node.name_lookup.host}: ${node.name_lookup.error}` : "";
   if (!node.address) return `not checked${name}`;
-  return (node.next_hop ? what : `${what}; next hop unknown`) + name;
+  return (node.next_hop ? what : `${what}; next hop unknown`) + answers(node) + name;
 }
 
 function showNode(known, place, pool, node, redirect, at, now) {

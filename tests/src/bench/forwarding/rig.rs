@@ -24,7 +24,7 @@ use crate::lab::{
 };
 
 /// IP-SHARED.
-pub(super) const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 /// The relay as the nodes see it.
 pub(super) const RELAY_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 /// The clients' router.
@@ -34,7 +34,7 @@ pub(super) const NODES: u32 = 0x0a01_0800;
 /// Bits of [`NODES`] that are the network's.
 pub(super) const NODES_MASK: u32 = 0xffff_f800;
 /// The port of the shared address and of the nodes.
-pub(super) const PORT: u16 = 1080;
+pub(crate) const PORT: u16 = 1080;
 /// Nodes of the rigs that are compared.
 const NODE_COUNT: usize = 3;
 
@@ -148,6 +148,11 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
+    /// Where the clients are.
+    pub(crate) fn clients(&self) -> &Netns {
+        &self.clients
+    }
+
     /// Brings it up, with the programs of `traffic` at the far ends.
     pub(crate) fn new(variant: Variant, traffic: &mut Traffic) -> anyhow::Result<Self> {
         Self::bring_up(variant, Some(traffic))

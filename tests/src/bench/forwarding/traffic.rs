@@ -40,6 +40,8 @@ pub(crate) struct Expected {
 pub(crate) struct Sent {
     /// Nanoseconds per packet for the whole way, in whole nanoseconds.
     pub(crate) nanos: f64,
+    /// Packets that were made.
+    pub(crate) made: u64,
     /// Packets that came out as expected.
     pub(crate) right: u64,
     /// Packets that came out otherwise.
@@ -165,6 +167,7 @@ impl Traffic {
             .context("cannot send live frames; Linux 5.18 or later is needed")?;
         let mut sent = Sent {
             nanos: result.duration.as_nanos() as f64,
+            made: 0,
             right: 0,
             wrong: 0,
         };
@@ -181,6 +184,7 @@ impl Traffic {
         let made: u32 = made.sum();
         ensure!(made >= packets, "{made} of {packets} packets were made");
         stream.counter = stream.counter.wrapping_add(made);
+        sent.made = made.into();
         Ok(sent)
     }
 
