@@ -26,6 +26,7 @@ pub mod plan;
 pub mod protocol;
 pub mod server;
 pub mod status;
+mod tap;
 mod watch;
 
 #[cfg(test)]
@@ -37,3 +38,4 @@ pub use self::events::Events;
 pub use self::protocol::{Operation, Request, Response};
 pub use self::server::{Call, Server, ServerError};
 pub use self::status::{Explanation, Status};
+pub use self::tap::Outlet;

@@ -17,6 +17,7 @@
 //! | `maps/slot_tables.rs` | the slot tables of redirects |
 //! | `returns.rs` | those of the ways back to clients |
 //! | `stages.rs` | the later programs, and the map by which the first one reaches them |
+//! | `capture.rs` | what a capture looks for, and its ring |
 //! | `attach.rs` | links to interfaces, pinned so that forwarding outlives the agent |
 //! | `plain.rs` | the promise to aya that ABI structures are plain bytes |
 //!
@@ -24,6 +25,7 @@
 //! main loop holds a [`Maps`] that it writes to.
 
 mod attach;
+mod capture;
 mod handover;
 mod kernel;
 mod layout;
@@ -36,6 +38,7 @@ mod returns;
 mod stages;
 
 pub use attach::{Attached, Mode, attach, detach, pinned};
+pub use capture::{Capture, Counts};
 pub use kernel::{Abilities, KernelError, check as abilities};
 pub use load::{Datapath, LoadError, Pins, load, unpin};
 pub use maps::{Maps, MapsError};

@@ -226,6 +226,10 @@ impl Program {
             let info = self.datapath.program_named(stage.program())?.info()?;
             all.push((stage.program(), info.verified_instruction_count()));
         }
+        for program in ["capture", "report"] {
+            let info = self.datapath.program_named(program)?.info()?;
+            all.push((program, info.verified_instruction_count()));
+        }
         Ok(all)
     }
 
