@@ -23,7 +23,7 @@ use aya::{
     maps::{Array, Map, MapData, MapInfo, ProgramArray},
     programs::{TestRun as _, TestRunOptions},
 };
-use redirector::datapath::{Datapath, Maps, Object, load};
+use redirector::datapath::{Capture, Datapath, Maps, Object, load};
 use redirector_common::{
     Stage,
     abi::{Backend, Listener, NEGOTIATING_CELLS, Negotiating, SlotTable, map},
@@ -231,6 +231,15 @@ impl Program {
             all.push((program, info.verified_instruction_count()));
         }
         Ok(all)
+    }
+
+    /// What captures packets.
+    ///
+    /// # Errors
+    ///
+    /// It has been taken already.
+    pub fn take_capture(&mut self) -> anyhow::Result<Capture> {
+        self.datapath.take_capture()
     }
 
     /// The typed maps.
