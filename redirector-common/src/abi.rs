@@ -95,8 +95,8 @@ pub use associations::{
     Association, Handshake, Negotiating, PINHOLE_IN_USE, Pinhole, PinholeKey4, PinholeKey6,
 };
 pub use capture::{
-    CAPTURE_BEGIN, CAPTURE_BURST, CAPTURE_END, CAPTURE_RING_BYTES, CAPTURE_SNAP, CaptureCounts,
-    CaptureFilter, CaptureRecord,
+    CAPTURE_BEGIN, CAPTURE_BURST, CAPTURE_END, CAPTURE_PLAIN6, CAPTURE_PROGRAMS,
+    CAPTURE_RING_BYTES, CAPTURE_SNAP, CaptureCounts, CaptureFilter, CaptureRecord,
 };
 pub use endpoints::{
     ENDPOINT_ANY_PORT, ENDPOINT_CELLS, ENDPOINT_DIRECT, ENDPOINT_IPV4, ENDPOINT_LISTENER,

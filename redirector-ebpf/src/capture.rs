@@ -1,9 +1,10 @@
 //! Packets before and after, for whoever captures them.
 //!
-//! While nobody does, this is one load and one test where a packet comes in, and the same where it leaves. While somebody
-//! does, the first program goes on in `capture`, which keeps the packet's front and decides in its place, and every
-//! program ends in `report`, which makes the record. The map of the two is held by the agent alone: when that is gone,
-//! the kernel has emptied it, the call comes back, and capturing is over.
+//! While nobody does, this is one load and one test where a packet comes in, and the same where one of the later stages ends,
+//! which most packets don't see. While somebody does, the first program goes on in `capture`, which keeps the packet's
+//! front and decides in its place (`capture6` in place of `plain6`), and each program ends in `report`, which makes the
+//! record. The map of the three is held by the agent alone: when that is gone, the kernel has emptied it, the call comes
+//! back, and capturing is over.
 #![expect(unsafe_code, reason = "values of maps are behind raw pointers")]
 #![expect(
     clippy::cast_possible_truncation,
@@ -21,8 +22,8 @@ use aya_ebpf::{
 use redirector_common::{
     Frame as _, Outcome,
     abi::{
-        CAPTURE_BEGIN, CAPTURE_BURST, CAPTURE_END, CAPTURE_RING_BYTES, CAPTURE_SNAP, CaptureCounts,
-        CaptureFilter, CaptureRecord,
+        CAPTURE_BEGIN, CAPTURE_BURST, CAPTURE_END, CAPTURE_PLAIN6, CAPTURE_PROGRAMS,
+        CAPTURE_RING_BYTES, CAPTURE_SNAP, CaptureCounts, CaptureFilter, CaptureRecord,
     },
     capture::Front,
     verdict::{Action, Verdict},
@@ -53,7 +54,7 @@ static CAPTURE_RING: RingBuf<CaptureRecord, CAPTURE_RING_BYTES> = RingBuf::new()
 static CAPTURE_COUNTS: PerCpuArray<CaptureCounts, 1> = PerCpuArray::new();
 
 #[btf_map]
-static CAPTURE_STAGES: ProgramArray<2> = ProgramArray::new();
+static CAPTURE_STAGES: ProgramArray<CAPTURE_PROGRAMS> = ProgramArray::new();
 
 /// The record of the packet at hand.
 #[btf_map]
@@ -80,6 +81,14 @@ pub(crate) fn enter(context: &XdpContext) {
         unsafe { CAPTURE_STAGES.tail_call(context, CAPTURE_BEGIN) };
         end();
     }
+}
+
+/// Goes on in the program for plain TCP in IPv6.
+#[inline(always)]
+pub(crate) fn go_on(context: &XdpContext) {
+    // SAFETY: no references into the frame are held, and nothing has to be dropped.
+    unsafe { CAPTURE_STAGES.tail_call(context, CAPTURE_PLAIN6) };
+    end();
 }
 
 /// Goes on in the program that makes the record, while somebody captures.

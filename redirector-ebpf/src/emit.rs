@@ -13,37 +13,42 @@ use crate::{
     maps::{self, KernelTables, STAGES, TX_PORTS},
 };
 
-/// Counts a decision and gives the kernel its answer, or goes on in another program.
+/// Counts a decision and gives the kernel its answer, or goes on in another program. A `FAST` one is never run for a packet that
+/// is captured.
 #[inline(always)]
-pub(crate) fn go(context: &XdpContext, tables: &KernelTables<'_>, step: Step) -> u32 {
+pub(crate) fn go<const FAST: bool>(
+    context: &XdpContext,
+    tables: &KernelTables<'_>,
+    step: Step,
+) -> u32 {
     match step {
-        Step::Done(outcome) => done(context, tables, outcome),
+        Step::Done(outcome) => done::<FAST>(context, tables, outcome),
         // One call for each, with a constant index: only such a one becomes a direct jump.
-        Step::Go(Stage::Ipv4) => jump(context, tables, Stage::Ipv4),
-        Step::Go(Stage::Ipv6) => jump(context, tables, Stage::Ipv6),
-        Step::Go(Stage::Plain6) => jump(context, tables, Stage::Plain6),
-        Step::Go(Stage::Tcp4) => jump(context, tables, Stage::Tcp4),
-        Step::Go(Stage::Tcp6) => jump(context, tables, Stage::Tcp6),
-        Step::Go(Stage::Udp4) => jump(context, tables, Stage::Udp4),
-        Step::Go(Stage::Udp6) => jump(context, tables, Stage::Udp6),
-        Step::Go(Stage::Icmp4) => jump(context, tables, Stage::Icmp4),
-        Step::Go(Stage::Icmp6) => jump(context, tables, Stage::Icmp6),
-        Step::Go(Stage::Negotiate4) => jump(context, tables, Stage::Negotiate4),
-        Step::Go(Stage::Negotiate6) => jump(context, tables, Stage::Negotiate6),
-        Step::Go(Stage::Complete) => jump(context, tables, Stage::Complete),
-        Step::Go(Stage::TooBig4) => jump(context, tables, Stage::TooBig4),
-        Step::Go(Stage::TooBig6) => jump(context, tables, Stage::TooBig6),
-        Step::Go(Stage::Refuse4) => jump(context, tables, Stage::Refuse4),
-        Step::Go(Stage::Refuse6) => jump(context, tables, Stage::Refuse6),
+        Step::Go(Stage::Ipv4) => jump::<FAST>(context, tables, Stage::Ipv4),
+        Step::Go(Stage::Ipv6) => jump::<FAST>(context, tables, Stage::Ipv6),
+        Step::Go(Stage::Plain6) => jump::<FAST>(context, tables, Stage::Plain6),
+        Step::Go(Stage::Tcp4) => jump::<FAST>(context, tables, Stage::Tcp4),
+        Step::Go(Stage::Tcp6) => jump::<FAST>(context, tables, Stage::Tcp6),
+        Step::Go(Stage::Udp4) => jump::<FAST>(context, tables, Stage::Udp4),
+        Step::Go(Stage::Udp6) => jump::<FAST>(context, tables, Stage::Udp6),
+        Step::Go(Stage::Icmp4) => jump::<FAST>(context, tables, Stage::Icmp4),
+        Step::Go(Stage::Icmp6) => jump::<FAST>(context, tables, Stage::Icmp6),
+        Step::Go(Stage::Negotiate4) => jump::<FAST>(context, tables, Stage::Negotiate4),
+        Step::Go(Stage::Negotiate6) => jump::<FAST>(context, tables, Stage::Negotiate6),
+        Step::Go(Stage::Complete) => jump::<FAST>(context, tables, Stage::Complete),
+        Step::Go(Stage::TooBig4) => jump::<FAST>(context, tables, Stage::TooBig4),
+        Step::Go(Stage::TooBig6) => jump::<FAST>(context, tables, Stage::TooBig6),
+        Step::Go(Stage::Refuse4) => jump::<FAST>(context, tables, Stage::Refuse4),
+        Step::Go(Stage::Refuse6) => jump::<FAST>(context, tables, Stage::Refuse6),
     }
 }
 
 /// Goes on in the program of `stage`. When it is not there, the frame is dropped.
 #[inline(always)]
-fn jump(context: &XdpContext, tables: &KernelTables<'_>, stage: Stage) -> u32 {
+fn jump<const FAST: bool>(context: &XdpContext, tables: &KernelTables<'_>, stage: Stage) -> u32 {
     // SAFETY: no references into the frame are held, and nothing has to be dropped.
     unsafe { STAGES.tail_call(context, stage.index()) };
-    done(context, tables, Verdict::DropNoStage.into())
+    done::<FAST>(context, tables, Verdict::DropNoStage.into())
 }
 
 /// Like [`go`], for a decision that an earlier program has left.
@@ -55,14 +60,20 @@ pub(crate) fn finish(context: &XdpContext, tables: &KernelTables<'_>, step: Step
             capture::leave(context, maps::left_backend, outcome);
             answer(context, outcome)
         }
-        Step::Go(_) => go(context, tables, step),
+        Step::Go(_) => go::<false>(context, tables, step),
     }
 }
 
 #[inline(always)]
-fn done(context: &XdpContext, tables: &KernelTables<'_>, outcome: Outcome) -> u32 {
+fn done<const FAST: bool>(
+    context: &XdpContext,
+    tables: &KernelTables<'_>,
+    outcome: Outcome,
+) -> u32 {
     maps::count_verdict(outcome.verdict);
-    capture::leave(context, || tables.last_backend(), outcome);
+    if !FAST {
+        capture::leave(context, || tables.last_backend(), outcome);
+    }
     answer(context, outcome)
 }
 

@@ -25,7 +25,7 @@ mod packet;
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 use redirector_common::{
-    Step, associate, enter, icmp, ip, partial, refuse, too_big, transport, verdict::Verdict,
+    Stage, Step, associate, enter, icmp, ip, partial, refuse, too_big, transport, verdict::Verdict,
     wire::protocol,
 };
 
@@ -39,7 +39,7 @@ fn redirector(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<false>::new(&context);
     let tables = KernelTables::new(&context);
     let step = enter(&mut frame, &tables);
-    emit::go(&context, &tables, step)
+    emit::go::<true>(&context, &tables, step)
 }
 
 /// `CAPTURE_BEGIN`.
@@ -50,7 +50,20 @@ fn capture(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<false>::new(&context);
     let tables = KernelTables::new(&context);
     let step = enter(&mut frame, &tables);
-    emit::go(&context, &tables, step)
+    if step == Step::Go(Stage::Plain6) {
+        capture::go_on(&context);
+    }
+    emit::go::<false>(&context, &tables, step)
+}
+
+/// `CAPTURE_PLAIN6`.
+#[xdp(frags)]
+#[inline(always)]
+fn capture6(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::<false>::new(&context);
+    let tables = KernelTables::new(&context);
+    let step = redirector_common::plain6(&mut frame, &tables);
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `CAPTURE_END`.
@@ -68,7 +81,7 @@ fn ipv4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = ip::<[u8; 4], _, _>(&mut frame, &tables);
-    emit::go(&context, &tables, step)
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `Stage::Ipv6`.
@@ -78,7 +91,7 @@ fn ipv6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = ip::<[u8; 16], _, _>(&mut frame, &tables);
-    emit::go(&context, &tables, step)
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `Stage::Tcp4`.
@@ -88,7 +101,7 @@ fn tcp4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = transport::<[u8; 4], _, _>(&mut frame, protocol::TCP, &tables);
-    emit::go(&context, &tables, step)
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `Stage::Tcp6`.
@@ -98,7 +111,7 @@ fn tcp6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = transport::<[u8; 16], _, _>(&mut frame, protocol::TCP, &tables);
-    emit::go(&context, &tables, step)
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `Stage::Udp4`.
@@ -108,7 +121,7 @@ fn udp4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = transport::<[u8; 4], _, _>(&mut frame, protocol::UDP, &tables);
-    emit::go(&context, &tables, step)
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `Stage::Udp6`.
@@ -118,7 +131,7 @@ fn udp6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = transport::<[u8; 16], _, _>(&mut frame, protocol::UDP, &tables);
-    emit::go(&context, &tables, step)
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `Stage::Plain6`.
@@ -128,7 +141,7 @@ fn plain6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<false>::new(&context);
     let tables = KernelTables::new(&context);
     let step = redirector_common::plain6(&mut frame, &tables);
-    emit::go(&context, &tables, step)
+    emit::go::<true>(&context, &tables, step)
 }
 
 /// `Stage::Icmp4`.
@@ -138,7 +151,7 @@ fn icmp4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let outcome = icmp::translate::<[u8; 4], _, _>(&mut frame, &tables);
-    emit::go(&context, &tables, Step::Done(outcome))
+    emit::go::<false>(&context, &tables, Step::Done(outcome))
 }
 
 /// `Stage::Icmp6`.
@@ -148,7 +161,7 @@ fn icmp6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let outcome = icmp::translate::<[u8; 16], _, _>(&mut frame, &tables);
-    emit::go(&context, &tables, Step::Done(outcome))
+    emit::go::<false>(&context, &tables, Step::Done(outcome))
 }
 
 /// `Stage::Negotiate4`.

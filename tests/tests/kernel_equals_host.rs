@@ -129,8 +129,8 @@ impl SideBySide {
             let answer = self.kernel.run(input, ingress).expect("the program runs");
             let after = self.counters();
             if let Some(capture) = &mut self.capture {
-                let record = capture.next().expect("each packet has a record");
-                assert!(capture.next().is_none(), "and not more than one");
+                let record = capture.take().expect("each packet has a record");
+                assert!(capture.take().is_none(), "and not more than one");
                 compare_record(&record, (input, ingress), (outcome, &output), &self.host);
             }
             let expected = Answer {
@@ -326,7 +326,7 @@ fn a_captured_packet_is_the_one_that_came_in_and_the_one_that_was_sent() {
     let answer = both.kernel.run(&syn, fixture::CLIENT_IFINDEX);
     answer.expect("the program runs");
     let capture = both.capture.as_mut().expect("it was begun");
-    assert!(capture.next().is_none(), "captured though it has ended");
+    assert!(capture.take().is_none(), "captured though it has ended");
     assert_eq!(capture.counts().expect("the map can be read"), counts);
 }
 

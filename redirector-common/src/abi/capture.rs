@@ -18,6 +18,11 @@ pub const CAPTURE_BEGIN: u32 = 0;
 /// Index in the map of capturing programs: makes the record, then gives the kernel its answer.
 pub const CAPTURE_END: u32 = 1;
 
+/// Index in the map of capturing programs: decides like [`crate::Stage::Plain6`].
+pub const CAPTURE_PLAIN6: u32 = 2;
+/// Capturing programs.
+pub const CAPTURE_PROGRAMS: usize = 3;
+
 /// Which packets are wanted.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

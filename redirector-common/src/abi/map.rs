@@ -77,7 +77,7 @@ pub const CAPTURE_FILTER: &str = "CAPTURE_FILTER";
 pub const CAPTURE_RING: &str = "CAPTURE_RING";
 /// `PerCpuArray<CaptureCounts, 1>`.
 pub const CAPTURE_COUNTS: &str = "CAPTURE_COUNTS";
-/// `ProgramArray`, indexed by [`super::CAPTURE_BEGIN`] and [`super::CAPTURE_END`]. The kernel empties it when the agent
+/// `ProgramArray`, indexed by [`super::CAPTURE_BEGIN`] and the others. The kernel empties it when the agent
 /// ends, however that comes about.
 pub const CAPTURE_STAGES: &str = "CAPTURE_STAGES";
 /// `Array<u32, 1>`: the number of the capture that runs, 0 while none does. Named after its section.

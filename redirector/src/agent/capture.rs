@@ -79,7 +79,7 @@ impl Capture {
             () = over => Due::End,
             () = sleep_until(running.look_at) => {
                 let ring = &mut self.ring;
-                let records: Vec<_> = std::iter::from_fn(|| ring.next()).take(RECORDS).collect();
+                let records: Vec<_> = std::iter::from_fn(|| ring.take()).take(RECORDS).collect();
                 let full = records.len() == RECORDS;
                 running.look_at = Moment::now() + if full { Duration::ZERO } else { LOOK };
                 Due::Records(records)
@@ -209,7 +209,7 @@ impl Agent {
         };
         if !self.capture.running.as_ref().is_some_and(ended) {
             // The data path adds nothing more.
-            let rest = std::iter::from_fn(|| self.capture.ring.next()).collect::<Vec<_>>();
+            let rest = std::iter::from_fn(|| self.capture.ring.take()).collect::<Vec<_>>();
             self.give(&rest);
         }
         let Some(Running {

@@ -1,3 +1,4 @@
+mod capturing;
 mod noise;
 mod watching;
 

@@ -9,7 +9,8 @@ use aya::{
 };
 use bytemuck::TransparentWrapper as _;
 use redirector_common::abi::{
-    CAPTURE_BEGIN, CAPTURE_END, CaptureCounts, CaptureFilter, CaptureRecord, map,
+    CAPTURE_BEGIN, CAPTURE_END, CAPTURE_PLAIN6, CAPTURE_PROGRAMS, CaptureCounts, CaptureFilter,
+    CaptureRecord, map,
 };
 
 use super::{
@@ -19,7 +20,11 @@ use super::{
 };
 
 /// The programs, and where each belongs.
-const PROGRAMS: [(&str, u32); 2] = [("capture", CAPTURE_BEGIN), ("report", CAPTURE_END)];
+const PROGRAMS: [(&str, u32); CAPTURE_PROGRAMS] = [
+    ("capture", CAPTURE_BEGIN),
+    ("capture6", CAPTURE_PLAIN6),
+    ("report", CAPTURE_END),
+];
 
 /// The maps of a capture.
 pub struct Capture {
@@ -102,7 +107,7 @@ impl Capture {
     }
 
     /// The next record of this capture, if there is one.
-    pub fn next(&mut self) -> Option<CaptureRecord> {
+    pub fn take(&mut self) -> Option<CaptureRecord> {
         loop {
             let item = self.ring.next()?;
             let record: Result<CaptureRecord, _> = bytemuck::try_pod_read_unaligned(&item);

@@ -34,6 +34,10 @@ pub fn read(file: &[u8]) -> Result<(Vec<String>, Vec<Packet>)> {
     ensure!(rest.is_empty(), "{} bytes are left over", rest.len());
     let (mut interfaces, mut packets) = (Vec::new(), Vec::new());
     for block in capture.iter() {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "a reader skips the blocks that it does not know"
+        )]
         match block {
             PcapBlock::NG(Block::InterfaceDescription(description)) => {
                 ensure!(description.linktype == Linktype::ETHERNET);

@@ -226,7 +226,7 @@ impl Program {
             let info = self.datapath.program_named(stage.program())?.info()?;
             all.push((stage.program(), info.verified_instruction_count()));
         }
-        for program in ["capture", "report"] {
+        for program in ["capture", "capture6", "report"] {
             let info = self.datapath.program_named(program)?.info()?;
             all.push((program, info.verified_instruction_count()));
         }
