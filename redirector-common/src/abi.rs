@@ -86,6 +86,7 @@ pub const MAX_PINHOLES: u32 = 2 * MAX_ASSOCIATIONS;
 
 mod answers;
 mod associations;
+mod capture;
 mod endpoints;
 mod fragments;
 pub mod map;
@@ -94,6 +95,10 @@ mod trie;
 pub use answers::{ANSWER_CLASSES, AnswerTimes, ONE_IN, OPENINGS, Opening};
 pub use associations::{
     Association, Handshake, Negotiating, PINHOLE_IN_USE, Pinhole, PinholeKey4, PinholeKey6,
+};
+pub use capture::{
+    CAPTURE_BEGIN, CAPTURE_BURST, CAPTURE_END, CAPTURE_PLAIN6, CAPTURE_PROGRAMS,
+    CAPTURE_RING_BYTES, CAPTURE_SNAP, CaptureCounts, CaptureFilter, CaptureRecord,
 };
 pub use endpoints::{
     ENDPOINT_ANY_PORT, ENDPOINT_CELLS, ENDPOINT_DIRECT, ENDPOINT_IPV4, ENDPOINT_LISTENER,

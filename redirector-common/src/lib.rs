@@ -34,6 +34,7 @@ mod account;
 pub mod address;
 pub mod associate;
 pub mod bench;
+pub mod capture;
 pub mod checksum;
 mod choose;
 pub mod classify;

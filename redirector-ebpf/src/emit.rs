@@ -8,63 +8,79 @@ use redirector_common::{
     verdict::{Action, Verdict},
 };
 
-use crate::maps::{self, STAGES, TX_PORTS};
+use crate::{
+    capture,
+    maps::{self, KernelTables, STAGES, TX_PORTS},
+};
 
-/// Counts a decision and gives the kernel its answer, or goes on in another program.
+/// Counts a decision and gives the kernel its answer, or goes on in another program. A `FAST` one is never run for a packet that
+/// is captured.
 #[inline(always)]
-pub(crate) fn go(context: &XdpContext, step: Step) -> u32 {
+pub(crate) fn go<const FAST: bool>(
+    context: &XdpContext,
+    tables: &KernelTables<'_>,
+    step: Step,
+) -> u32 {
     match step {
-        Step::Done(outcome) => done(context, outcome),
+        Step::Done(outcome) => done::<FAST>(context, tables, outcome),
         // One call for each, with a constant index: only such a one becomes a direct jump.
-        Step::Go(Stage::Ipv4) => jump(context, Stage::Ipv4),
-        Step::Go(Stage::Ipv6) => jump(context, Stage::Ipv6),
-        Step::Go(Stage::Plain6) => jump(context, Stage::Plain6),
-        Step::Go(Stage::Tcp4) => jump(context, Stage::Tcp4),
-        Step::Go(Stage::Tcp6) => jump(context, Stage::Tcp6),
-        Step::Go(Stage::Udp4) => jump(context, Stage::Udp4),
-        Step::Go(Stage::Udp6) => jump(context, Stage::Udp6),
-        Step::Go(Stage::Icmp4) => jump(context, Stage::Icmp4),
-        Step::Go(Stage::Icmp6) => jump(context, Stage::Icmp6),
-        Step::Go(Stage::Negotiate4) => jump(context, Stage::Negotiate4),
-        Step::Go(Stage::Negotiate6) => jump(context, Stage::Negotiate6),
-        Step::Go(Stage::Complete) => jump(context, Stage::Complete),
-        Step::Go(Stage::TooBig4) => jump(context, Stage::TooBig4),
-        Step::Go(Stage::TooBig6) => jump(context, Stage::TooBig6),
-        Step::Go(Stage::Refuse4) => jump(context, Stage::Refuse4),
-        Step::Go(Stage::Refuse6) => jump(context, Stage::Refuse6),
+        Step::Go(Stage::Ipv4) => jump::<FAST>(context, tables, Stage::Ipv4),
+        Step::Go(Stage::Ipv6) => jump::<FAST>(context, tables, Stage::Ipv6),
+        Step::Go(Stage::Plain6) => jump::<FAST>(context, tables, Stage::Plain6),
+        Step::Go(Stage::Tcp4) => jump::<FAST>(context, tables, Stage::Tcp4),
+        Step::Go(Stage::Tcp6) => jump::<FAST>(context, tables, Stage::Tcp6),
+        Step::Go(Stage::Udp4) => jump::<FAST>(context, tables, Stage::Udp4),
+        Step::Go(Stage::Udp6) => jump::<FAST>(context, tables, Stage::Udp6),
+        Step::Go(Stage::Icmp4) => jump::<FAST>(context, tables, Stage::Icmp4),
+        Step::Go(Stage::Icmp6) => jump::<FAST>(context, tables, Stage::Icmp6),
+        Step::Go(Stage::Negotiate4) => jump::<FAST>(context, tables, Stage::Negotiate4),
+        Step::Go(Stage::Negotiate6) => jump::<FAST>(context, tables, Stage::Negotiate6),
+        Step::Go(Stage::Complete) => jump::<FAST>(context, tables, Stage::Complete),
+        Step::Go(Stage::TooBig4) => jump::<FAST>(context, tables, Stage::TooBig4),
+        Step::Go(Stage::TooBig6) => jump::<FAST>(context, tables, Stage::TooBig6),
+        Step::Go(Stage::Refuse4) => jump::<FAST>(context, tables, Stage::Refuse4),
+        Step::Go(Stage::Refuse6) => jump::<FAST>(context, tables, Stage::Refuse6),
     }
 }
 
 /// Goes on in the program of `stage`. When it is not there, the frame is dropped.
 #[inline(always)]
-fn jump(context: &XdpContext, stage: Stage) -> u32 {
+fn jump<const FAST: bool>(context: &XdpContext, tables: &KernelTables<'_>, stage: Stage) -> u32 {
     // SAFETY: no references into the frame are held, and nothing has to be dropped.
     unsafe { STAGES.tail_call(context, stage.index()) };
-    done(context, Verdict::DropNoStage.into())
+    done::<FAST>(context, tables, Verdict::DropNoStage.into())
 }
 
 /// Like [`go`], for a decision that an earlier program has left.
 #[inline(always)]
-pub(crate) fn finish(context: &XdpContext, step: Step) -> u32 {
+pub(crate) fn finish(context: &XdpContext, tables: &KernelTables<'_>, step: Step) -> u32 {
     match step {
         Step::Done(outcome) => {
             maps::count_told_verdict(outcome.verdict);
-            emit(context, outcome)
+            capture::leave(context, maps::left_backend, outcome);
+            answer(context, outcome)
         }
-        Step::Go(_) => go(context, step),
+        Step::Go(_) => go::<false>(context, tables, step),
     }
 }
 
 #[inline(always)]
-fn done(context: &XdpContext, outcome: Outcome) -> u32 {
+fn done<const FAST: bool>(
+    context: &XdpContext,
+    tables: &KernelTables<'_>,
+    outcome: Outcome,
+) -> u32 {
     maps::count_verdict(outcome.verdict);
-    emit(context, outcome)
+    if !FAST {
+        capture::leave(context, || tables.last_backend(), outcome);
+    }
+    answer(context, outcome)
 }
 
 /// Gives the kernel its answer. A frame that leaves by the interface it came in by is turned around
 /// there, which is cheaper than the device map.
 #[inline(always)]
-fn emit(context: &XdpContext, outcome: Outcome) -> u32 {
+pub(crate) fn answer(context: &XdpContext, outcome: Outcome) -> u32 {
     match outcome.verdict.action() {
         Action::Transmit if outcome.ifindex as usize == context.ingress_ifindex() => {
             xdp_action::XDP_TX

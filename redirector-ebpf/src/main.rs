@@ -6,6 +6,7 @@
 //! | `packet.rs` | the only pointer arithmetic: a frame between `data` and `data_end` |
 //! | `maps/` | the maps, and [`redirector_common::Tables`] over them |
 //! | `emit.rs` | verdict → XDP action, device map and log line |
+//! | `capture.rs` | packets before and after, while somebody captures |
 #![no_std]
 #![no_main]
 #![expect(
@@ -17,13 +18,15 @@
     reason = "the macro hands the context over by value"
 )]
 
+mod capture;
 mod emit;
 mod maps;
 mod packet;
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 use redirector_common::{
-    Step, associate, enter, icmp, ip, partial, refuse, too_big, transport, wire::protocol,
+    Stage, Step, associate, enter, icmp, ip, partial, refuse, too_big, transport, verdict::Verdict,
+    wire::protocol,
 };
 
 use crate::{maps::KernelTables, packet::PacketFrame};
@@ -32,9 +35,43 @@ use crate::{maps::KernelTables, packet::PacketFrame};
 #[xdp(frags)]
 #[inline(always)]
 fn redirector(context: XdpContext) -> u32 {
+    capture::enter(&context);
     let mut frame = PacketFrame::<false>::new(&context);
-    let step = enter(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, step)
+    let tables = KernelTables::new(&context);
+    let step = enter(&mut frame, &tables);
+    emit::go::<true>(&context, &tables, step)
+}
+
+/// `CAPTURE_BEGIN`.
+#[xdp(frags)]
+#[inline(always)]
+fn capture(context: XdpContext) -> u32 {
+    capture::keep(&context);
+    let mut frame = PacketFrame::<false>::new(&context);
+    let tables = KernelTables::new(&context);
+    let step = enter(&mut frame, &tables);
+    if step == Step::Go(Stage::Plain6) {
+        capture::go_on(&context);
+    }
+    emit::go::<false>(&context, &tables, step)
+}
+
+/// `CAPTURE_PLAIN6`.
+#[xdp(frags)]
+#[inline(always)]
+fn capture6(context: XdpContext) -> u32 {
+    let mut frame = PacketFrame::<false>::new(&context);
+    let tables = KernelTables::new(&context);
+    let step = redirector_common::plain6(&mut frame, &tables);
+    emit::go::<false>(&context, &tables, step)
+}
+
+/// `CAPTURE_END`.
+#[xdp(frags)]
+#[inline(always)]
+fn report(context: XdpContext) -> u32 {
+    let decided = capture::record(&context);
+    emit::answer(&context, decided.unwrap_or(Verdict::DropNoStage.into()))
 }
 
 /// `Stage::Ipv4`.
@@ -42,8 +79,9 @@ fn redirector(context: XdpContext) -> u32 {
 #[inline(always)]
 fn ipv4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
-    let step = ip::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, step)
+    let tables = KernelTables::new(&context);
+    let step = ip::<[u8; 4], _, _>(&mut frame, &tables);
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `Stage::Ipv6`.
@@ -51,8 +89,9 @@ fn ipv4(context: XdpContext) -> u32 {
 #[inline(always)]
 fn ipv6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
-    let step = ip::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, step)
+    let tables = KernelTables::new(&context);
+    let step = ip::<[u8; 16], _, _>(&mut frame, &tables);
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `Stage::Tcp4`.
@@ -62,7 +101,7 @@ fn tcp4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = transport::<[u8; 4], _, _>(&mut frame, protocol::TCP, &tables);
-    emit::go(&context, step)
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `Stage::Tcp6`.
@@ -72,7 +111,7 @@ fn tcp6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = transport::<[u8; 16], _, _>(&mut frame, protocol::TCP, &tables);
-    emit::go(&context, step)
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `Stage::Udp4`.
@@ -82,7 +121,7 @@ fn udp4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = transport::<[u8; 4], _, _>(&mut frame, protocol::UDP, &tables);
-    emit::go(&context, step)
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `Stage::Udp6`.
@@ -92,7 +131,7 @@ fn udp6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = transport::<[u8; 16], _, _>(&mut frame, protocol::UDP, &tables);
-    emit::go(&context, step)
+    emit::go::<false>(&context, &tables, step)
 }
 
 /// `Stage::Plain6`.
@@ -100,8 +139,9 @@ fn udp6(context: XdpContext) -> u32 {
 #[inline(always)]
 fn plain6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<false>::new(&context);
-    let step = redirector_common::plain6(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, step)
+    let tables = KernelTables::new(&context);
+    let step = redirector_common::plain6(&mut frame, &tables);
+    emit::go::<true>(&context, &tables, step)
 }
 
 /// `Stage::Icmp4`.
@@ -109,8 +149,9 @@ fn plain6(context: XdpContext) -> u32 {
 #[inline(always)]
 fn icmp4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
-    let outcome = icmp::translate::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, Step::Done(outcome))
+    let tables = KernelTables::new(&context);
+    let outcome = icmp::translate::<[u8; 4], _, _>(&mut frame, &tables);
+    emit::go::<false>(&context, &tables, Step::Done(outcome))
 }
 
 /// `Stage::Icmp6`.
@@ -118,8 +159,9 @@ fn icmp4(context: XdpContext) -> u32 {
 #[inline(always)]
 fn icmp6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
-    let outcome = icmp::translate::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::go(&context, Step::Done(outcome))
+    let tables = KernelTables::new(&context);
+    let outcome = icmp::translate::<[u8; 16], _, _>(&mut frame, &tables);
+    emit::go::<false>(&context, &tables, Step::Done(outcome))
 }
 
 /// `Stage::Negotiate4`.
@@ -127,8 +169,9 @@ fn icmp6(context: XdpContext) -> u32 {
 #[inline(always)]
 fn negotiate4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
-    let step = associate::negotiate::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::finish(&context, step)
+    let tables = KernelTables::new(&context);
+    let step = associate::negotiate::<[u8; 4], _, _>(&mut frame, &tables);
+    emit::finish(&context, &tables, step)
 }
 
 /// `Stage::Negotiate6`.
@@ -136,8 +179,9 @@ fn negotiate4(context: XdpContext) -> u32 {
 #[inline(always)]
 fn negotiate6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
-    let step = associate::negotiate::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::finish(&context, step)
+    let tables = KernelTables::new(&context);
+    let step = associate::negotiate::<[u8; 16], _, _>(&mut frame, &tables);
+    emit::finish(&context, &tables, step)
 }
 
 /// `Stage::Complete`.
@@ -145,8 +189,9 @@ fn negotiate6(context: XdpContext) -> u32 {
 #[inline(always)]
 fn complete(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
-    let outcome = partial::complete(&mut frame, &KernelTables::new(&context));
-    emit::finish(&context, Step::Done(outcome))
+    let tables = KernelTables::new(&context);
+    let outcome = partial::complete(&mut frame, &tables);
+    emit::finish(&context, &tables, Step::Done(outcome))
 }
 
 /// `Stage::TooBig4`.
@@ -154,8 +199,9 @@ fn complete(context: XdpContext) -> u32 {
 #[inline(always)]
 fn too_big4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
-    let outcome = too_big::answer::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::finish(&context, Step::Done(outcome))
+    let tables = KernelTables::new(&context);
+    let outcome = too_big::answer::<[u8; 4], _, _>(&mut frame, &tables);
+    emit::finish(&context, &tables, Step::Done(outcome))
 }
 
 /// `Stage::TooBig6`.
@@ -163,8 +209,9 @@ fn too_big4(context: XdpContext) -> u32 {
 #[inline(always)]
 fn too_big6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
-    let outcome = too_big::answer::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::finish(&context, Step::Done(outcome))
+    let tables = KernelTables::new(&context);
+    let outcome = too_big::answer::<[u8; 16], _, _>(&mut frame, &tables);
+    emit::finish(&context, &tables, Step::Done(outcome))
 }
 
 /// `Stage::Refuse4`.
@@ -172,8 +219,9 @@ fn too_big6(context: XdpContext) -> u32 {
 #[inline(always)]
 fn refuse4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
-    let outcome = refuse::answer::<[u8; 4], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::finish(&context, Step::Done(outcome))
+    let tables = KernelTables::new(&context);
+    let outcome = refuse::answer::<[u8; 4], _, _>(&mut frame, &tables);
+    emit::finish(&context, &tables, Step::Done(outcome))
 }
 
 /// `Stage::Refuse6`.
@@ -181,8 +229,9 @@ fn refuse4(context: XdpContext) -> u32 {
 #[inline(always)]
 fn refuse6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
-    let outcome = refuse::answer::<[u8; 16], _, _>(&mut frame, &KernelTables::new(&context));
-    emit::finish(&context, Step::Done(outcome))
+    let tables = KernelTables::new(&context);
+    let outcome = refuse::answer::<[u8; 16], _, _>(&mut frame, &tables);
+    emit::finish(&context, &tables, Step::Done(outcome))
 }
 
 /// Required of any program without `std`; the verifier proves that it is never reached.

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
+use redirector::capture::{Network, sampled, verdicts};
 use redirector::engine::Kind;
 use redirector::logging::LogLevel;
 use redirector::units::parse_duration;
@@ -99,6 +100,8 @@ pub(crate) enum Command {
     },
     /// Tell what happens, a line for each event, until interrupted
     Monitor(Monitor),
+    /// Show single packets, as they came in and as they were sent on, with what was decided; until interrupted
+    Capture(Capture),
     /// Let the running agent log more, or less
     Log {
         /// How much
@@ -238,6 +241,37 @@ pub(crate) struct Monitor {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Capture {
+    /// Packets of this client and for it; a network such as 192.0.2.0/24 stands for all its addresses
+    #[arg(long, value_name = "ADDRESS[/PREFIX]")]
+    pub(crate) client: Option<Network>,
+    /// Packets for this node and from it; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Vec<String>,
+    /// Packets with this verdict, as in `show counters`, or whose verdicts begin with this word, such as drop; may be
+    /// given more than once
+    #[arg(long, value_name = "VERDICT", value_parser = verdict)]
+    pub(crate) verdict: Vec<String>,
+    /// Write a pcapng file for Wireshark; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+    /// End after so many packets
+    #[arg(long, value_name = "PACKETS", value_parser = value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// End after so long, such as 30s
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+    /// Of so many packets that match, show one
+    #[arg(long, value_name = "1/N", value_parser = sampled, default_value = "1/1")]
+    pub(crate) sample: u32,
+    /// Take so many bytes of each packet, before and after
+    #[arg(long, value_name = "BYTES", value_parser = value_parser!(u32).range(14..=256), default_value_t = 256)]
+    pub(crate) snaplen: u32,
+    #[command(flatten)]
+    pub(crate) socket: Socket,
+}
+
+#[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Plan {
     /// The configuration file that would be loaded; nodes that are new in it are taken to be up
@@ -333,6 +367,12 @@ pub(crate) struct Drain {
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| format!("it {error}; write it like 10m, 90s or 1h"))
+}
+
+fn verdict(text: &str) -> Result<String, String> {
+    let name = text.to_owned();
+    let known = verdicts(std::slice::from_ref(&name));
+    known.map(|_| name).map_err(|error| error.to_string())
 }
 
 #[derive(Debug, Args)]

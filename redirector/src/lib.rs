@@ -16,6 +16,7 @@
 //!   any capability ([`privileges`]), by modules in which nothing that panics passes the lints.
 
 pub mod agent;
+pub mod capture;
 pub mod config;
 pub mod control;
 pub mod datapath;

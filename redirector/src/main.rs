@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Man { directory } => commands::man(&directory),
         Command::Poll { json, socket } => commands::poll(json, &socket.path),
         Command::Monitor(options) => commands::monitor(&options),
+        Command::Capture(options) => commands::capture(&options),
         Command::Log { level, socket } => commands::log(level, &socket.path),
         Command::Health { socket } => commands::health(&socket.path),
         Command::Reload { json, socket } => commands::reload(json, &socket.path),

@@ -121,7 +121,7 @@ fn without_an_agent_the_socket_is_named() {
 async fn agent(path: &Path) {
     let (sender, mut calls) = mpsc::channel::<Call>(1);
     let server = Server::start(path, None, sender, Events::default()).unwrap();
-    while let Some(Call { request, reply }) = calls.recv().await {
+    while let Some(Call { request, reply, .. }) = calls.recv().await {
         let stop = matches!(request, Request::Stop { .. });
         let done = |message: String| Response::Done { message };
         let response = if let Request::Stop { detach } = request {

@@ -6,10 +6,14 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use redirector::names::FlowName;
+use redirector::{
+    capture::{Wanted, filter},
+    datapath::Capture,
+    names::FlowName,
+};
 use redirector_common::{
     Outcome, Stage,
-    abi::{AnswerTimes, COUNTER_SLOTS, Globals},
+    abi::{AnswerTimes, BACKEND_IPV6, COUNTER_SLOTS, CaptureFilter, CaptureRecord, Globals},
     host::HostTables,
     verdict::{Action, Event, Verdict},
 };
@@ -48,6 +52,8 @@ struct SideBySide {
     verdicts: BTreeMap<Verdict, u64>,
     sent: u64,
     complaints: Vec<String>,
+    /// Where every packet is captured.
+    capture: Option<Capture>,
 }
 
 impl SideBySide {
@@ -65,7 +71,20 @@ impl SideBySide {
             verdicts: BTreeMap::new(),
             sent: 0,
             complaints: Vec::new(),
+            capture: None,
         }
+    }
+
+    /// The same with every packet captured, and each record looked at.
+    fn captured(host: HostTables) -> Self {
+        let mut both = Self::new(host, None);
+        let mut capture = both.kernel.take_capture().expect("nobody has it");
+        let filter = filter(&Wanted::default(), []).expect("it names no verdict");
+        let snap = SNAP;
+        let filter = CaptureFilter { snap, ..filter };
+        capture.begin(&filter).expect("the maps can be written");
+        both.capture = Some(capture);
+        both
     }
 
     fn change(&mut self, change: Change) {
@@ -109,6 +128,11 @@ impl SideBySide {
             let before = self.counters();
             let answer = self.kernel.run(input, ingress).expect("the program runs");
             let after = self.counters();
+            if let Some(capture) = &mut self.capture {
+                let record = capture.take().expect("each packet has a record");
+                assert!(capture.take().is_none(), "and not more than one");
+                compare_record(&record, (input, ingress), (outcome, &output), &self.host);
+            }
             let expected = Answer {
                 action: expected_action(outcome.verdict.action(), ingress, outcome.ifindex),
                 frame: output.clone(),
@@ -233,6 +257,85 @@ fn the_kernel_equals_the_host_through_random_histories() {
     assert!(missing.is_empty(), "not as expected: {missing:?}");
     let complaints = [base.complaints, whole.complaints].concat();
     assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+/// Bytes of each packet that are captured; no whole number of words.
+const SNAP: u32 = 99;
+
+fn compare_record(
+    record: &CaptureRecord,
+    (input, ingress): (&[u8], u32),
+    (outcome, output): (Outcome, &[u8]),
+    host: &HostTables,
+) {
+    let told = format!("{outcome:?} for {input:02x?}");
+    let front = |words: &[[u8; 8]], caught: u16| words.as_flattened()[..caught.into()].to_vec();
+    let expected = |frame: &[u8]| frame[..frame.len().min(SNAP as usize)].to_vec();
+    assert_eq!(
+        usize::from(record.verdict),
+        outcome.verdict.index(),
+        "{told}"
+    );
+    assert_eq!(record.ingress, ingress, "{told}");
+    assert_eq!(record.before_length as usize, input.len(), "{told}");
+    assert_eq!(
+        front(&record.before, record.before_caught),
+        expected(input),
+        "{told}"
+    );
+    if outcome.verdict.action() != Action::Transmit {
+        assert_eq!(
+            (record.after_length, record.after_caught, record.egress),
+            (0, 0, 0)
+        );
+        return;
+    }
+    assert_eq!(record.egress, outcome.ifindex, "{told}");
+    assert_eq!(record.after_length as usize, output.len(), "{told}");
+    assert_eq!(
+        front(&record.after, record.after_caught),
+        expected(output),
+        "{told}"
+    );
+    let name = outcome.verdict.name();
+    if name.starts_with("forward") {
+        let backend = &host.backends[&record.backend];
+        assert_eq!(backend.hop.destination[..], output[..6], "{told}");
+    } else if name.starts_with("reply") && outcome.verdict != Verdict::ReplyIcmp {
+        let backend = &host.backends[&record.backend];
+        let length = if backend.flags & BACKEND_IPV6 == 0 {
+            4
+        } else {
+            16
+        };
+        let address = &backend.address[..length];
+        assert!(
+            input.windows(length).any(|bytes| bytes == address),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_captured_packet_is_the_one_that_came_in_and_the_one_that_was_sent() {
+    let frames = generate::frames(20_000);
+    let mut both = SideBySide::captured(fixture::whole_tables());
+    both.run(Generator::of_whole_fixture(generate::seed() + 3), frames);
+    let capture = both.capture.as_mut().expect("it was begun");
+    let counts = capture.counts().expect("the map can be read");
+    println!("{} captured, {} sent", counts.matched, both.sent);
+    assert!(
+        counts.lost == 0 && counts.matched > frames * 9 / 10,
+        "{counts:?}"
+    );
+    assert!(both.verdicts.len() > 20, "only {:?}", both.verdicts);
+    capture.end().expect("the map can be written");
+    let syn = TcpPacket::default().build();
+    let answer = both.kernel.run(&syn, fixture::CLIENT_IFINDEX);
+    answer.expect("the program runs");
+    let capture = both.capture.as_mut().expect("it was begun");
+    assert!(capture.take().is_none(), "captured though it has ended");
+    assert_eq!(capture.counts().expect("the map can be read"), counts);
 }
 
 #[test]

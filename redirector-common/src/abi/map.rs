@@ -71,6 +71,17 @@ pub const WAYS_BACK4: &str = "WAYS_BACK4";
 pub const WAYS_BACK6: &str = "WAYS_BACK6";
 /// `DevMapHash`, keyed by interface index.
 pub const TX_PORTS: &str = "TX_PORTS";
+/// `Array<CaptureFilter, 1>`. This and the next ones belong to one load of the program.
+pub const CAPTURE_FILTER: &str = "CAPTURE_FILTER";
+/// `RingBuf<CaptureRecord>`.
+pub const CAPTURE_RING: &str = "CAPTURE_RING";
+/// `PerCpuArray<CaptureCounts, 1>`.
+pub const CAPTURE_COUNTS: &str = "CAPTURE_COUNTS";
+/// `ProgramArray`, indexed by [`super::CAPTURE_BEGIN`] and the others. The kernel empties it when the agent
+/// ends, however that comes about.
+pub const CAPTURE_STAGES: &str = "CAPTURE_STAGES";
+/// `Array<u32, 1>`: the number of the capture that runs, 0 while none does. Named after its section.
+pub const CAPTURING: &str = ".bss";
 /// `PerCpuArray<Counters, 1>`.
 pub const COUNTERS: &str = "COUNTERS";
 /// `PerCpuArray<BackendStats>`, indexed like `BACKENDS`.

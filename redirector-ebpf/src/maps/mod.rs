@@ -4,6 +4,8 @@
 mod family;
 mod ways;
 
+use core::cell::Cell;
+
 use aya_ebpf::{
     bindings::bpf_fib_lookup as FibLookup,
     btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray},
@@ -200,6 +202,12 @@ fn add_to_counter(index: usize) {
     }
 }
 
+/// The agent's clock.
+#[inline(always)]
+pub(crate) fn epoch() -> u32 {
+    GLOBALS.get(0).map_or(0, |globals| globals.epoch)
+}
+
 /// Takes one line from this CPU's budget for the current second.
 #[inline(always)]
 pub(crate) fn may_log() -> bool {
@@ -217,15 +225,33 @@ pub(crate) fn may_log() -> bool {
     allowed
 }
 
+/// The backend of what an earlier program has left.
+#[inline(always)]
+pub(crate) fn left_backend() -> u16 {
+    // SAFETY: the entry of this CPU, which nothing writes while the program runs.
+    TASK.get_ptr(0).map_or(0, |left| unsafe { (*left).backend })
+}
+
 /// The maps, for the packet at hand.
 pub(crate) struct KernelTables<'a> {
     context: &'a XdpContext,
+    /// The backend that was looked at last; 0 where none was.
+    backend: Cell<u16>,
 }
 
 impl<'a> KernelTables<'a> {
     #[inline(always)]
     pub(crate) fn new(context: &'a XdpContext) -> Self {
-        Self { context }
+        Self {
+            context,
+            backend: Cell::new(0),
+        }
+    }
+
+    /// The backend that the packet is for or from, as far as that was found out.
+    #[inline(always)]
+    pub(crate) fn last_backend(&self) -> u16 {
+        self.backend.get()
     }
 }
 
@@ -244,6 +270,7 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn backend(&self, id: u16) -> Option<&Backend> {
+        self.backend.set(id);
         BACKENDS.get(u32::from(id))
     }
 
@@ -254,7 +281,7 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn epoch(&self) -> u32 {
-        GLOBALS.get(0).map_or(0, |globals| globals.epoch)
+        epoch()
     }
 
     #[inline(always)]
@@ -272,7 +299,10 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn leave(&self, task: Task) {
+    fn leave(&self, mut task: Task) {
+        if task.backend == 0 {
+            task.backend = self.backend.get();
+        }
         if let Some(left) = TASK.get_ptr_mut(0) {
             // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
             unsafe { *left = task };
@@ -347,6 +377,7 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn count_reply(&self, id: u16, bytes: usize, flags: u8) -> bool {
+        self.backend.set(id);
         let Some(stats) = BACKEND_STATS.get_ptr_mut(u32::from(id)) else {
             return false;
         };

@@ -9,7 +9,11 @@ use crate::{
 impl Agent {
     /// Answers a request, now or when the answer is there; says whether the agent is to end.
     pub(super) async fn answer(&mut self, call: Call) -> Option<End> {
-        let Call { request, reply } = call;
+        let Call {
+            request,
+            reply,
+            outlet,
+        } = call;
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "all others are answered at once"
@@ -19,6 +23,7 @@ impl Agent {
                 self.poll(reply);
                 return None;
             }
+            Request::Capture(wanted) => (self.begin_capture(&wanted, outlet), None),
             Request::Stop { detach } => self.agree_to_stop(detach),
             request => (self.answer_at_once(request).await, None),
         };
@@ -63,9 +68,10 @@ impl Agent {
                 message: reloaded.to_string(),
                 differences: reloaded.differences,
             }),
-            Request::Poll | Request::Monitor { .. } | Request::Stop { .. } => {
-                Err(anyhow::anyhow!("this request is not answered at once"))
-            }
+            Request::Poll
+            | Request::Monitor { .. }
+            | Request::Capture(_)
+            | Request::Stop { .. } => Err(anyhow::anyhow!("this request is not answered at once")),
         };
         answer.unwrap_or_else(|error| Response::Error {
             message: format!("{error:#}"),

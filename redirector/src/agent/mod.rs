@@ -21,6 +21,7 @@
 //! | `poll.rs` | checking everything now |
 //! | `tell.rs` | from writes to events |
 //! | `audit.rs` | the kernel's maps against what ought to be in them |
+//! | `capture.rs` | packets for whoever captures them |
 //! | `sessions.rs` | recorded connections, one by one |
 //! | `reload.rs` | another configuration while packets run |
 //! | `status.rs` | what `show` and `explain` are told |
@@ -36,6 +37,7 @@ mod answer;
 mod apply;
 mod attachment;
 mod audit;
+mod capture;
 mod clock;
 mod config_watch;
 mod hosts;
@@ -208,6 +210,7 @@ struct Agent {
     /// The configuration file, where it is watched.
     config_watch: Option<config_watch::ConfigWatch>,
     watch: Watch,
+    capture: capture::Capture,
     watchdog: supervisor::Watchdog,
     /// How often a connection could not be recorded, as of the last round.
     table_full: Option<u64>,
@@ -241,6 +244,7 @@ impl Agent {
                         return end;
                     }
                 }
+                due = self.capture.next() => self.capture(due),
                 Some(ask) = self.asked.recv() => self.show_to(ask),
                 answers = self.hosts.next() => self.take_answers(answers).await,
                 signal = signals.next() => match signal {
@@ -259,6 +263,7 @@ impl Agent {
 
     async fn end(mut self, end: End) -> anyhow::Result<()> {
         Self::tell_stopping();
+        self.end_capture();
         self.events.tell(Happening::Stopping {
             detach: matches!(end, End::Detach),
         });
@@ -335,6 +340,7 @@ impl Agent {
         self.listen(now);
         self.expire_deadlines();
         self.answer_polls();
+        self.follow_captured_nodes();
         self.log.flush();
         match self.applied.maps.take_wanted() {
             Ok(wanted) => {

@@ -21,6 +21,7 @@ use super::{
     Agent, FIRST_RESULTS, LOG_BURST, RunOptions, account,
     apply::Applied,
     attachment::{self, Attachment},
+    capture::Capture,
     clock::Clock,
     config_watch::ConfigWatch,
     hosts, lock_holder,
@@ -105,6 +106,7 @@ pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyho
             log,
         },
     ) = prepared?;
+    let capture = Capture::new(datapath.take_capture()?);
     let (sender, observations) = mpsc::channel(QUEUE);
     let mut scheduler = Scheduler::in_threads(&threads, sender);
     scheduler.set_material(material);
@@ -142,6 +144,7 @@ pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyho
         last_associations: Instant::now(),
         config_watch,
         watch: Watch::default(),
+        capture,
         watchdog: super::supervisor::Watchdog::from_environment(Instant::now()),
         table_full: None,
         counted: super::operate::Counted::default(),

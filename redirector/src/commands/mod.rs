@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod capture;
 mod manual;
 mod monitor;
 mod operate;
@@ -21,6 +22,7 @@ use redirector::logging::LogLevel;
 use redirector::show;
 use redirector::units::Counted;
 
+pub(crate) use self::capture::capture;
 pub(crate) use self::manual::{completions, man};
 pub(crate) use self::monitor::monitor;
 pub(crate) use self::operate::operate;

@@ -1,6 +1,7 @@
 //! The command line's side of the control socket.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -173,6 +174,20 @@ impl Iterator for Follow {
             Ok(line) => Some(self.0.understand(&line)),
             Err(cause) => Some(Err(self.0.broken(cause))),
         }
+    }
+}
+
+impl Follow {
+    /// Says that there have been enough answers, from another thread: what is on its way still comes.
+    ///
+    /// # Errors
+    /// The connection can't be shared.
+    pub fn enough(&self) -> io::Result<impl Fn() + Send + 'static> {
+        let stream = self.0.stream.get_ref().try_clone()?;
+        Ok(move || {
+            // The agent may have ended it.
+            let _ = stream.shutdown(Shutdown::Write);
+        })
     }
 }
 

@@ -27,6 +27,7 @@ pub mod plan;
 pub mod protocol;
 pub mod server;
 pub mod status;
+mod tap;
 mod watch;
 
 #[cfg(test)]
@@ -39,3 +40,4 @@ pub use self::place::{directory_of, is_listened_on};
 pub use self::protocol::{Operation, Request, Response};
 pub use self::server::{Call, Server, ServerError};
 pub use self::status::{Explanation, Status};
+pub use self::tap::Outlet;

@@ -8,6 +8,7 @@ use super::audit::{Audit, SessionFilter, Sessions};
 use super::event::Event;
 use super::plan::{Plan, Proposal};
 use super::status::{Explanation, Status, SubjectStatus};
+use crate::capture::{Captured, Interface, Summary, Wanted};
 use crate::config::Difference;
 use crate::engine::{Kind, OperatorState, Subject};
 use crate::logging::LogLevel;
@@ -47,6 +48,8 @@ pub enum Request {
         /// Begin with so many of the last events.
         recent: usize,
     },
+    /// Tell of single packets from now on. The connection is for nothing else then.
+    Capture(Wanted),
     /// Log more, or less.
     Log {
         /// How much.
@@ -116,6 +119,23 @@ pub enum Response {
     Missed {
         /// How many.
         events: u64,
+    },
+    /// To [`Request::Capture`], first.
+    Capturing {
+        /// The relay's interfaces.
+        interfaces: Vec<Interface>,
+        /// Bytes of each packet that are told.
+        snaplen: u32,
+    },
+    /// To [`Request::Capture`], one for each packet.
+    Captured {
+        /// The packet.
+        packet: Box<Captured>,
+    },
+    /// To [`Request::Capture`], last.
+    CaptureEnded {
+        /// How it went.
+        summary: Summary,
     },
     /// It is done.
     Done {

@@ -12,7 +12,8 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Gid, chown};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
+    BufReader,
 };
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch as flag};
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 use super::events::Events;
 use super::place::{directory_of, is_listened_on};
 use super::protocol::{Request, Response};
+use super::tap::{Outlet, pour, tap};
 use super::watch::{Watchers, watch};
 
 /// Longest request, in bytes, the line's end included.
@@ -48,6 +50,8 @@ pub struct Call {
     pub request: Request,
     /// Takes the answer. Dropping it answers that the agent is stopping.
     pub reply: oneshot::Sender<Response>,
+    /// With [`Request::Capture`]: where the packets go.
+    pub outlet: Option<Outlet>,
 }
 
 /// Why there is no control socket.
@@ -273,7 +277,16 @@ async fn serve(
                         Ok(watcher) => return watch(watcher, reader, writer, stop).await,
                         Err(refusal) => (error(refusal), false),
                     },
-                    Ok(request) => (answer(request, calls).await, false),
+                    Ok(request @ Request::Capture(_)) => {
+                        let (outlet, tap) = tap();
+                        let response = answer(request, Some(outlet), calls).await;
+                        if matches!(response, Response::Capturing { .. }) {
+                            write(&mut writer, &response).await?;
+                            return pour(tap, reader, writer, stop).await;
+                        }
+                        (response, false)
+                    }
+                    Ok(request) => (answer(request, None, calls).await, false),
                     Err(problem) => (
                         error(format!(
                             "the request was not understood ({problem}); are agent and command of one \
@@ -285,13 +298,17 @@ async fn serve(
             },
             Err(_) => (error(format!("no request within {CLIENT_TIMEOUT:?}")), true),
         };
-        let mut text = serde_json::to_vec(&response)?;
-        text.push(b'\n');
-        timeout(CLIENT_TIMEOUT, writer.write_all(&text)).await??;
+        write(&mut writer, &response).await?;
         if last {
             return Ok(());
         }
     }
+}
+
+async fn write(writer: &mut (impl AsyncWrite + Unpin), response: &Response) -> io::Result<()> {
+    let mut text = serde_json::to_vec(response)?;
+    text.push(b'\n');
+    timeout(CLIENT_TIMEOUT, writer.write_all(&text)).await?
 }
 
 enum Line {
@@ -314,9 +331,14 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Line>
     })
 }
 
-async fn answer(request: Request, calls: &mpsc::Sender<Call>) -> Response {
+async fn answer(request: Request, outlet: Option<Outlet>, calls: &mpsc::Sender<Call>) -> Response {
     let (reply, response) = oneshot::channel();
-    if calls.send(Call { request, reply }).await.is_err() {
+    let call = Call {
+        request,
+        reply,
+        outlet,
+    };
+    if calls.send(call).await.is_err() {
         return error("the agent is stopping");
     }
     match timeout(AGENT_TIMEOUT, response).await {

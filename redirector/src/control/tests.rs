@@ -1,3 +1,4 @@
+mod capturing;
 mod noise;
 mod watching;
 
@@ -41,7 +42,7 @@ fn agent(path: &Path) -> Server {
 fn agent_telling(path: &Path, events: Events) -> Server {
     let (sender, mut calls) = mpsc::channel::<Call>(1);
     tokio::spawn(async move {
-        while let Some(Call { request, reply }) = calls.recv().await {
+        while let Some(Call { request, reply, .. }) = calls.recv().await {
             let response = if request == Request::Ping {
                 Response::Pong {
                     version: "1".to_owned(),

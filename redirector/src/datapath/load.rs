@@ -14,6 +14,7 @@ use redirector_common::abi::{ABI_VERSION, map};
 use thiserror::Error;
 
 use super::{
+    capture::Capture,
     handover::{self, Handover, Predecessor},
     kernel::{self, Abilities, KernelError},
     layout::Layout,
@@ -128,6 +129,7 @@ pub enum LoadError {
 pub struct Datapath {
     ebpf: Ebpf,
     maps: Option<Maps>,
+    capture: Option<Capture>,
     stages: Stages,
     /// Whether maps were found pinned: another agent's run goes on in them, or in copies of them.
     pub adopted: bool,
@@ -270,10 +272,12 @@ fn load_maps(
     let mut ebpf = loader.load(object).map_err(classify)?;
     program(&mut ebpf, PROGRAM)?.load().map_err(classify)?;
     let stages = Stages::load(&mut ebpf, directory)?;
+    let capture = Capture::load(&mut ebpf)?;
     let maps = Maps::take(&mut ebpf, directory)?;
     Ok(Datapath {
         ebpf,
         maps: Some(maps),
+        capture: Some(capture),
         stages,
         adopted: false,
         handovers: Vec::new(),
@@ -391,6 +395,17 @@ impl Datapath {
         self.maps
             .take()
             .ok_or_else(|| anyhow::anyhow!("the maps have been taken already"))
+    }
+
+    /// The maps of a capture, likewise.
+    ///
+    /// # Errors
+    ///
+    /// They have been taken already.
+    pub fn take_capture(&mut self) -> anyhow::Result<Capture> {
+        self.capture
+            .take()
+            .ok_or_else(|| anyhow::anyhow!("the maps of captures have been taken already"))
     }
 
     /// Reads the program's log lines into the `log` crate.

@@ -21,6 +21,7 @@
 //! | `maps/slot_tables.rs` | the slot tables of redirects |
 //! | `returns.rs` | those of the ways back to clients |
 //! | `stages.rs` | the later programs, and the map by which the first one reaches them |
+//! | `capture.rs` | what a capture looks for, and its ring |
 //! | `attach.rs` | links to interfaces, pinned so that forwarding outlives the agent |
 //! | `plain.rs` | the promise to aya that ABI structures are plain bytes |
 //!
@@ -28,6 +29,7 @@
 //! main loop holds a [`Maps`] that it writes to.
 
 mod attach;
+mod capture;
 mod handover;
 mod kernel;
 mod layout;
@@ -41,6 +43,7 @@ mod stages;
 mod standing;
 
 pub use attach::{Attached, Mode, attach, detach, detach_others, pinned};
+pub use capture::{Capture, Counts};
 pub use kernel::{Abilities, KernelError, check as abilities};
 pub use load::{Datapath, LoadError, Pins, load, unpin_all};
 pub use maps::{Maps, MapsError};

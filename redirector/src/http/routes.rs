@@ -316,7 +316,11 @@ async fn operate(
     let stuck = || Stuck.into_response();
     shared
         .calls
-        .try_send(Call { request, reply })
+        .try_send(Call {
+            request,
+            reply,
+            outlet: None,
+        })
         .map_err(|_| stuck())?;
     match timeout(REPLY_WITHIN, answer).await {
         Ok(Ok(Answered::Error { message })) => Err(refuse(StatusCode::NOT_FOUND, message)),

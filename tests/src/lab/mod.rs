@@ -32,6 +32,7 @@ pub mod netns;
 mod network;
 mod nodes;
 mod options;
+pub mod pcapng;
 pub mod plan;
 mod programs;
 pub mod screenshots;

@@ -23,7 +23,7 @@ use aya::{
     maps::{Array, Map, MapData, MapInfo, ProgramArray},
     programs::{TestRun as _, TestRunOptions},
 };
-use redirector::datapath::{Datapath, Maps, Object, load};
+use redirector::datapath::{Capture, Datapath, Maps, Object, load};
 use redirector_common::{
     Stage,
     abi::{Backend, Listener, NEGOTIATING_CELLS, Negotiating, SlotTable, map},
@@ -226,7 +226,20 @@ impl Program {
             let info = self.datapath.program_named(stage.program())?.info()?;
             all.push((stage.program(), info.verified_instruction_count()));
         }
+        for program in ["capture", "capture6", "report"] {
+            let info = self.datapath.program_named(program)?.info()?;
+            all.push((program, info.verified_instruction_count()));
+        }
         Ok(all)
+    }
+
+    /// What captures packets.
+    ///
+    /// # Errors
+    ///
+    /// It has been taken already.
+    pub fn take_capture(&mut self) -> anyhow::Result<Capture> {
+        self.datapath.take_capture()
     }
 
     /// The typed maps.

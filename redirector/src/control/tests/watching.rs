@@ -99,6 +99,9 @@ async fn a_watcher_who_does_not_read_is_told_how_many_he_has_missed_and_holds_up
                 | Response::Audit(_)
                 | Response::Sessions(_)
                 | Response::Done { .. }
+                | Response::Capturing { .. }
+                | Response::Captured { .. }
+                | Response::CaptureEnded { .. }
                 | Response::Error { .. } => panic!("it tells what happens and nothing else"),
             }
         }
