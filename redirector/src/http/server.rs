@@ -246,8 +246,10 @@ async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => accepted,
+            // Whoever comes after that is the next server's.
+            biased;
             _ = stop.wait_for(|stop| *stop) => return,
+            accepted = listener.accept() => accepted,
         };
         match stream {
             Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {

@@ -73,7 +73,7 @@ fn to_be_scraped_every_second_takes_a_percent_of_a_core_at_most_with_256_nodes_a
 fn a_scrape_of_many_mebibytes_takes_no_such_memory_and_holds_nobody_up() -> Result<()> {
     const REDIRECTS: u16 = 64;
     const TIMES: usize = 20;
-    const MEMORY_MIB: f64 = 20.0;
+    const MEMORY_MIB: f64 = 12.0;
     const HELD: Duration = Duration::from_millis(150);
     let scale = Scale::bring_up(REDIRECTS)?;
     sleep(Duration::from_secs(6));
