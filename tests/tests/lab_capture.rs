@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use aya::maps::{Array, Map, MapData, PerCpuArray, loaded_maps};
+use aya::maps::{Array, Map, MapData, MapInfo, PerCpuArray};
 use etherparse::{NetSlice, SlicedPacket};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,11 +17,11 @@ use redirector_tests::lab::agent::{Agent, AgentConfig, node_name};
 use redirector_tests::lab::frames::{Content, inspect};
 use redirector_tests::lab::pcapng::{self, Packet};
 use redirector_tests::lab::plan::{Family, SHARED, VIP, node_inside, node_socks};
-use redirector_tests::lab::{Lab, LabOptions, Topology, wait_until};
+use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
 
-fn bring_up() -> Result<(Lab, Agent)> {
+fn bring_up() -> Result<(Lab, Agent, Inside)> {
     let lab = Lab::new(
         Topology::TwoArmed,
         LabOptions {
@@ -32,7 +32,8 @@ fn bring_up() -> Result<(Lab, Agent)> {
     let config = AgentConfig::new(Topology::TwoArmed, 2);
     let agent = Agent::start(&lab, &config.to_toml())?;
     agent.wait_for_all(&config, SOON)?;
-    Ok((lab, agent))
+    let inside = Inside::of(&agent)?;
+    Ok((lab, agent, inside))
 }
 
 /// `redirector capture` at work; killed when dropped.
@@ -43,7 +44,7 @@ struct Capturing {
 
 impl Capturing {
     /// Starts it and waits until the data path captures.
-    fn start(lab: &Lab, agent: &Agent, arguments: &[&str]) -> Result<Self> {
+    fn start(lab: &Lab, agent: &Agent, inside: &Inside, arguments: &[&str]) -> Result<Self> {
         let file = lab.workspace_file("captured.pcapng");
         let child = Command::new(agent.program())
             .args(["capture", "--write"])
@@ -57,7 +58,7 @@ impl Capturing {
             .context("can't start the capture")?;
         let capturing = Self { child, file };
         wait_until("the capture to begin", SOON, || {
-            ensure!(session(agent)? != 0, "it has not");
+            ensure!(inside.session()? != 0, "it has not");
             Ok(())
         })?;
         Ok(capturing)
@@ -107,37 +108,51 @@ impl Drop for Capturing {
     }
 }
 
-/// The newest map of this name: that of the lab's agent, or of the one that was killed.
-fn newest(name: &str) -> Result<MapData> {
-    let mut newest = None;
-    for info in loaded_maps() {
-        // Others come and go meanwhile.
-        if let Ok(info) = info
-            && info.name_as_str() == Some(name)
-        {
-            newest = newest.max(Some(info.id()));
+/// The maps by which the data path of an agent captures; they can be read when it is gone, too.
+struct Inside {
+    capturing: Array<MapData, u32>,
+    counts: PerCpuArray<MapData, [u8; size_of::<CaptureCounts>()]>,
+}
+
+impl Inside {
+    fn of(agent: &Agent) -> Result<Self> {
+        Ok(Self {
+            capturing: Map::Array(held(agent, map::CAPTURING)?).try_into()?,
+            counts: Map::PerCpuArray(held(agent, map::CAPTURE_COUNTS)?).try_into()?,
+        })
+    }
+
+    /// The number of the capture that runs; 0 while none does.
+    fn session(&self) -> Result<u32> {
+        Ok(self.capturing.get(&0, 0)?)
+    }
+
+    /// Packets that have ever matched.
+    fn matched(&self) -> Result<u64> {
+        let cpus = self.counts.get(&0, 0)?;
+        let counts = cpus
+            .iter()
+            .map(|bytes| bytemuck::pod_read_unaligned::<CaptureCounts>(bytes));
+        Ok(counts.map(|counts| counts.matched).sum())
+    }
+}
+
+/// The map of this name that the agent's process holds.
+fn held(agent: &Agent, name: &str) -> Result<MapData> {
+    let process = agent.process().context("the agent is not running")?;
+    for entry in std::fs::read_dir(format!("/proc/{process}/fdinfo"))? {
+        // Descriptors come and go meanwhile.
+        let text = std::fs::read_to_string(entry?.path()).unwrap_or_default();
+        let mut lines = text.lines();
+        let Some(id) = lines.find_map(|line| line.strip_prefix("map_id:")) else {
+            continue;
+        };
+        let id = id.trim().parse()?;
+        if MapInfo::from_id(id)?.name_as_str() == Some(name) {
+            return Ok(MapData::from_id(id)?);
         }
     }
-    let newest = newest.with_context(|| format!("no map {name}"))?;
-    Ok(MapData::from_id(newest)?)
-}
-
-/// The number of the capture that runs; 0 while none does.
-fn session(_agent: &Agent) -> Result<u32> {
-    let map: Array<MapData, u32> = Map::Array(newest(map::CAPTURING)?).try_into()?;
-    Ok(map.get(&0, 0)?)
-}
-
-/// Packets that have ever matched.
-fn matched() -> Result<u64> {
-    type Bytes = [u8; size_of::<CaptureCounts>()];
-    let map: PerCpuArray<MapData, Bytes> =
-        Map::PerCpuArray(newest(map::CAPTURE_COUNTS)?).try_into()?;
-    let cpus = map.get(&0, 0)?;
-    let counts = cpus
-        .iter()
-        .map(|bytes| bytemuck::pod_read_unaligned::<CaptureCounts>(bytes));
-    Ok(counts.map(|counts| counts.matched).sum())
+    Err(anyhow!("the agent holds no map {name}"))
 }
 
 /// Source and destination of a frame in IPv4, whose checksums must be good.
@@ -195,11 +210,11 @@ fn node_address(node: &str) -> Result<Ipv4Addr> {
 
 #[test]
 fn a_client_s_packets_are_in_the_file_before_and_after_and_no_other_s() -> Result<()> {
-    let (lab, agent) = bring_up()?;
+    let (lab, agent, inside) = bring_up()?;
     let [client, other] = clients(&lab, &agent)?;
     let node = node_of(&agent, client)?;
     let address = node_address(&node)?;
-    let capturing = Capturing::start(&lab, &agent, &["--client", &client.to_string()])?;
+    let capturing = Capturing::start(&lab, &agent, &inside, &["--client", &client.to_string()])?;
     for who in [client, other] {
         drop(lab.connect(who, SHARED)?);
     }
@@ -244,14 +259,14 @@ fn a_client_s_packets_are_in_the_file_before_and_after_and_no_other_s() -> Resul
         said.starts_with(&format!("{pairs} captured of {pairs} that matched, 0 lost")),
         "{said}"
     );
-    ensure!(session(&agent)? == 0, "it still captures");
+    ensure!(inside.session()? == 0, "it still captures");
     ensure!(agent.counter("drop-no-stage")? == 0);
     Ok(())
 }
 
 #[test]
 fn nodes_and_verdicts_choose_packets_and_a_count_ends_it() -> Result<()> {
-    let (lab, agent) = bring_up()?;
+    let (lab, agent, inside) = bring_up()?;
     let [client, other] = clients(&lab, &agent)?;
     let node = node_of(&agent, other)?;
     let arguments = [
@@ -264,7 +279,7 @@ fn nodes_and_verdicts_choose_packets_and_a_count_ends_it() -> Result<()> {
         "--snaplen",
         "60",
     ];
-    let capturing = Capturing::start(&lab, &agent, &arguments)?;
+    let capturing = Capturing::start(&lab, &agent, &inside, &arguments)?;
     for who in [client, other, client, other] {
         drop(lab.connect(who, SHARED)?);
     }
@@ -278,15 +293,15 @@ fn nodes_and_verdicts_choose_packets_and_a_count_ends_it() -> Result<()> {
         ensure!(packet.bytes.len() == packet.length.min(60), "{packet:?}");
         ensure!(packet.comment.contains(&other.to_string()));
     }
-    ensure!(session(&agent)? == 0, "it still captures");
+    ensure!(inside.session()? == 0, "it still captures");
     Ok(())
 }
 
 #[test]
 fn a_dropped_packet_has_its_verdict_and_no_after() -> Result<()> {
-    let (lab, agent) = bring_up()?;
+    let (lab, agent, inside) = bring_up()?;
     let client = lab.clients()[0];
-    let capturing = Capturing::start(&lab, &agent, &["--verdict", "drop"])?;
+    let capturing = Capturing::start(&lab, &agent, &inside, &["--verdict", "drop"])?;
     lab.connect(client, SHARED)?;
     let past = lab.connect_within(client, node_socks(1, Family::V4), Duration::from_secs(1));
     ensure!(past.is_err(), "{client} reached a node past the relay");
@@ -308,30 +323,33 @@ fn a_dropped_packet_has_its_verdict_and_no_after() -> Result<()> {
 
 #[test]
 fn nothing_is_captured_before_or_after_and_a_killed_client_ends_it() -> Result<()> {
-    let (lab, agent) = bring_up()?;
+    let (lab, agent, inside) = bring_up()?;
     let client = lab.clients()[0];
     let settled = |agent: &Agent| agent.counter("forward-settled");
-    let (matched_before, before) = (matched()?, settled(&agent)?);
+    let (matched_before, before) = (inside.matched()?, settled(&agent)?);
     lab.connect(client, SHARED)?;
-    ensure!(settled(&agent)? > before && matched()? == matched_before);
-    ensure!(session(&agent)? == 0);
-    let mut capturing = Capturing::start(&lab, &agent, &[])?;
+    ensure!(settled(&agent)? > before && inside.matched()? == matched_before);
+    ensure!(inside.session()? == 0);
+    let mut capturing = Capturing::start(&lab, &agent, &inside, &[])?;
     let refused = agent.cli_output(&["capture", "--count", "1"])?;
     let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(refused.contains("somebody captures already"), "{refused}");
     lab.connect(client, SHARED)?;
-    ensure!(matched()? > matched_before);
+    ensure!(inside.matched()? > matched_before);
     capturing.child.kill()?;
     capturing.child.wait()?;
     let killed = Instant::now();
     wait_until("the capture to end", SOON, || {
-        ensure!(session(&agent)? == 0, "it has not");
+        ensure!(inside.session()? == 0, "it has not");
         Ok(())
     })?;
     println!("over {:?} after its client was killed", killed.elapsed());
-    let matched_after = matched()?;
+    let matched_after = inside.matched()?;
     lab.connect(client, SHARED)?;
-    ensure!(matched()? == matched_after, "packets are looked at still");
+    ensure!(
+        inside.matched()? == matched_after,
+        "packets are looked at still"
+    );
     // The next one is nobody's remainder.
     let text = agent.cli(&["capture", "--duration", "300ms", "--client", "192.0.2.0/24"])?;
     ensure!(text.is_empty(), "{text}");
@@ -340,27 +358,23 @@ fn nothing_is_captured_before_or_after_and_a_killed_client_ends_it() -> Result<(
 
 #[test]
 fn a_killed_agent_s_capture_ends_with_the_next_packet() -> Result<()> {
-    let (lab, mut agent) = bring_up()?;
+    let (lab, mut agent, inside) = bring_up()?;
     let client = lab.clients()[0];
-    let _capturing = Capturing::start(&lab, &agent, &[])?;
-    let mut transfer = redirector_tests::lab::Transfer::start(lab.connect(client, SHARED)?)?;
+    let _capturing = Capturing::start(&lab, &agent, &inside, &[])?;
+    let transfer = Transfer::start(lab.connect(client, SHARED)?)?;
     std::thread::sleep(Duration::from_millis(300));
-    let matched_before = matched()?;
+    let matched_before = inside.matched()?;
     ensure!(matched_before > 0);
     agent.kill()?;
     wait_until("the capture to end", SOON, || {
-        ensure!(session(&agent)? == 0, "it has not");
+        ensure!(inside.session()? == 0, "it has not");
         Ok(())
     })?;
     std::thread::sleep(Duration::from_millis(300));
     ensure!(!transfer.is_broken(), "{:?}", transfer.report());
     agent.start_again()?;
-    ensure!(session(&agent)? == 0);
-    transfer.forget_gap();
-    transfer = {
-        std::thread::sleep(Duration::from_millis(200));
-        transfer
-    };
+    ensure!(Inside::of(&agent)?.session()? == 0);
+    std::thread::sleep(Duration::from_millis(200));
     let report = transfer.finish();
     ensure!(report.broken.is_none(), "{report:?}");
     Ok(())
@@ -368,7 +382,7 @@ fn a_killed_agent_s_capture_ends_with_the_next_packet() -> Result<()> {
 
 #[test]
 fn a_line_tells_a_packet() -> Result<()> {
-    let (lab, agent) = bring_up()?;
+    let (lab, agent, inside) = bring_up()?;
     let client = lab.clients()[0];
     let (node, address) = {
         let node = node_of(&agent, client)?;
@@ -379,9 +393,9 @@ fn a_line_tells_a_packet() -> Result<()> {
     let arguments = ["capture", "--client", &asked, "--count", "4"];
     let text = std::thread::scope(|scope| {
         let agent = &agent;
-        let capture = scope.spawn(move || agent.cli(&arguments));
+        let capture = scope.spawn(move || agent.cli_output(&arguments));
         wait_until("the capture to begin", SOON, || {
-            ensure!(session(agent)? != 0, "it has not");
+            ensure!(inside.session()? != 0, "it has not");
             Ok(())
         })?;
         lab.connect(client, SHARED)?;
@@ -389,8 +403,11 @@ fn a_line_tells_a_packet() -> Result<()> {
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
-    println!("{text}");
+    let said = String::from_utf8_lossy(&text.stderr).into_owned();
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    println!("{text}{said}");
     ensure!(text.lines().count() == 4, "{text}");
+    ensure!(said.starts_with("4 captured of "), "{said}");
     ensure!(
         text.contains(&format!(" forward-settled {node} {client}:")),
         "{text}"
