@@ -1,7 +1,7 @@
 //! Packets before and after, for whoever captures them.
 //!
-//! While nobody does, this is one load and one test where a packet comes in, and the same where one of the later stages ends,
-//! which most packets don't see. While somebody does, the first program goes on in `capture`, which keeps the packet's
+//! While nobody does, interfaces run `redirector`, which knows nothing of this, and there is one load and one test where one of
+//! the later stages ends, which most packets don't see. While somebody does, they run `watched`, which goes on in `capture`, which keeps the packet's
 //! front and decides in its place (`capture6` in place of `plain6`), and each program ends in `report`, which makes the
 //! record. The map of the three is held by the agent alone: when that is gone, the kernel has emptied it, the call comes
 //! back, and capturing is over.

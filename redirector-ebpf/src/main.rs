@@ -35,11 +35,23 @@ use crate::{maps::KernelTables, packet::PacketFrame};
 #[xdp(frags)]
 #[inline(always)]
 fn redirector(context: XdpContext) -> u32 {
+    decide(&context)
+}
+
+/// What interfaces run in place of `redirector` while somebody captures.
+#[xdp(frags)]
+#[inline(always)]
+fn watched(context: XdpContext) -> u32 {
     capture::enter(&context);
-    let mut frame = PacketFrame::<false>::new(&context);
-    let tables = KernelTables::new(&context);
+    decide(&context)
+}
+
+#[inline(always)]
+fn decide(context: &XdpContext) -> u32 {
+    let mut frame = PacketFrame::<false>::new(context);
+    let tables = KernelTables::new(context);
     let step = enter(&mut frame, &tables);
-    emit::go::<true>(&context, &tables, step)
+    emit::go::<true>(context, &tables, step)
 }
 
 /// `CAPTURE_BEGIN`.

@@ -155,6 +155,18 @@ fn held(agent: &Agent, name: &str) -> Result<MapData> {
     Err(anyhow!("the agent holds no map {name}"))
 }
 
+/// Wants both interfaces to run this program.
+fn require_program(lab: &Lab, name: &str) -> Result<()> {
+    let shown = lab.relay().ip("-d link show")?;
+    let running = shown.matches("prog/xdp").count();
+    let named = shown.matches(&format!(" name {name} ")).count();
+    ensure!(
+        (running, named) == (2, 2),
+        "{named} of {running} run {name}: {shown}"
+    );
+    Ok(())
+}
+
 /// Source and destination of a frame in IPv4, whose checksums must be good.
 fn good_ends(packet: &Packet) -> Result<(Ipv4Addr, Ipv4Addr)> {
     if packet.bytes.len() == packet.length {
@@ -330,12 +342,15 @@ fn nothing_is_captured_before_or_after_and_a_killed_client_ends_it() -> Result<(
     lab.connect(client, SHARED)?;
     ensure!(settled(&agent)? > before && inside.matched()? == matched_before);
     ensure!(inside.session()? == 0);
+    // A program that knows nothing of captures costs nothing for them.
+    require_program(&lab, "redirector")?;
     let mut capturing = Capturing::start(&lab, &agent, &inside, &[])?;
     let refused = agent.cli_output(&["capture", "--count", "1"])?;
     let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(refused.contains("somebody captures already"), "{refused}");
     lab.connect(client, SHARED)?;
     ensure!(inside.matched()? > matched_before);
+    require_program(&lab, "watched")?;
     capturing.child.kill()?;
     capturing.child.wait()?;
     let killed = Instant::now();
@@ -344,6 +359,9 @@ fn nothing_is_captured_before_or_after_and_a_killed_client_ends_it() -> Result<(
         Ok(())
     })?;
     println!("over {:?} after its client was killed", killed.elapsed());
+    wait_until("the other program", SOON, || {
+        require_program(&lab, "redirector")
+    })?;
     let matched_after = inside.matched()?;
     lab.connect(client, SHARED)?;
     ensure!(
@@ -372,7 +390,9 @@ fn a_killed_agent_s_capture_ends_with_the_next_packet() -> Result<()> {
     })?;
     std::thread::sleep(Duration::from_millis(300));
     ensure!(!transfer.is_broken(), "{:?}", transfer.report());
+    require_program(&lab, "watched")?;
     agent.start_again()?;
+    require_program(&lab, "redirector")?;
     ensure!(Inside::of(&agent)?.session()? == 0);
     std::thread::sleep(Duration::from_millis(200));
     let report = transfer.finish();

@@ -21,7 +21,7 @@ use super::Agent;
 use crate::{
     capture::{Captured, Interface, Side, Summary, Wanted, filter},
     control::{Outlet, Response},
-    datapath,
+    datapath::{self, exchange},
     engine::{Kind, find},
 };
 
@@ -86,13 +86,6 @@ impl Capture {
             }
         }
     }
-
-    /// Lets the data path go on without.
-    fn switch_off(&mut self) {
-        if let Err(error) = self.ring.end() {
-            log::error!("{error}");
-        }
-    }
 }
 
 impl Agent {
@@ -119,7 +112,11 @@ impl Agent {
         }
         let filter = filter(wanted, self.captured_backends(wanted)?)?;
         let duration = wanted.duration_ms.map(Duration::from_millis);
-        self.capture.ring.begin(&filter)?;
+        self.watch(true);
+        if let Err(error) = self.capture.ring.begin(&filter) {
+            self.watch(false);
+            return Err(error.into());
+        }
         self.capture.running = Some(Running {
             outlet,
             wanted: wanted.clone(),
@@ -137,6 +134,28 @@ impl Agent {
             interfaces: interfaces.collect(),
             snaplen: filter.snap,
         })
+    }
+
+    /// Has the interfaces run the program that looks whether packets are captured, or the one that doesn't.
+    fn watch(&mut self, watched: bool) {
+        self.datapath.watch(watched);
+        let program = self.datapath.program().map_err(anyhow::Error::from);
+        let exchanged = program.and_then(|program| {
+            for attachment in &self.attachments {
+                exchange(
+                    program,
+                    &attachment.interface,
+                    attachment.mode,
+                    &self.options.pin_dir,
+                )
+                .with_context(|| attachment.interface.clone())?;
+            }
+            Ok(())
+        });
+        if let Err(error) = exchanged {
+            // Both decide alike: an interface that is away gets the right one when it returns.
+            log::warn!("cannot exchange the program for one that captures, or back: {error:#}");
+        }
     }
 
     /// The backends of the nodes that are asked for.
@@ -203,7 +222,10 @@ impl Agent {
         if self.capture.running.is_none() {
             return;
         }
-        self.capture.switch_off();
+        if let Err(error) = self.capture.ring.end() {
+            log::error!("{error}");
+        }
+        self.watch(false);
         let ended = |running: &Running| {
             running.outlet.packets.is_closed() || running.wanted.count == Some(running.captured)
         };

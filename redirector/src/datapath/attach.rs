@@ -74,7 +74,7 @@ pub fn attach(
 ) -> anyhow::Result<Attached> {
     let pin = pin_of(pin_directory, interface, mode);
     if pin.exists() {
-        match exchange(program, &pin) {
+        match exchange_in(program, &pin) {
             Ok(()) => return Ok(Attached::Adopted),
             // The interface was removed and made anew: its link is dead, its pin a leftover.
             Err(error) if is_dead(&error) => {
@@ -111,8 +111,22 @@ fn is_dead(error: &anyhow::Error) -> bool {
     })
 }
 
+/// Puts `program` in place of the one that `interface` runs, if it was attached in `mode` by us.
+///
+/// # Errors
+///
+/// It was not, or the kernel refuses.
+pub fn exchange(
+    program: &mut Xdp,
+    interface: &str,
+    mode: Mode,
+    pin_directory: &Path,
+) -> anyhow::Result<()> {
+    exchange_in(program, &pin_of(pin_directory, interface, mode))
+}
+
 /// Puts `program` in place of the one that the pinned link runs.
-fn exchange(program: &mut Xdp, pin: &Path) -> anyhow::Result<()> {
+fn exchange_in(program: &mut Xdp, pin: &Path) -> anyhow::Result<()> {
     let link: XdpLink = FdLink::from(PinnedLink::from_pin(pin)?).try_into()?;
     let id = program.attach_to_link(link)?;
     // The pin keeps it attached; our handle is not needed any more.

@@ -29,6 +29,9 @@ use super::{
 /// Name of the program in the object.
 const PROGRAM: &str = "redirector";
 
+/// The one in its place while somebody captures.
+const WATCHED: &str = "watched";
+
 /// Maps that outlive the agent.
 const PINNED: [&str; 36] = [
     map::GLOBALS,
@@ -130,6 +133,7 @@ pub struct Datapath {
     ebpf: Ebpf,
     maps: Option<Maps>,
     capture: Option<Capture>,
+    watched: bool,
     stages: Stages,
     /// Whether maps were found pinned: another agent's run goes on in them, or in copies of them.
     pub adopted: bool,
@@ -270,7 +274,9 @@ fn load_maps(
         }
     }
     let mut ebpf = loader.load(object).map_err(classify)?;
-    program(&mut ebpf, PROGRAM)?.load().map_err(classify)?;
+    for name in [PROGRAM, WATCHED] {
+        program(&mut ebpf, name)?.load().map_err(classify)?;
+    }
     let stages = Stages::load(&mut ebpf, directory)?;
     let capture = Capture::load(&mut ebpf)?;
     let maps = Maps::take(&mut ebpf, directory)?;
@@ -278,6 +284,7 @@ fn load_maps(
         ebpf,
         maps: Some(maps),
         capture: Some(capture),
+        watched: false,
         stages,
         adopted: false,
         handovers: Vec::new(),
@@ -336,13 +343,18 @@ pub(super) fn classify(error: impl std::error::Error + Send + Sync + 'static) ->
 }
 
 impl Datapath {
+    /// Says whether somebody captures, which takes another program. Those that are attached stay what they are.
+    pub fn watch(&mut self, watched: bool) {
+        self.watched = watched;
+    }
+
     /// The program, to be attached or run.
     ///
     /// # Errors
     ///
     /// The object has no such program; [`load`] has already looked.
     pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
-        program(&mut self.ebpf, PROGRAM)
+        program(&mut self.ebpf, if self.watched { WATCHED } else { PROGRAM })
     }
 
     /// An XDP program by its name, to be looked at.

@@ -42,7 +42,7 @@ mod returns;
 mod stages;
 mod standing;
 
-pub use attach::{Attached, Mode, attach, detach, detach_others, pinned};
+pub use attach::{Attached, Mode, attach, detach, detach_others, exchange, pinned};
 pub use capture::{Capture, Counts};
 pub use kernel::{Abilities, KernelError, check as abilities};
 pub use load::{Datapath, LoadError, Pins, load, unpin_all};

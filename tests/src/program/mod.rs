@@ -226,19 +226,20 @@ impl Program {
             let info = self.datapath.program_named(stage.program())?.info()?;
             all.push((stage.program(), info.verified_instruction_count()));
         }
-        for program in ["capture", "capture6", "report"] {
+        for program in ["watched", "capture", "capture6", "report"] {
             let info = self.datapath.program_named(program)?.info()?;
             all.push((program, info.verified_instruction_count()));
         }
         Ok(all)
     }
 
-    /// What captures packets.
+    /// What captures packets; from here on the program runs in which that can be.
     ///
     /// # Errors
     ///
     /// It has been taken already.
     pub fn take_capture(&mut self) -> anyhow::Result<Capture> {
+        self.datapath.watch(true);
         self.datapath.take_capture()
     }
 
