@@ -3,6 +3,7 @@
 
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -84,6 +85,11 @@ impl Capturing {
         stderr.read_to_string(&mut said)?;
         ensure!(status.success(), "{status}: {said}");
         println!("> {}", said.trim());
+        let mode = std::fs::metadata(&self.file)?.permissions().mode();
+        ensure!(
+            mode & 0o077 == 0,
+            "others can read what may hold passwords: {mode:o}"
+        );
         let (interfaces, packets) = pcapng::read(&std::fs::read(&self.file)?)?;
         for packet in &packets {
             println!("> {} {}", packet.interface, packet.comment);

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     thread,
 };
@@ -31,7 +32,10 @@ impl Sink {
         let to: Box<dyn Write> = if path == Path::new("-") {
             Box::new(io::stdout())
         } else {
-            let file = File::create(path);
+            let mut file = File::options();
+            // Passwords may be in it.
+            file.write(true).create(true).truncate(true).mode(0o600);
+            let file = file.open(path);
             Box::new(file.with_context(|| format!("cannot write {}", path.display()))?)
         };
         let file = Pcapng::new(to, &interfaces, snaplen);

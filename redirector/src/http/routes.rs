@@ -1,6 +1,5 @@
 //! What is where.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Json;
@@ -181,7 +180,7 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resul
     let seen = shared.source.get().await?;
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::of_accept(accept);
-    let parts = Exposition::new(Arc::clone(&seen.snapshot), format).map(Ok::<_, Infallible>);
+    let parts = Exposition::new(Arc::clone(&seen.snapshot), format);
     Ok(typed(format.media_type(), Body::from_stream(iter(parts))))
 }
 

@@ -1,20 +1,27 @@
 //! The text that is scraped, in parts.
 
+use std::fmt;
 use std::iter::{Copied, Flatten};
 use std::slice::Iter;
 use std::sync::Arc;
 
 use super::families::{FAMILIES, Family};
 use super::labels::Labels;
-use super::text::Format;
+use super::text::{self, Format};
 use crate::http::Snapshot;
+
+/// A moment, and the labels of all that there was.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) labels: Labels,
+}
 
 /// The text, a family at a time: it is long where there are many nodes, and whoever reads it slowly holds up, and
 /// takes the room of, one part of it.
 #[derive(Debug)]
 pub struct Exposition {
-    snapshot: Arc<Snapshot>,
-    labels: Labels,
+    seen: Arc<Seen>,
     format: Format,
     rest: Flatten<Copied<Iter<'static, &'static [Family]>>>,
     is_over: bool,
@@ -24,8 +31,10 @@ impl Exposition {
     /// The text about this moment.
     pub fn new(snapshot: Arc<Snapshot>, format: Format) -> Self {
         Self {
-            labels: Labels::of(&snapshot),
-            snapshot,
+            seen: Arc::new(Seen {
+                labels: Labels::of(&snapshot),
+                snapshot,
+            }),
             format,
             rest: FAMILIES.iter().copied().flatten(),
             is_over: false,
@@ -34,14 +43,14 @@ impl Exposition {
 }
 
 impl Iterator for Exposition {
-    type Item = String;
+    /// It never is an error, but for a fault of this program.
+    type Item = Result<String, fmt::Error>;
 
-    fn next(&mut self) -> Option<String> {
+    fn next(&mut self) -> Option<Self::Item> {
         if let Some(family) = self.rest.next() {
-            return Some(family.write(&self.snapshot, &self.labels, self.format));
+            return Some(text::write(family, &self.seen, self.format));
         }
-        let end = self.format.end();
         let is_last = !std::mem::replace(&mut self.is_over, true);
-        (is_last && !end.is_empty()).then(|| end.to_owned())
+        is_last.then(|| text::end(self.format))
     }
 }

@@ -1,9 +1,9 @@
 //! Every metric with its name, help, unit and labels.
 
+use super::exposition::Seen;
 use super::labels::Labels;
-use super::measured::BOUNDS;
 use super::own;
-use super::text::{Bounds, Format, Head, Kind, Samples, Unit, Value, label};
+use super::text::{Head, Kind, Label, Samples, Unit, Value, label};
 use super::traffic;
 use crate::control::status::{NodeStatus, PoolStatus, RedirectState, RedirectStatus, Traffic};
 use crate::health::Health;
@@ -34,14 +34,12 @@ pub(super) enum Rows {
     /// What each node has.
     TrafficOfNode(fn(&Traffic) -> u64),
     /// Something else.
-    Own(fn(&mut Samples, &Snapshot, &Labels)),
+    Own(fn(&mut Samples<'_>, &Snapshot, &Labels)),
 }
 
 impl Family {
-    /// Its text.
-    pub(super) fn write(&self, snapshot: &Snapshot, labels: &Labels, format: Format) -> String {
-        let mut samples = Samples::new(self.head, format);
-        let out = &mut samples;
+    /// Its samples.
+    pub(super) fn write(&self, out: &mut Samples<'_>, Seen { snapshot, labels }: &Seen) {
         let sum = |of: fn(&Traffic) -> u64, nodes: &[NodeStatus]| {
             nodes.iter().map(|node| of(&node.traffic)).sum::<u64>()
         };
@@ -80,11 +78,10 @@ impl Family {
             }
             Rows::Own(write) => write(out, snapshot, labels),
         }
-        samples.finish()
     }
 }
 
-fn put(out: &mut Samples, labels: &[&str], value: Option<Value>) {
+fn put(out: &mut Samples<'_>, labels: &[&[Label]], value: Option<Value>) {
     if let Some(value) = value {
         out.sample(labels, value);
     }
@@ -195,12 +192,12 @@ const OF_AGENT: &[Family] = &[
     histogram(
         "rebuild_duration",
         "How long it took to work out the slot tables anew",
-        Rows::Own(|out, s, _| own::timings(out, "", &Bounds::new(BOUNDS), &s.measured.rebuilt)),
+        Rows::Own(|out, s, _| own::timings(out, &[], &s.measured.rebuilt)),
     ),
     histogram(
         "apply_duration",
         "How long it took to bring the maps of the data path up to date",
-        Rows::Own(|out, s, _| own::timings(out, "", &Bounds::new(BOUNDS), &s.measured.applied)),
+        Rows::Own(|out, s, _| own::timings(out, &[], &s.measured.applied)),
     ),
 ];
 
@@ -220,7 +217,7 @@ const OF_DATA_PATH: &[Family] = &[
         "Entries in use of a map of the data path",
         Rows::Own(|out, s, _| {
             for fill in &s.measured.fills {
-                out.sample(&[&label("map", fill.map)], Value::Whole(fill.used));
+                out.sample(&[&[label("map", fill.map)]], Value::Whole(fill.used));
             }
         }),
     ),
@@ -229,7 +226,7 @@ const OF_DATA_PATH: &[Family] = &[
         "Entries that a map of the data path has room for",
         Rows::Own(|out, s, _| {
             for fill in &s.measured.fills {
-                out.sample(&[&label("map", fill.map)], Value::Whole(fill.max));
+                out.sample(&[&[label("map", fill.map)]], Value::Whole(fill.max));
             }
         }),
     ),
@@ -384,7 +381,7 @@ const OF_NAMES: &[Family] = &[
         Rows::Own(|out, s, _| {
             for (host, name) in own::names(s) {
                 let failed = u64::from(name.error.is_some());
-                out.sample(&[&label("host", host)], Value::Whole(failed));
+                out.sample(&[&[label("host", host)]], Value::Whole(failed));
             }
         }),
     ),
@@ -393,7 +390,7 @@ const OF_NAMES: &[Family] = &[
         "When a node's name was last found to stand for its addresses, since 1970",
         Rows::Own(|out, s, _| {
             for (host, name) in own::names(s) {
-                put(out, &[&label("host", host)], name.at.and_then(number));
+                put(out, &[&[label("host", host)]], name.at.and_then(number));
             }
         }),
     )
@@ -405,9 +402,8 @@ const OF_CHECKS: &[Family] = &[
         "check_duration",
         "How long checks took",
         Rows::Own(|out, s, labels| {
-            let bounds = Bounds::new(BOUNDS);
             for (labels, probes) in labels.probes(s) {
-                own::timings(out, labels, &bounds, &probes.took);
+                own::timings(out, labels, &probes.took);
             }
         }),
     ),
@@ -417,8 +413,8 @@ const OF_CHECKS: &[Family] = &[
         Rows::Own(|out, s, labels| {
             for (labels, probes) in labels.probes(s) {
                 for ((check, result), times) in &probes.results {
-                    let (check, result) = (label("check", check), label("result", result));
-                    out.sample(&[labels, &check, &result], Value::Whole(*times));
+                    let more = [label("check", check), label("result", result)];
+                    out.sample(&[labels, &more], Value::Whole(*times));
                 }
             }
         }),

@@ -7,7 +7,7 @@
 //! | `traffic.rs` | those of nodes' packets |
 //! | `own.rs` | those whose samples have labels of their own |
 //! | `labels.rs` | the labels of everything that has series, written once for all families |
-//! | `text.rs` | how families and samples are written |
+//! | `text.rs` | how families and samples are written, by `prometheus-client` |
 //! | `exposition.rs` | the text that is scraped, in parts |
 //!
 //! Everything comes from one snapshot, so the numbers of a scrape belong together. Labels are names of the

@@ -6,25 +6,25 @@ use redirector_common::abi::{ABI_VERSION, ANSWER_CLASSES, AnswerTimes, ONE_IN};
 use redirector_common::verdict::{Action, Verdict};
 
 use super::labels::Labels;
-use super::measured::Timings;
-use super::text::{Bounds, Samples, Value, label};
+use super::measured::{BOUNDS, Timings};
+use super::text::{Label, Samples, Value, label};
 use crate::control::status::{NameStatus, OperatorState};
 use crate::http::Snapshot;
 
-pub(super) fn build(out: &mut Samples, snapshot: &Snapshot, _: &Labels) {
+pub(super) fn build(out: &mut Samples<'_>, snapshot: &Snapshot, _: &Labels) {
     let version = label("version", &snapshot.status.version);
     let layout = label("layout", &ABI_VERSION.to_string());
-    out.sample(&[&version, &layout], Value::Whole(1));
+    out.sample(&[&[version, layout]], Value::Whole(1));
 }
 
-pub(super) fn attached(out: &mut Samples, snapshot: &Snapshot, _: &Labels) {
+pub(super) fn attached(out: &mut Samples<'_>, snapshot: &Snapshot, _: &Labels) {
     for interface in &snapshot.status.interfaces {
         let name = label("interface", &interface.interface);
-        out.sample(&[&name, &label("mode", &interface.mode)], Value::Whole(1));
+        out.sample(&[&[name, label("mode", &interface.mode)]], Value::Whole(1));
     }
 }
 
-pub(super) fn packets(out: &mut Samples, snapshot: &Snapshot, _: &Labels) {
+pub(super) fn packets(out: &mut Samples<'_>, snapshot: &Snapshot, _: &Labels) {
     let counters = &snapshot.status.counters;
     for verdict in Verdict::ALL {
         let action = match verdict.action() {
@@ -35,40 +35,40 @@ pub(super) fn packets(out: &mut Samples, snapshot: &Snapshot, _: &Labels) {
         let counter = counters.iter().find(|c| c.name == verdict.name());
         if let Some(counter) = counter {
             let labels = [label("verdict", verdict.name()), label("action", action)];
-            out.sample(&[&labels[0], &labels[1]], Value::Whole(counter.packets));
+            out.sample(&[&labels], Value::Whole(counter.packets));
         }
     }
 }
 
-pub(super) fn events(out: &mut Samples, snapshot: &Snapshot, _: &Labels) {
+pub(super) fn events(out: &mut Samples<'_>, snapshot: &Snapshot, _: &Labels) {
     let is_verdict = |name: &str| Verdict::ALL.iter().any(|verdict| verdict.name() == name);
     let counters = snapshot.status.counters.iter();
     for counter in counters.filter(|counter| !is_verdict(&counter.name)) {
         let event = label("event", &counter.name);
-        out.sample(&[&event], Value::Whole(counter.packets));
+        out.sample(&[&[event]], Value::Whole(counter.packets));
     }
 }
 
 /// By which two relays of a pair are compared: the labels differ where the tables do.
-pub(super) fn digests(out: &mut Samples, snapshot: &Snapshot, labels: &Labels) {
+pub(super) fn digests(out: &mut Samples<'_>, snapshot: &Snapshot, labels: &Labels) {
     for (labels, redirect) in labels.redirects(snapshot) {
         if let Some(digest) = &redirect.digest {
-            out.sample(&[labels, &label("digest", digest)], Value::Whole(1));
+            out.sample(&[labels, &[label("digest", digest)]], Value::Whole(1));
         }
     }
 }
 
-pub(super) fn addresses(out: &mut Samples, snapshot: &Snapshot, labels: &Labels) {
+pub(super) fn addresses(out: &mut Samples<'_>, snapshot: &Snapshot, labels: &Labels) {
     for (labels, (redirect, node)) in labels.nodes(snapshot) {
         if let Some(address) = node.address {
             let address = label("address", &address.to_string());
             let family = label("family", &redirect.family);
-            out.sample(&[labels, &address, &family], Value::Whole(1));
+            out.sample(&[labels, &[address, family]], Value::Whole(1));
         }
     }
 }
 
-pub(super) fn operator_of_redirects(out: &mut Samples, snapshot: &Snapshot, labels: &Labels) {
+pub(super) fn operator_of_redirects(out: &mut Samples<'_>, snapshot: &Snapshot, labels: &Labels) {
     let redirects = labels.redirects(snapshot);
     operator(
         out,
@@ -76,12 +76,12 @@ pub(super) fn operator_of_redirects(out: &mut Samples, snapshot: &Snapshot, labe
     );
 }
 
-pub(super) fn operator_of_pools(out: &mut Samples, snapshot: &Snapshot, labels: &Labels) {
+pub(super) fn operator_of_pools(out: &mut Samples<'_>, snapshot: &Snapshot, labels: &Labels) {
     let pools = labels.pools(snapshot);
     operator(out, pools.map(|(labels, pool)| (labels, pool.operator)));
 }
 
-pub(super) fn operator_of_nodes(out: &mut Samples, snapshot: &Snapshot, labels: &Labels) {
+pub(super) fn operator_of_nodes(out: &mut Samples<'_>, snapshot: &Snapshot, labels: &Labels) {
     let nodes = labels.nodes(snapshot);
     operator(
         out,
@@ -89,11 +89,11 @@ pub(super) fn operator_of_nodes(out: &mut Samples, snapshot: &Snapshot, labels: 
     );
 }
 
-fn operator<'a>(out: &mut Samples, all: impl Iterator<Item = (&'a str, OperatorState)>) {
+fn operator<'a>(out: &mut Samples<'_>, all: impl Iterator<Item = (&'a [Label], OperatorState)>) {
     let states = [
-        (OperatorState::Enabled, label("state", "enabled")),
-        (OperatorState::Draining, label("state", "draining")),
-        (OperatorState::Disabled, label("state", "disabled")),
+        (OperatorState::Enabled, [label("state", "enabled")]),
+        (OperatorState::Draining, [label("state", "draining")]),
+        (OperatorState::Disabled, [label("state", "disabled")]),
     ];
     for (labels, wanted) in all {
         for (state, word) in &states {
@@ -105,7 +105,7 @@ fn operator<'a>(out: &mut Samples, all: impl Iterator<Item = (&'a str, OperatorS
 const _: () = assert!(ONE_IN == 16, "the help says so");
 
 /// Of each node of each pool, whichever redirects reach it. There are none where nothing was timed.
-pub(super) fn answers(out: &mut Samples, snapshot: &Snapshot, _: &Labels) {
+pub(super) fn answers(out: &mut Samples<'_>, snapshot: &Snapshot, _: &Labels) {
     let mut entries = BTreeMap::<_, BTreeSet<u32>>::new();
     for (_, pool, node) in snapshot.status.nodes() {
         // Redirects that reach a node at the same port share its entry.
@@ -113,21 +113,21 @@ pub(super) fn answers(out: &mut Samples, snapshot: &Snapshot, _: &Labels) {
         of_node.insert(node.id);
     }
     let bounds = (0..ANSWER_CLASSES).map_while(AnswerTimes::bound);
-    let bounds = Bounds::new(bounds.map(|nanoseconds| nanoseconds as f64 / 1e9));
+    let bounds: Vec<f64> = bounds.map(|nanoseconds| nanoseconds as f64 / 1e9).collect();
     for ((pool, node), ids) in entries {
         let mut all = AnswerTimes::default();
         for times in ids.iter().filter_map(|id| snapshot.answers.get(id)) {
             all.add(times);
         }
         if all.count() > 0 {
-            let labels = label("pool", pool) + "," + &label("node", node);
+            let labels = [label("pool", pool), label("node", node)];
             out.histogram(&labels, &bounds, &all.classes, all.sum as f64 / 1e9);
         }
     }
 }
 
-pub(super) fn timings(out: &mut Samples, labels: &str, bounds: &Bounds, timings: &Timings) {
-    out.histogram(labels, bounds, &timings.counts, timings.sum);
+pub(super) fn timings(out: &mut Samples<'_>, labels: &[Label], timings: &Timings) {
+    out.histogram(labels, &BOUNDS, &timings.counts, timings.sum);
 }
 
 /// What is known of each name that stands for nodes.

@@ -1,7 +1,18 @@
-//! Families and their samples, written as Prometheus and `OpenMetrics` have them.
-//!
-//! Every sample of every family passes here at every scrape: names and labels are copied, not made anew, and numbers are
-//! written without a formatter.
+//! Families and their samples, as `prometheus-client` writes them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabel as _, EncodeLabelSet, LabelSetEncoder, MetricEncoder,
+    NoLabelSet, prometheus_text, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{self, Registry};
+
+use super::exposition::Seen;
+use super::families::Family;
 
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +39,6 @@ impl Format {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
         }
     }
-
-    /// What ends the whole text.
-    pub(super) const fn end(self) -> &'static str {
-        match self {
-            Self::OpenMetrics => "# EOF\n",
-            Self::Prometheus => "",
-        }
-    }
 }
 
 /// What a family measures in; the last word of its name.
@@ -47,11 +50,11 @@ pub(super) enum Unit {
 }
 
 impl Unit {
-    const fn word(self) -> &'static str {
+    const fn of_registry(self) -> registry::Unit {
         match self {
-            Self::Bytes => "bytes",
-            Self::Ratios => "ratios",
-            Self::Seconds => "seconds",
+            Self::Bytes => registry::Unit::Bytes,
+            Self::Ratios => registry::Unit::Ratios,
+            Self::Seconds => registry::Unit::Seconds,
         }
     }
 }
@@ -67,6 +70,17 @@ pub(super) enum Kind {
     Info,
     /// Observations in classes.
     Histogram,
+}
+
+impl Kind {
+    const fn of_library(self) -> MetricType {
+        match self {
+            Self::Counter => MetricType::Counter,
+            Self::Gauge => MetricType::Gauge,
+            Self::Info => MetricType::Info,
+            Self::Histogram => MetricType::Histogram,
+        }
+    }
 }
 
 /// A value of a counter or a gauge.
@@ -85,168 +99,125 @@ pub(super) struct Head {
     pub(super) kind: Kind,
 }
 
-/// A family as it is written.
+/// A label and its value, of which there is one for all that have it.
+pub(super) type Label = (&'static str, Arc<str>);
+
+pub(super) fn label(name: &'static str, value: &str) -> Label {
+    (name, value.into())
+}
+
+/// The text of one family.
+///
+/// # Errors
+/// A fault of this program: writing to a string does not fail.
+pub(super) fn write(
+    family: &'static Family,
+    seen: &Arc<Seen>,
+    format: Format,
+) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("redirector");
+    let seen = Arc::clone(seen);
+    registry.register_collector(Box::new(One { family, seen }));
+    let mut out = String::new();
+    match format {
+        Format::OpenMetrics => text::encode_registry(&mut out, &registry)?,
+        Format::Prometheus => prometheus_text::encode(&mut out, &registry)?,
+    }
+    Ok(out)
+}
+
+/// What ends the whole text.
+///
+/// # Errors
+/// See [`write`].
+pub(super) fn end(format: Format) -> Result<String, fmt::Error> {
+    let mut out = String::new();
+    match format {
+        Format::OpenMetrics => text::encode_eof(&mut out)?,
+        Format::Prometheus => {}
+    }
+    Ok(out)
+}
+
+/// A registry of one family makes its text alone: the text as a whole is long where there are many nodes.
 #[derive(Debug)]
-pub(super) struct Samples {
-    out: String,
-    /// The name without what a sample's kind adds to it.
-    name: String,
-    /// The name of a sample that is neither sum, count nor bucket.
-    sample: String,
+struct One {
+    family: &'static Family,
+    seen: Arc<Seen>,
 }
 
-impl Samples {
-    /// Begins a family.
-    pub(super) fn new(head: Head, format: Format) -> Self {
-        let mut name = format!("redirector_{}", head.name);
-        if let Some(unit) = head.unit {
-            name = name + "_" + unit.word();
-        }
-        let sample = match head.kind {
-            Kind::Counter => format!("{name}_total"),
-            Kind::Info => format!("{name}_info"),
-            Kind::Gauge | Kind::Histogram => name.clone(),
+impl Collector for One {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Head {
+            name,
+            help,
+            unit,
+            kind,
+        } = self.family.head;
+        let unit = unit.map(Unit::of_registry);
+        let encoder = encoder.encode_descriptor(name, help, unit.as_ref(), kind.of_library())?;
+        let mut samples = Samples {
+            encoder,
+            kind,
+            result: Ok(()),
         };
-        // In Prometheus' own format what a kind adds belongs to the family's name, and infos are gauges.
-        let (family, kind) = match (format, head.kind) {
-            (Format::OpenMetrics, Kind::Counter) => (&name, "counter"),
-            (Format::OpenMetrics, Kind::Info) => (&name, "info"),
-            (Format::Prometheus, Kind::Counter) => (&sample, "counter"),
-            (_, Kind::Gauge) | (Format::Prometheus, Kind::Info) => (&sample, "gauge"),
-            (_, Kind::Histogram) => (&name, "histogram"),
-        };
-        let mut out = format!("# HELP {family} {}\n# TYPE {family} {kind}\n", head.help);
-        if let (Format::OpenMetrics, Some(unit)) = (format, head.unit) {
-            out += &format!("# UNIT {family} {}\n", unit.word());
-        }
-        Self { out, name, sample }
-    }
-
-    /// The text.
-    pub(super) fn finish(self) -> String {
-        self.out
-    }
-
-    /// A sample; `labels` are parts that [`label`] has made, none or several.
-    pub(super) fn sample(&mut self, labels: &[&str], value: Value) {
-        self.out.push_str(&self.sample);
-        open(&mut self.out, labels);
-        number(&mut self.out, value);
-        self.out.push('\n');
-    }
-
-    /// The samples of a histogram whose classes have these bounds, but for the last.
-    pub(super) fn histogram(&mut self, labels: &str, bounds: &Bounds, counts: &[u64], sum: f64) {
-        let mut all = 0;
-        for (bound, count) in bounds.0.iter().zip(counts) {
-            all += count;
-            let parts = [labels, bound];
-            let parts = if labels.is_empty() {
-                &parts[1..]
-            } else {
-                &parts[..]
-            };
-            self.part("_bucket", parts, Value::Whole(all));
-        }
-        let labels = [labels];
-        let labels = if labels[0].is_empty() {
-            &[][..]
-        } else {
-            &labels[..]
-        };
-        self.part("_sum", labels, Value::Real(sum));
-        self.part("_count", labels, Value::Whole(all));
-    }
-
-    fn part(&mut self, part: &str, labels: &[&str], value: Value) {
-        self.out.push_str(&self.name);
-        self.out.push_str(part);
-        open(&mut self.out, labels);
-        number(&mut self.out, value);
-        self.out.push('\n');
+        self.family.write(&mut samples, &self.seen);
+        samples.result
     }
 }
 
-/// The labels of a histogram's classes.
+/// Parts of a sample's labels.
+struct Parts<'a>(&'a [&'a [Label]]);
+
+impl EncodeLabelSet for Parts<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut labels = self.0.iter().copied().flatten();
+        labels.try_for_each(|(name, value)| (*name, &**value).encode(encoder.encode_label()))
+    }
+}
+
+/// Where the samples of a family are written.
 #[derive(Debug)]
-pub(super) struct Bounds(Vec<String>);
-
-impl Bounds {
-    /// In what the family measures in; one more class has none.
-    pub(super) fn new(bounds: impl IntoIterator<Item = f64>) -> Self {
-        let texts = bounds.into_iter().map(|bound| format!("{bound:?}"));
-        let texts = texts.chain(["+Inf".to_owned()]);
-        Self(texts.map(|text| label("le", &text)).collect())
-    }
+pub(super) struct Samples<'a> {
+    encoder: MetricEncoder<'a>,
+    kind: Kind,
+    result: Result<(), fmt::Error>,
 }
 
-/// A label as it is written.
-pub(super) fn label(name: &str, value: &str) -> String {
-    let mut out = String::with_capacity(name.len() + value.len() + 3);
-    out.push_str(name);
-    out.push_str("=\"");
-    for character in value.chars() {
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
+impl Samples<'_> {
+    /// A sample, with labels in parts.
+    pub(super) fn sample(&mut self, labels: &[&[Label]], value: Value) {
+        let result = self.try_sample(&Parts(labels), value);
+        self.result = self.result.and(result);
+    }
+
+    fn try_sample(&mut self, labels: &Parts<'_>, value: Value) -> Result<(), fmt::Error> {
+        if self.kind == Kind::Info {
+            return self.encoder.encode_info(labels);
+        }
+        let mut encoder = self.encoder.encode_family(labels)?;
+        match (self.kind, value) {
+            (Kind::Counter, Value::Whole(value)) => {
+                encoder.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+            }
+            (Kind::Counter, Value::Real(value)) => {
+                encoder.encode_counter::<NoLabelSet, f64, f64>(&value, None)
+            }
+            (_, Value::Whole(value)) => encoder.encode_gauge(&value),
+            (_, Value::Real(value)) => encoder.encode_gauge(&value),
         }
     }
-    out.push('"');
-    out
-}
 
-fn open(out: &mut String, labels: &[&str]) {
-    for (position, part) in labels.iter().enumerate() {
-        out.push(if position == 0 { '{' } else { ',' });
-        out.push_str(part);
-    }
-    out.push_str(if labels.is_empty() { " " } else { "} " });
-}
-
-fn number(out: &mut String, value: Value) {
-    match value {
-        Value::Whole(whole) => out.push_str(itoa::Buffer::new().format(whole)),
-        Value::Real(real) => out.push_str(&format!("{real:?}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEAD: Head = Head {
-        name: "node_forward",
-        help: "Bytes",
-        unit: Some(Unit::Bytes),
-        kind: Kind::Counter,
-    };
-
-    fn written(format: Format) -> String {
-        let mut samples = Samples::new(HEAD, format);
-        samples.sample(&[], Value::Whole(u64::MAX));
-        samples.sample(&[&label("a", "\"\\\n"), &label("b", "")], Value::Real(0.25));
-        samples.finish()
-    }
-
-    #[test]
-    fn a_family_is_written_as_each_format_has_it() {
-        let samples = "redirector_node_forward_bytes_total 18446744073709551615\n\
-                       redirector_node_forward_bytes_total{a=\"\\\"\\\\\\n\",b=\"\"} 0.25\n";
-        assert_eq!(
-            written(Format::OpenMetrics),
-            "# HELP redirector_node_forward_bytes Bytes\n# TYPE redirector_node_forward_bytes counter\n\
-             # UNIT redirector_node_forward_bytes bytes\n"
-                .to_owned()
-                + samples
-        );
-        assert_eq!(
-            written(Format::Prometheus),
-            "# HELP redirector_node_forward_bytes_total Bytes\n\
-             # TYPE redirector_node_forward_bytes_total counter\n"
-                .to_owned()
-                + samples
-        );
+    /// The samples of a histogram whose classes have these upper bounds, in what the family measures in; the last has none.
+    pub(super) fn histogram(&mut self, labels: &[Label], bounds: &[f64], counts: &[u64], sum: f64) {
+        let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+        let classes: Vec<_> = bounds.zip(counts.iter().copied()).collect();
+        let parts = [labels];
+        let labels = Parts(&parts);
+        let encoder = self.encoder.encode_family(&labels);
+        let result = encoder.and_then(|mut encoder| {
+            encoder.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &classes, None)
+        });
+        self.result = self.result.and(result);
     }
 }
