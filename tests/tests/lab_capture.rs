@@ -87,7 +87,7 @@ impl Capturing {
         println!("> {}", said.trim());
         let mode = std::fs::metadata(&self.file)?.permissions().mode();
         ensure!(
-            mode & 0o077 == 0,
+            mode & 0o777 == 0o600,
             "others can read what may hold passwords: {mode:o}"
         );
         let (interfaces, packets) = pcapng::read(&std::fs::read(&self.file)?)?;

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant as Moment, sleep_until},
 };
 
-use super::Agent;
+use super::{Agent, attachment::Attachment};
 use crate::{
     capture::{Captured, Interface, Side, Summary, Wanted, filter},
     control::{Outlet, Response},
@@ -139,22 +139,18 @@ impl Agent {
     /// Has the interfaces run the program that looks whether packets are captured, or the one that doesn't.
     fn watch(&mut self, watched: bool) {
         self.datapath.watch(watched);
-        let program = self.datapath.program().map_err(anyhow::Error::from);
-        let exchanged = program.and_then(|program| {
-            for attachment in &self.attachments {
-                exchange(
-                    program,
-                    &attachment.interface,
-                    attachment.mode,
-                    &self.options.pin_dir,
-                )
-                .with_context(|| attachment.interface.clone())?;
+        let program = match self.datapath.program() {
+            Ok(program) => program,
+            Err(error) => return log::error!("{error}"),
+        };
+        for Attachment {
+            interface, mode, ..
+        } in &self.attachments
+        {
+            if let Err(error) = exchange(program, interface, *mode, &self.options.pin_dir) {
+                // Both programs decide alike, and an interface that is away gets the right one when it returns.
+                log::warn!("{interface}: cannot exchange its program for a capture: {error:#}");
             }
-            Ok(())
-        });
-        if let Err(error) = exchanged {
-            // Both decide alike: an interface that is away gets the right one when it returns.
-            log::warn!("cannot exchange the program for one that captures, or back: {error:#}");
         }
     }
 
