@@ -146,7 +146,7 @@ pub fn nodes(status: &Status) -> String {
 }
 
 /// Within which time half of the SYNs were answered, and 99 %.
-fn answers(node: &NodeStatus) -> String {
+pub(crate) fn answers(node: &NodeStatus) -> String {
     let Some(answers) = &node.answers else {
         return NONE.to_owned();
     };

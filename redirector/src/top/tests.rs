@@ -44,7 +44,7 @@ fn line<'a>(screen: &'a str, holds: &str) -> &'a str {
 fn every_node_has_its_state_and_rates() {
     let screen = screen(&busy(), 140, 40);
     let first = line(&screen, "  10.0.1.2 ");
-    for part in ["up", "40", "1.0 Mbit/s", "tcp connect ok"] {
+    for part in ["up", "40", "1.0 Mbit/s", "tcp connect ok; answers in 524us"] {
         assert!(first.contains(part), "{part} in {first}");
     }
     assert!(line(&screen, "  p2 ").contains("down"));

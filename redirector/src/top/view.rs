@@ -16,6 +16,7 @@ use crate::control::status::{
     NodeStatus, OperatorState, PoolStatus, RedirectState, RedirectStatus,
 };
 use crate::health::Health;
+use crate::show::answers;
 use crate::units::rough;
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
@@ -262,7 +263,13 @@ impl View {
             "-".to_owned()
         };
         let share = f64::from(node.slots) * 100.0 / f64::from(redirect.slots.max(1));
-        let check = node.last_check.as_ref().map_or("", |check| &check.outcome);
+        let mut check = node
+            .last_check
+            .as_ref()
+            .map_or_else(String::new, |check| check.outcome.clone());
+        if node.answers.is_some() {
+            check = format!("{check}; answers in {}", answers(node));
+        }
         Row::new([
             Cell::from(format!("  {}", node.name)),
             Cell::from(Span::styled(word, style)),
