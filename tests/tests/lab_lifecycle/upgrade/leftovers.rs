@@ -134,9 +134,12 @@ fn what_is_left_of_a_version_before_the_one_that_ran_is_removed_unread() -> Resu
     let next = running.agent.pins().join(Version::Next.directory());
     fs::hard_link(next.join(map::GLOBALS), left.join(map::GLOBALS))?;
     running.agent.stop()?;
-    let found = running.agent.residue(&running.lab)?;
-    ensure!(found.is_empty(), "{found:?}; {}", running.agent.log());
-    Ok(())
+    // The kernel takes a program off a moment after its link has gone.
+    wait_until("nothing to be left", SOON, || {
+        let found = running.agent.residue(&running.lab)?;
+        ensure!(found.is_empty(), "{found:?}; {}", running.agent.log());
+        Ok(())
+    })
 }
 
 /// The tables are handed over by the time that an interface is asked. Those that take the program run it, and the next start goes
@@ -209,7 +212,11 @@ fn a_start_leaves_interfaces_that_are_not_configured_any_more() -> Result<()> {
             running.agent.kill()?;
             running.agent.start_again()?;
         }
-        ensure!(!attached(&running)?, "{}", running.agent.log());
+        // The kernel takes it off a moment after its link has gone.
+        wait_until("the program to be off it", SOON, || {
+            ensure!(!attached(&running)?, "{}", running.agent.log());
+            Ok(())
+        })?;
         running.agent.wait_for_all(&running.config, SOON)?;
         running.require_pins_of(running.version)?;
     }
