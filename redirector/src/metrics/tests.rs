@@ -429,7 +429,7 @@ fn a_scrape_costs_in_proportion_to_the_nodes() {
         let start = on_cpu();
         let lengths = (0..20).map(|_| expose(Arc::clone(&snapshot), Format::OpenMetrics).len());
         let length = lengths.sum::<usize>() / 20;
-        ((on_cpu() - start) / 20, length)
+        (on_cpu().saturating_sub(start) / 20, length)
     };
     let (few, _) = time(64);
     let (many, length) = time(256);

@@ -17,7 +17,10 @@ use super::workspace::Workspace;
 use super::{Lab, wait_until};
 
 mod config;
+mod residue;
 mod version;
+
+use residue::collect_files;
 
 pub use config::{AgentConfig, node_name, node_name_in};
 pub use version::Version;
@@ -431,28 +434,6 @@ impl Agent {
         child.kill().context("can't kill the agent")?;
         child.wait().context("can't wait for the agent").map(drop)
     }
-
-    /// What it has left in the relay: pinned files and interfaces with an XDP program.
-    ///
-    /// # Errors
-    /// When that can't be looked up.
-    pub fn residue(&self, lab: &Lab) -> Result<Vec<String>> {
-        let mut residue = Vec::new();
-        collect_files(&lab.workspace.bpf(), &mut residue)?;
-        // The kernel's own, in the root of every BPF file system.
-        residue.retain(|path| {
-            !path.ends_with("/bpf/maps.debug") && !path.ends_with("/bpf/progs.debug")
-        });
-        for line in lab.relay().ip("-o link show")?.lines() {
-            if line.contains("xdp") {
-                residue.push(line.to_owned());
-            }
-        }
-        if self.socket.exists() {
-            residue.push(self.socket.display().to_string());
-        }
-        Ok(residue)
-    }
 }
 
 impl Drop for Agent {
@@ -467,21 +448,6 @@ impl Drop for Agent {
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id().cast_signed())
-}
-
-fn collect_files(directory: &Path, into: &mut Vec<String>) -> Result<()> {
-    for entry in
-        fs::read_dir(directory).with_context(|| format!("can't read {}", directory.display()))?
-    {
-        let path = entry
-            .with_context(|| format!("can't read {}", directory.display()))?
-            .path();
-        into.push(path.display().to_string());
-        if path.is_dir() {
-            collect_files(&path, into)?;
-        }
-    }
-    Ok(())
 }
 
 /// The first object, at any depth, whose `name` is this.

@@ -134,12 +134,9 @@ fn what_is_left_of_a_version_before_the_one_that_ran_is_removed_unread() -> Resu
     let next = running.agent.pins().join(Version::Next.directory());
     fs::hard_link(next.join(map::GLOBALS), left.join(map::GLOBALS))?;
     running.agent.stop()?;
-    // The kernel takes a program off a moment after its link has gone.
-    wait_until("nothing to be left", SOON, || {
-        let found = running.agent.residue(&running.lab)?;
-        ensure!(found.is_empty(), "{found:?}; {}", running.agent.log());
-        Ok(())
-    })
+    let found = running.agent.residue(&running.lab)?;
+    ensure!(found.is_empty(), "{found:?}; {}", running.agent.log());
+    Ok(())
 }
 
 /// The tables are handed over by the time that an interface is asked. Those that take the program run it, and the next start goes
