@@ -43,49 +43,80 @@ fn record_another(directory: &Path) -> Result<String> {
     Ok(SocketAddr::from((client, 7)).to_string())
 }
 
+/// An upgrade whose agent was killed, and maps of the version before in which a connection was recorded that it has not copied.
+struct Unfinished {
+    running: Running,
+    lost_before: i64,
+    /// Where the version before had its maps, and where they are.
+    this: PathBuf,
+    kept: PathBuf,
+    client: String,
+}
+
+impl Unfinished {
+    fn new() -> Result<Self> {
+        let mut running = Running::new()?;
+        let lost_before = lost(&running.lab)?;
+        running.agent.cli(&["stop"])?;
+        running.agent.wait_for_end()?;
+        let (this, kept) = keep(&running.agent)?;
+        running.version = Version::Next;
+        running.agent.become_version(Version::Next)?;
+        running.agent.start_again()?;
+        running.agent.wait_for_all(&running.config, SOON)?;
+        running.agent.kill()?;
+        let client = record_another(&kept)?;
+        Ok(Self {
+            running,
+            lost_before,
+            this,
+            kept,
+            client,
+        })
+    }
+
+    /// Wants the next start to copy that connection, and to keep all others whole.
+    fn require_finished(mut self) -> Result<()> {
+        let running = &mut self.running;
+        running.agent.start_again()?;
+        running.require_pins_of(Version::Next)?;
+        running.agent.wait_for_all(&running.config, SOON)?;
+        running.held.insert(self.client.clone());
+        let recorded = running.recorded()?;
+        ensure!(
+            recorded.iter().any(|(one, _)| *one == self.client),
+            "{} is not recorded: {recorded:?}",
+            self.client
+        );
+        running.wake(usize::MAX)?;
+        require_whole(
+            &running.lab,
+            &running.transfers,
+            self.lost_before,
+            "in the end",
+        )
+    }
+}
+
 /// An agent that was killed between taking the links and the last copy: its successor finds the maps of the version before, and
 /// takes from them what it lacks.
 #[test]
 fn an_upgrade_that_was_killed_is_finished_by_the_next_agent() -> Result<()> {
-    let mut running = Running::new()?;
-    let before = lost(&running.lab)?;
-    running.agent.cli(&["stop"])?;
-    running.agent.wait_for_end()?;
-    let (this, kept) = keep(&running.agent)?;
-    running.version = Version::Next;
-    running.agent.become_version(Version::Next)?;
-    running.agent.start_again()?;
-    running.agent.wait_for_all(&running.config, SOON)?;
-    running.agent.kill()?;
-    let client = record_another(&kept)?;
-    fs::rename(&kept, &this)?;
-    running.agent.start_again()?;
-    running.require_pins_of(Version::Next)?;
-    running.agent.wait_for_all(&running.config, SOON)?;
-    running.held.insert(client.clone());
-    let recorded = running.recorded()?;
-    ensure!(
-        recorded.iter().any(|(one, _)| *one == client),
-        "{client} is not recorded: {recorded:?}"
-    );
-    running.wake(usize::MAX)?;
-    require_whole(&running.lab, &running.transfers, before, "in the end")
+    let unfinished = Unfinished::new()?;
+    fs::rename(&unfinished.kept, &unfinished.this)?;
+    unfinished.require_finished()
 }
 
 /// A map that can't be copied keeps no other back, and what is in it is not let go.
 #[test]
 fn a_map_that_cannot_be_copied_stays_and_is_copied_when_it_can_be() -> Result<()> {
-    let mut running = Running::new()?;
-    let before = lost(&running.lab)?;
-    running.agent.cli(&["stop"])?;
-    running.agent.wait_for_end()?;
-    let (this, kept) = keep(&running.agent)?;
-    running.version = Version::Next;
-    running.agent.become_version(Version::Next)?;
-    running.agent.start_again()?;
-    running.agent.wait_for_all(&running.config, SOON)?;
-    running.agent.kill()?;
-    let client = record_another(&kept)?;
+    let mut unfinished = Unfinished::new()?;
+    let Unfinished {
+        running,
+        this,
+        kept,
+        ..
+    } = &mut unfinished;
     // One that is not what the layout says is in its place.
     fs::rename(kept.join(map::FLOWS6), kept.join("FLOWS"))?;
     fs::hard_link(kept.join(map::FLOWS4), kept.join(map::FLOWS6))?;
@@ -99,17 +130,7 @@ fn a_map_that_cannot_be_copied_stays_and_is_copied_when_it_can_be() -> Result<()
     }
     running.agent.kill()?;
     fs::rename(this.join("FLOWS"), this.join(map::FLOWS6))?;
-    running.agent.start_again()?;
-    running.require_pins_of(Version::Next)?;
-    running.agent.wait_for_all(&running.config, SOON)?;
-    running.held.insert(client.clone());
-    let recorded = running.recorded()?;
-    ensure!(
-        recorded.iter().any(|(one, _)| *one == client),
-        "{client} is not recorded: {recorded:?}"
-    );
-    running.wake(usize::MAX)?;
-    require_whole(&running.lab, &running.transfers, before, "in the end")
+    unfinished.require_finished()
 }
 
 /// What had handed over to the version that is gone on from knows what was true long ago.
