@@ -67,9 +67,20 @@ enum Task {
             reason = "not given, given, or given with names"
         )]
         kernels: Option<Option<String>>,
-        /// Test manifests, chart and image in place of the tiers
-        #[arg(long, conflicts_with_all = ["tiers", "kernels"])]
-        deploy: bool,
+        /// Test what users install in place of the tiers: all of it, or one part
+        #[arg(
+            long,
+            value_enum,
+            value_name = "PART",
+            num_args = 0..=1,
+            require_equals = true,
+            conflicts_with_all = ["tiers", "kernels"]
+        )]
+        #[expect(
+            clippy::option_option,
+            reason = "not given, given, or given with a part"
+        )]
+        deploy: Option<Option<deploy::Part>>,
         /// End a test that takes longer than this, and count it as failed
         #[arg(
             long,
@@ -141,7 +152,9 @@ fn carry_out(task: Task) -> Result<bool> {
             config: Some(config),
             arguments,
         } => run::agent(&config, &arguments)?,
-        Task::Test { deploy: true, .. } => return Ok(deploy::test()),
+        Task::Test {
+            deploy: Some(part), ..
+        } => return Ok(deploy::test(part)),
         Task::Test {
             kernels: Some(names),
             record,

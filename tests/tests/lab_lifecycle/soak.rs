@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use redirector_tests::lab::agent::{Agent, AgentConfig};
+use redirector_tests::lab::loss::{lost, require_whole};
 use redirector_tests::lab::plan::SHARED;
-use redirector_tests::lab::{Lab, Topology, Transfer, wait_until};
+use redirector_tests::lab::{Lab, Topology, Transfer};
 
 use super::{SOON, bring_up};
 
@@ -68,63 +69,11 @@ pub(super) fn pins(lab: &Lab, agent: &Agent) -> Result<usize> {
     Ok(agent.residue(lab)?.len())
 }
 
-/// TCP segments that the hosts of the lab have sent again and whose first copy did not arrive. Where the machine is busy a
-/// sender loses patience though nothing is lost; the receiver then says that it has both copies (D-SACK, RFC 2883).
-pub(super) fn lost(lab: &Lab) -> Result<i64> {
-    let (mut again, mut twice) = (0, 0);
-    let hosts = [lab.client_host(), lab.far_host(), lab.target_host()];
-    let nodes = (0..lab.node_count()).map(|node| lab.node_host(node));
-    for host in hosts.into_iter().map(Ok).chain(nodes) {
-        let [snmp, netstat] = host?.run(|| {
-            ["snmp", "netstat"].map(|of| fs::read_to_string(format!("/proc/thread-self/net/{of}")))
-        })?;
-        let (snmp, netstat) = (snmp?, netstat?);
-        again += counter(&snmp, "Tcp:", "RetransSegs")?;
-        twice += counter(&netstat, "TcpExt:", "TCPDSACKRecv")?;
-        twice += counter(&netstat, "TcpExt:", "TCPDSACKOfoRecv")?;
-    }
-    Ok(again - twice)
-}
-
-/// A counter of a file that has a line of names and one of values for each group.
-fn counter(text: &str, group: &str, name: &str) -> Result<i64> {
-    let mut lines = text.lines().filter(|line| line.starts_with(group));
-    let (names, values) = (lines.next(), lines.next());
-    let place = names.and_then(|names| names.split_whitespace().position(|one| one == name));
-    let value = values
-        .zip(place)
-        .and_then(|(values, at)| values.split_whitespace().nth(at));
-    let value = value.with_context(|| format!("no {name}"))?;
-    value.parse().with_context(|| format!("{name} is {value}"))
-}
-
 fn start_transfers(lab: &Lab) -> Result<Vec<Transfer>> {
     let clients = lab.clients().into_iter();
     clients
         .map(|client| Transfer::start(lab.connect(client, SHARED)?))
         .collect()
-}
-
-/// None is broken, and no packet of any was lost since `before`.
-pub(super) fn require_whole(
-    lab: &Lab,
-    transfers: &[Transfer],
-    before: i64,
-    when: &str,
-) -> Result<()> {
-    for transfer in transfers {
-        let report = transfer.report();
-        ensure!(
-            report.broken.is_none() && report.bytes > 0,
-            "{when}: {report:?}"
-        );
-    }
-    // That a copy came twice is heard a moment after it was sent.
-    wait_until("nothing to be missing", Duration::from_secs(2), || {
-        let lost = lost(lab)? - before;
-        ensure!(lost <= 0, "{when}: {lost} segments were lost");
-        Ok(())
-    })
 }
 
 /// Another weight, and with it another table and split slots.

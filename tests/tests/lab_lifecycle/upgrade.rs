@@ -14,13 +14,14 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use redirector_common::abi::map;
 use redirector_tests::lab::agent::{Agent, AgentConfig, Version};
+use redirector_tests::lab::loss::{lost, require_whole};
 use redirector_tests::lab::plan::{ECHO, Family, SHARED};
 use redirector_tests::lab::socks::{Association, Habit};
 use redirector_tests::lab::{Lab, LabOptions, Session, Topology, Transfer, wait_until};
 use serde_json::Value;
 
 use super::SOON;
-use super::soak::{Held, count, lost, pins, require_no_growth, require_whole};
+use super::soak::{Held, count, pins, require_no_growth};
 
 const NODES: usize = 3;
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{VERSION, image, sources, tools};
+use super::{VERSION, image, package, sources, tools};
 use crate::{build, command, workspace};
 
 /// Makes tarball, package, image and chart, with their checksums and the licences of all that is built in.
@@ -22,7 +22,7 @@ pub(crate) fn dist() -> Result<()> {
     fs::create_dir_all(&dist).with_context(|| format!("could not create {}", dist.display()))?;
     licences(&dist.join("LICENCES.txt"))?;
     tarball(&dist)?;
-    package(&dist)?;
+    package::build(&dist, VERSION)?;
     let name = image()?;
     image::save(&name, &dist.join(format!("redirector-{VERSION}-image.tar")))?;
     command::run(
@@ -112,15 +112,4 @@ fn tarball(dist: &Path) -> Result<()> {
             .current_dir(dist),
     )?;
     fs::remove_dir_all(&tree).with_context(|| format!("could not remove {}", tree.display()))
-}
-
-/// The package holds the agent that was just built, not one without the data path in it.
-fn package(dist: &Path) -> Result<()> {
-    command::run(
-        Command::new(tools::cargo_deb()?)
-            .current_dir(workspace::root())
-            .args(["--package", "redirector", "--no-build", "--output"])
-            .arg(dist)
-            .env("CARGO_TARGET_DIR", workspace::target()),
-    )
 }

@@ -6,12 +6,16 @@
 //! | `dist.rs` | everything of a release, in `target/dist` |
 //! | `tools.rs` | what builds and checks them, kept under `target/tools` |
 //! | `manifests.rs` | the manifests and the chart, against the schemas of Kubernetes |
+//! | `licences.rs` | the licences of what is built in |
+//! | `package.rs` | the package for Debian, installed and removed in a clean one |
 //! | `container.rs` | the image in a container, with exactly the capabilities of the manifests |
 
 mod container;
 mod dist;
 mod image;
+mod licences;
 mod manifests;
+mod package;
 mod tools;
 
 use std::path::PathBuf;
@@ -37,11 +41,38 @@ struct Claim {
     held: Result<()>,
 }
 
-/// Tests what is deployed; returns whether all is well.
-pub(crate) fn test() -> bool {
+/// What is deployed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Manifests and chart, against the schemas of Kubernetes.
+    Manifests,
+    /// The image, in a container with exactly the capabilities of the manifests.
+    Image,
+    /// The package, in a clean Debian.
+    Package,
+    /// The licences of what is built in.
+    Licences,
+}
+
+impl Part {
+    const ALL: [Self; 4] = [Self::Licences, Self::Manifests, Self::Image, Self::Package];
+
+    fn claims(self) -> Result<Vec<Claim>> {
+        match self {
+            Self::Manifests => manifests::claims(),
+            Self::Image => container::claims(),
+            Self::Package => package::claims(),
+            Self::Licences => licences::claims(),
+        }
+    }
+}
+
+/// Tests what is deployed, or one part of it; returns whether all is well.
+pub(crate) fn test(part: Option<Part>) -> bool {
     let mut claims = Vec::new();
-    for test in [manifests::claims, container::claims] {
-        match test() {
+    let parts = Part::ALL.into_iter();
+    for part in parts.filter(|one| part.is_none_or(|part| part == *one)) {
+        match part.claims() {
             Ok(more) => claims.extend(more),
             Err(error) => claims.push(Claim {
                 what: "the test can be made".to_owned(),

