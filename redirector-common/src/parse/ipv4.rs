@@ -65,9 +65,10 @@ fn options<F: Frame>(frame: &F, start: usize, length: usize) -> Result<(), Verdi
     const NO_OPERATION: u8 = 1;
     const LOOSE_SOURCE_ROUTE: u8 = 131;
     const STRICT_SOURCE_ROUTE: u8 = 137;
-    // Where the next option begins, and whether the byte in hand is the length of one that began before it.
+    // Where the next option begins, and where one has begun whose length is the byte in hand. That this is the byte before is
+    // not made use of: loops would be counted from -1, and Linux 7.3 takes no packet's address that is moved by that.
     let mut next = 0;
-    let mut is_length = false;
+    let mut began = None;
     for at in 0..MOST_OPTIONS {
         if at >= length {
             break;
@@ -75,9 +76,8 @@ fn options<F: Frame>(frame: &F, start: usize, length: usize) -> Result<(), Verdi
         let [byte] = *frame
             .header::<[u8; 1]>(start + at)
             .ok_or(Verdict::PassTruncated)?;
-        if is_length {
-            is_length = false;
-            next = at - 1 + usize::from(byte);
+        if let Some(option) = began.take() {
+            next = option + usize::from(byte);
             if byte < 2 || next > length {
                 return Err(Verdict::PassMalformed);
             }
@@ -86,11 +86,11 @@ fn options<F: Frame>(frame: &F, start: usize, length: usize) -> Result<(), Verdi
                 END => return Ok(()),
                 NO_OPERATION => next += 1,
                 LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => return Err(Verdict::PassSourceRoute),
-                _ => is_length = true,
+                _ => began = Some(at),
             }
         }
     }
-    if is_length {
+    if began.is_some() {
         return Err(Verdict::PassMalformed);
     }
     Ok(())

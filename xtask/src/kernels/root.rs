@@ -19,11 +19,12 @@ const INIT: &str = include_str!("guest.sh");
 const PROGRAMS: [&str; 5] = ["ip", "ethtool", "nft", "setpriv", "danted"];
 
 /// Text files that libraries look into.
-const USERS: [(&str, &str); 3] = [
+const USERS: [(&str, &str); 4] = [
     (
         "etc/passwd",
         "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     ),
+    ("etc/shadow", "root:*:::::::\nnobody:*:::::::\n"),
     ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
     (
         "etc/nsswitch.conf",
