@@ -8,7 +8,9 @@ impl BackendStats {
     pub fn add_forward<A>(&mut self, bytes: usize, packet: &Packet<A>) {
         self.forward_packets += 1;
         self.forward_bytes += bytes as u64;
-        self.asks += u64::from(packet.asks());
+        if packet.asks() {
+            self.asks += 1;
+        }
         if packet.is_syn() {
             self.syns += 1;
         }

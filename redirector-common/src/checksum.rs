@@ -64,6 +64,20 @@ pub const fn fold_wide(sum: u64) -> u16 {
     sum as u16
 }
 
+/// Whether `sum`, at most 2^63, folds to `folded`, which is quicker to say than what it folds to.
+///
+/// A fold leaves what remains of a division by 65,535, and of that 1 to 65,535, unless the sum is 0. The difference of two
+/// numbers with equal remainders can be divided, which a product with the inverse tells (Granlund and Montgomery, PLDI 1994,
+/// section 9). A sum of 0 is not provided for.
+#[inline(always)]
+pub const fn folds_to(sum: u64, folded: u16) -> bool {
+    const DIVISOR: u64 = 0xffff;
+    const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
+    const { assert!(DIVISOR.wrapping_mul(INVERSE) == 1) };
+    let difference = sum + DIVISOR - folded as u64;
+    folded != 0 && difference.wrapping_mul(INVERSE) <= u64::MAX / DIVISOR
+}
+
 /// Applies `delta` to the checksum `check`, as it stands in the packet.
 ///
 /// `delta` must be below 2^31, which any sum of a few hundred words is.
@@ -97,6 +111,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_sum_folds_to_what_it_folds_to_and_to_nothing_else(
+            sum in prop_oneof![1_u64..1 << 18, 1_u64..1 << 37],
+            other in any::<u16>(),
+        ) {
+            let folded = fold_wide(sum);
+            prop_assert!(folds_to(sum, folded));
+            prop_assert_eq!(folds_to(sum, other), other == folded);
+            prop_assert!(!folds_to(sum, folded.wrapping_add(1)));
+            prop_assert!(!folds_to(sum, folded.wrapping_sub(1)));
+        }
+
         #[test]
         fn an_update_equals_a_recomputation(
             mut words in prop::array::uniform20(any::<u8>()),

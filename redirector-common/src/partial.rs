@@ -22,15 +22,15 @@ use crate::{
 #[inline(always)]
 pub fn is_partial<A: Address>(packet: &Packet<A>) -> bool {
     let sum = pseudo_header(packet.source, packet.destination, packet);
-    sum.to_ne_bytes() == packet.checksum && packet.fragment.is_none()
+    checksum::folds_to(sum, u16::from_ne_bytes(packet.checksum)) && packet.fragment.is_none()
 }
 
-/// The folded sum of the pseudo-header (RFC 9293, section 3.1; RFC 8200, section 8.1), never 0.
+/// The sum of the pseudo-header (RFC 9293, section 3.1; RFC 8200, section 8.1), never 0.
 #[inline(always)]
-fn pseudo_header<A: Address>(source: A, destination: A, packet: &Packet<A>) -> u16 {
+fn pseudo_header<A: Address>(source: A, destination: A, packet: &Packet<A>) -> u64 {
     let length = u32::from(packet.segment.to_be());
     let protocol = u32::from(u16::from_ne_bytes([0, packet.protocol]));
-    checksum::fold_wide(source.wide_sum() + destination.wide_sum() + u64::from(length + protocol))
+    source.wide_sum() + destination.wide_sum() + u64::from(length + protocol)
 }
 
 /// Sees to the transport checksum of a packet that now goes from `source` to `destination`. Where the kernel is going to
@@ -45,7 +45,7 @@ pub fn prepare<A: Address, L: Layout<A>, F: Frame, T: Tables>(
     task: &mut Task,
     tables: &T,
 ) -> Option<()> {
-    let pseudo = pseudo_header(source, destination, packet);
+    let pseudo = checksum::fold_wide(pseudo_header(source, destination, packet));
     let checksum = layout.checksum_mut(frame)?;
     if tables.kernel_completes_checksums() {
         *checksum = pseudo.to_ne_bytes();

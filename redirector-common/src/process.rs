@@ -6,7 +6,7 @@
 use crate::{
     Frame,
     abi::{
-        ENDPOINT_DIRECT, ENDPOINT_REFUSES, ENDPOINT_ROUTE, ENDPOINT_TRACKED, Endpoint,
+        Backend, ENDPOINT_DIRECT, ENDPOINT_REFUSES, ENDPOINT_ROUTE, ENDPOINT_TRACKED, Endpoint,
         FRAGMENT_FORWARD, FRAGMENT_REPLY, NextHop,
     },
     address::Address,
@@ -21,7 +21,7 @@ use crate::{
     too_big,
     verdict::Verdict,
     vip::Vip,
-    wire::{Ethernet, ethertype, protocol},
+    wire::{Ethernet, ethertype, protocol, tcp_flag},
 };
 
 /// What became of a packet.
@@ -193,6 +193,24 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         return Verdict::DropNoTable.into();
     };
     let slot = table.slots[usize::from(table.slot_of(packet.source))];
+    // Nearly every packet takes a way of its own, on which the optimiser knows all this and has registers to spare.
+    if L::PLAIN
+        && !slot.is_split()
+        && !packet.is_syn()
+        && let Ok(backend) = select::ready(slot.now, tables)
+        && !exceeds(packet, &backend.hop)
+    {
+        let to = (slot.now, backend);
+        return send(
+            frame,
+            layout,
+            packet,
+            listener,
+            to,
+            Verdict::ForwardSettled,
+            tables,
+        );
+    }
     let (id, verdict) = if slot.is_split() || listener.flags & ENDPOINT_TRACKED != 0 {
         select::select(slot, table, packet, listener, tables)
     } else {
@@ -223,6 +241,29 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     if !L::PLAIN && listener.flags & ENDPOINT_TRACKED != 0 && verdict != Verdict::ForwardFlow {
         select::note_reverse(id, packet, listener, tables);
     }
+    send(
+        frame,
+        layout,
+        packet,
+        listener,
+        (id, backend),
+        verdict,
+        tables,
+    )
+}
+
+/// Sends a client's packet to the backend that was found for it.
+#[inline(always)]
+fn send<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
+    frame: &mut F,
+    layout: L,
+    packet: &Packet<A>,
+    listener: &Endpoint,
+    (id, backend): (u16, &Backend),
+    verdict: Verdict,
+    tables: &T,
+) -> Step {
+    let routed = listener.flags & ENDPOINT_ROUTE != 0;
     let length = frame.full_length();
     let rewritten = if routed {
         rewrite::link(frame, &backend.hop)
@@ -282,6 +323,17 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         Ok(vip) => vip,
         Err(verdict) => return verdict.into(),
     };
+    // As in `forward`.
+    if L::PLAIN
+        && packet.ttl > 1
+        && !packet.has(tcp_flag::SYN | tcp_flag::RST)
+        && let Some(table) = tables.slot_table(vip.redirect)
+        && table.split_slots == 0
+        && let Some(hop) = tables.mirrored_hop(packet.destination)
+        && !exceeds(packet, hop)
+    {
+        return send_back(frame, layout, packet, node, &vip, hop, tables);
+    }
     let hop = match tables.return_hop(packet.destination, vip.address) {
         ReturnHop::Via(hop) => hop,
         ReturnHop::Local => return Verdict::PassToRelay.into(),
@@ -307,8 +359,23 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     {
         learn::learn(node.backend, packet, vip.listener, tracked, tables);
     }
+    send_back(frame, layout, packet, node, &vip, &hop, tables)
+}
+
+/// Sends a node's packet to the client.
+#[inline(always)]
+fn send_back<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
+    frame: &mut F,
+    layout: L,
+    packet: &Packet<A>,
+    node: &Endpoint,
+    vip: &Vip<A>,
+    hop: &NextHop,
+    tables: &T,
+) -> Step {
+    let client = (packet.destination, packet.destination_port);
     let length = frame.full_length();
-    if rewrite::to_client(frame, layout, &vip, &hop).is_none() {
+    if rewrite::to_client(frame, layout, vip, hop).is_none() {
         return Verdict::PassTruncated.into();
     }
     fragments::note(packet, FRAGMENT_REPLY, node.backend, vip.listener, tables);

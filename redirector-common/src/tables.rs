@@ -167,6 +167,9 @@ pub trait FamilyTables<A: Address>: Tables {
     /// The next hop towards a client, for a packet from `vip`.
     fn return_hop(&self, client: A, vip: A) -> ReturnHop;
 
+    /// The same, where it is mirrored and not the relay itself.
+    fn mirrored_hop(&self, client: A) -> Option<&NextHop>;
+
     /// Notes that a client's SYN came in with these link-layer addresses, if its address is not among the
     /// mirrored routes. When the kernel does not know the neighbour either, the answer takes this way: the
     /// neighbour is asked for at the same moment, but a SYN-ACK can't wait and would come again only after

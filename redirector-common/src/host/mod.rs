@@ -472,6 +472,17 @@ where
         }
     }
 
+    fn mirrored_hop(&self, client: A) -> Option<&NextHop> {
+        let family = self.family();
+        match family.return_entry(client) {
+            entry @ TRIE_FIRST_HOP..TRIE_CHILD => {
+                self.return_hops.get(usize::from(entry - TRIE_FIRST_HOP))
+            }
+            TRIE_NEIGHBOUR => family.neighbours.get(&client),
+            TRIE_LOCAL | TRIE_ASK_KERNEL | TRIE_CHILD.. => None,
+        }
+    }
+
     fn note_way_back(&self, client: A, from: &Ethernet) {
         let family = self.family();
         let mirrored = match family.return_entry(client) {

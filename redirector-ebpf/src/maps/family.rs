@@ -17,7 +17,7 @@ use redirector_common::{
 use super::{
     ASSOCIATIONS4, ASSOCIATIONS6, EMBRYOS4, EMBRYOS6, ENDPOINTS, FLOWS4, FLOWS6, FRAGMENTED4,
     FRAGMENTED6, HANDSHAKES4, HANDSHAKES6, HELD, Held, IP4, IP6, KernelTables, PINHOLES4,
-    PINHOLES6, RETURN_HOPS, ways::Mirrored as _,
+    PINHOLES6, RETURN_HOPS, only::Only as _, ways::Mirrored as _,
 };
 
 /// Whether an insertion failed only because there is an entry with this key.
@@ -43,7 +43,7 @@ macro_rules! family_tables {
                 }
                 const { assert!(size_of::<V>() <= size_of::<Held>() && align_of::<V>() <= 8) };
                 // The place first: what is read before a call has to be kept on the stack meanwhile.
-                let held = HELD.get_ptr_mut(0)?.cast::<V>();
+                let held = HELD.only_ptr()?.cast::<V>();
                 // SAFETY: the entry of this CPU has room for the value, and nothing else uses it meanwhile.
                 unsafe { held.write(make()?) };
                 // SAFETY: just written.
@@ -52,7 +52,7 @@ macro_rules! family_tables {
 
             #[inline(always)]
             fn leave_ip(&self, ip: IpPacket<$address>) {
-                if let Some(left) = $ip.get_ptr_mut(0) {
+                if let Some(left) = $ip.only_ptr() {
                     // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
                     unsafe { left.write(ip) };
                 }
@@ -64,12 +64,12 @@ macro_rules! family_tables {
                 _room: &'a mut Option<IpPacket<$address>>,
             ) -> Option<&'a IpPacket<$address>> {
                 // SAFETY: the entry of this CPU, which the stage before has written.
-                $ip.get_ptr(0).map(|left| unsafe { &*left })
+                $ip.only_ptr().map(|left| unsafe { &*left })
             }
 
             #[inline(always)]
             fn endpoint(&self, key: &<$address as Address>::EndpointKey) -> Option<&Endpoint> {
-                let table = ENDPOINTS.get(0)?.get(0)?;
+                let table = ENDPOINTS.only()?.only()?;
                 table.find(<$address>::endpoint_words(key))
             }
 
@@ -217,10 +217,21 @@ macro_rules! family_tables {
                         if entry == TRIE_NEIGHBOUR
                             && let Some(hop) = client.neighbour()
                         {
-                            return ReturnHop::Via(hop);
+                            return ReturnHop::Via(*hop);
                         }
                         self.ask_kernel(client, vip)
                     }
+                }
+            }
+
+            #[inline(always)]
+            fn mirrored_hop(&self, client: $address) -> Option<&NextHop> {
+                match client.entry() {
+                    entry @ TRIE_FIRST_HOP..TRIE_CHILD => {
+                        RETURN_HOPS.get(u32::from(entry - TRIE_FIRST_HOP))
+                    }
+                    TRIE_NEIGHBOUR => client.neighbour(),
+                    _ => None,
                 }
             }
 

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "values of maps are behind raw pointers")]
 
 mod family;
+mod only;
 mod ways;
 
 use core::cell::Cell;
@@ -28,6 +29,8 @@ use redirector_common::{
     task::Task,
     verdict::{Event, Verdict},
 };
+
+use only::Only as _;
 
 #[btf_map]
 static GLOBALS: Array<Globals, 1> = Array::new();
@@ -196,7 +199,7 @@ pub(crate) fn count_told_verdict(verdict: Verdict) {
 
 #[inline(always)]
 fn add_to_counter(index: usize) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+    if let Some(counters) = COUNTERS.only_ptr() {
         // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
         unsafe { (*counters).packets[index] += 1 };
     }
@@ -205,13 +208,13 @@ fn add_to_counter(index: usize) {
 /// The agent's clock.
 #[inline(always)]
 pub(crate) fn epoch() -> u32 {
-    GLOBALS.get(0).map_or(0, |globals| globals.epoch)
+    GLOBALS.only().map_or(0, |globals| globals.epoch)
 }
 
 /// Takes one line from this CPU's budget for the current second.
 #[inline(always)]
 pub(crate) fn may_log() -> bool {
-    let (Some(globals), Some(budget)) = (GLOBALS.get(0), LOG_BUDGET.get_ptr_mut(0)) else {
+    let (Some(globals), Some(budget)) = (GLOBALS.only(), LOG_BUDGET.only_ptr()) else {
         return false;
     };
     // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
@@ -229,7 +232,7 @@ pub(crate) fn may_log() -> bool {
 #[inline(always)]
 pub(crate) fn left_backend() -> u16 {
     // SAFETY: the entry of this CPU, which nothing writes while the program runs.
-    TASK.get_ptr(0).map_or(0, |left| unsafe { (*left).backend })
+    TASK.only_ptr().map_or(0, |left| unsafe { (*left).backend })
 }
 
 /// The maps, for the packet at hand.
@@ -259,13 +262,13 @@ impl Tables for KernelTables<'_> {
     #[inline(always)]
     fn is_our_port(&self, port: u16) -> bool {
         PORT_FILTER
-            .get(0)
+            .only()
             .is_some_and(|filter| filter.words[usize::from(port >> 6)] >> (port & 63) & 1 != 0)
     }
 
     #[inline(always)]
     fn slot_table(&self, redirect: u16) -> Option<&SlotTable> {
-        SLOT_TABLES.get(u32::from(redirect))?.get(0)
+        SLOT_TABLES.get(u32::from(redirect))?.only()
     }
 
     #[inline(always)]
@@ -303,7 +306,7 @@ impl Tables for KernelTables<'_> {
         if task.backend == 0 {
             task.backend = self.backend.get();
         }
-        if let Some(left) = TASK.get_ptr_mut(0) {
+        if let Some(left) = TASK.only_ptr() {
             // SAFETY: the entry of this CPU, which nothing else writes while the program runs.
             unsafe { *left = task };
         }
@@ -312,20 +315,20 @@ impl Tables for KernelTables<'_> {
     #[inline(always)]
     fn task(&self) -> Task {
         // SAFETY: the entry of this CPU, which nothing writes while the program runs.
-        TASK.get_ptr(0)
+        TASK.only_ptr()
             .map_or(Task::default(), |left| unsafe { *left })
     }
 
     #[inline(always)]
     fn negotiating(&self, cell: u16) -> u32 {
-        NEGOTIATING.get(0).map_or(0, |negotiating| {
+        NEGOTIATING.only().map_or(0, |negotiating| {
             negotiating.cells[usize::from(cell) % NEGOTIATING_CELLS]
         })
     }
 
     #[inline(always)]
     fn set_negotiating(&self, cell: u16, value: u32) {
-        if let Some(negotiating) = NEGOTIATING.get_ptr_mut(0) {
+        if let Some(negotiating) = NEGOTIATING.only_ptr() {
             // SAFETY: two CPUs may write at once; a cell is written whole, and either value will do.
             unsafe { (*negotiating).cells[usize::from(cell) % NEGOTIATING_CELLS] = value };
         }

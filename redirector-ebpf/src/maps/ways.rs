@@ -22,7 +22,7 @@ use redirector_common::{
 
 use super::{
     KernelTables, NEIGHBOURS6, QUERY, RETURN_NODES, RETURN_NODES6, RETURN_ROOT, RETURN_ROOT6,
-    TX_PORTS, WANTED4, WANTED6, WAYS_BACK4, WAYS_BACK6,
+    TX_PORTS, WANTED4, WANTED6, WAYS_BACK4, WAYS_BACK6, only::Only as _,
 };
 
 const AF_INET: u8 = 2;
@@ -31,7 +31,7 @@ const AF_INET6: u8 = 10;
 /// What the mirrored routes say about the way to a client.
 pub(super) trait Mirrored: Address {
     fn entry(self) -> TrieEntry;
-    fn neighbour(self) -> Option<NextHop>;
+    fn neighbour(self) -> Option<&'static NextHop>;
     fn from_query(query: &FibLookup) -> Self;
     fn into_query(self, source: Self, query: &mut FibLookup);
     fn want(self, ifindex: u32);
@@ -46,16 +46,16 @@ macro_rules! mirrored {
             #[inline(always)]
             fn entry(self) -> TrieEntry {
                 $root
-                    .get(0)
-                    .and_then(|root| root.get(0))
+                    .only()
+                    .and_then(|root| root.only())
                     .map_or(TRIE_ASK_KERNEL, |root| {
                         trie::lookup(root, |index| $nodes.get(u32::from(index)), self)
                     })
             }
 
             #[inline(always)]
-            fn neighbour(self) -> Option<NextHop> {
-                let neighbour: fn($address) -> Option<NextHop> = $neighbour;
+            fn neighbour(self) -> Option<&'static NextHop> {
+                let neighbour: fn($address) -> Option<&'static NextHop> = $neighbour;
                 neighbour(self)
             }
 
@@ -114,15 +114,15 @@ mirrored!(
     RETURN_NODES6,
     WANTED6,
     WAYS_BACK6,
-    // SAFETY: copied at once, as above.
-    |address| unsafe { NEIGHBOURS6.get(address) }.copied()
+    // SAFETY: any bytes are a next hop; that of an entry reused meanwhile is another neighbour, on whom this one packet is lost.
+    |address| unsafe { NEIGHBOURS6.get(address) }
 );
 
 impl KernelTables<'_> {
     /// The kernel's own answer, where the mirrored routes have none.
     #[inline(always)]
     pub(super) fn ask_kernel<A: Mirrored>(&self, client: A, vip: A) -> ReturnHop {
-        let Some(query) = QUERY.get_ptr_mut(0) else {
+        let Some(query) = QUERY.only_ptr() else {
             return ReturnHop::Unknown;
         };
         // SAFETY: the entry of this CPU, which nothing else uses while the program runs.

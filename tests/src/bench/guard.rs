@@ -1,12 +1,16 @@
 //! Whether the program has become slower, or faster, than it is known to be: ratios against the floor, which differ
-//! little between machines of one kind, and no times, which do.
+//! little between machines of one [`Kind`], and no times, which do. Of each kind a file keeps its own.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Results, forwarding::Variant, rounds::Spread};
+use super::{Results, environment::Kind, forwarding::Variant, rounds::Spread};
 
 /// A ratio that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,11 +24,20 @@ pub struct Kept {
 }
 
 /// The file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Guard {
-    /// The processor that it was measured on.
-    pub processor: String,
+    /// What is kept of each kind of machine.
+    #[serde(default, rename = "machine")]
+    pub machines: Vec<Machine>,
+}
+
+/// What is kept of a kind of machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Machine {
+    /// Which kind.
+    pub kind: Kind,
     /// The kernel.
     pub kernel: String,
     /// The commit.
@@ -36,7 +49,7 @@ pub struct Guard {
 /// What two runs of the same program on the same machine differ by, even where each by itself is steady.
 const SLACK: f64 = 0.05;
 
-impl Guard {
+impl Machine {
     /// What these results say.
     pub fn of(results: &Results) -> Self {
         let mut costs = BTreeMap::new();
@@ -78,13 +91,44 @@ impl Guard {
         }
         let environment = &results.environment;
         Self {
-            processor: environment.cpu.clone(),
+            kind: environment.kind.clone(),
             kernel: environment.kernel.clone(),
             commit: environment.commit.clone(),
             costs,
         }
     }
 
+    fn sections(&self) -> BTreeSet<String> {
+        let names = self.costs.keys();
+        names.map(|name| section(name).to_owned()).collect()
+    }
+
+    /// What `now` has that is beyond what is kept here, one line each with both numbers; ratios that only one of them
+    /// knows are told, too, but for those of sections that `now` has not measured at all.
+    pub fn changes(&self, now: &Self) -> Vec<String> {
+        let measured = now.sections();
+        let mut changes = Vec::new();
+        for (name, kept) in &self.costs {
+            match now.costs.get(name) {
+                Some(found) => changes.extend(kept.change(name, found)),
+                None if measured.contains(section(name)) => {
+                    changes.push(format!("{name}: kept as {:.2}, not measured", kept.ratio));
+                }
+                None => {}
+            }
+        }
+        let new = now
+            .costs
+            .iter()
+            .filter(|(name, _)| !self.costs.contains_key(*name));
+        changes.extend(
+            new.map(|(name, found)| format!("{name}: measured as {:.2}, not kept", found.ratio)),
+        );
+        changes
+    }
+}
+
+impl Guard {
     /// Reads the file.
     ///
     /// # Errors
@@ -110,30 +154,40 @@ impl Guard {
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// What `now` has that is beyond what is kept here, one line each with both numbers; ratios that only one of them
-    /// knows are told, too, but for those of sections that `now` has not measured at all.
-    pub fn changes(&self, now: &Self) -> Vec<String> {
-        let section = |name: &str| name.split(':').next().unwrap_or_default().to_owned();
-        let measured: Vec<String> = now.costs.keys().map(|name| section(name)).collect();
-        let mut changes = Vec::new();
-        for (name, kept) in &self.costs {
-            match now.costs.get(name) {
-                Some(found) => changes.extend(kept.change(name, found)),
-                None if measured.contains(&section(name)) => {
-                    changes.push(format!("{name}: kept as {:.2}, not measured", kept.ratio));
-                }
-                None => {}
-            }
+    /// Takes up what was measured, in place of what is kept of that kind of machine. What was not measured stays.
+    pub fn keep(&mut self, mut now: Machine) {
+        let measured = now.sections();
+        if let Some(before) = self.of_kind(&now.kind) {
+            let others = before
+                .costs
+                .iter()
+                .filter(|(name, _)| !measured.contains(section(name)));
+            let others: Vec<_> = others.map(|(name, kept)| (name.clone(), *kept)).collect();
+            now.costs.extend(others);
         }
-        let new = now
-            .costs
-            .iter()
-            .filter(|(name, _)| !self.costs.contains_key(*name));
-        changes.extend(
-            new.map(|(name, found)| format!("{name}: measured as {:.2}, not kept", found.ratio)),
-        );
-        changes
+        self.machines.retain(|machine| machine.kind != now.kind);
+        self.machines.push(now);
     }
+
+    /// What `now` has that is beyond what is kept of that kind of machine, one line each; or that nothing is.
+    pub fn changes(&self, now: &Machine) -> Vec<String> {
+        match self.of_kind(&now.kind) {
+            Some(kept) => kept.changes(now),
+            None => vec![format!(
+                "nothing is kept of machines like this one, {}; `--keep` adds what is measured here",
+                now.kind
+            )],
+        }
+    }
+
+    fn of_kind(&self, kind: &Kind) -> Option<&Machine> {
+        self.machines.iter().find(|machine| machine.kind == *kind)
+    }
+}
+
+/// What a cost was measured with.
+fn section(name: &str) -> &str {
+    name.split(':').next().unwrap_or_default()
 }
 
 impl Kept {
@@ -157,7 +211,7 @@ impl Kept {
 mod tests {
     use super::*;
 
-    fn guard(costs: &[(&str, f64, f64, f64)]) -> Guard {
+    fn machine(costs: &[(&str, f64, f64, f64)]) -> Machine {
         let costs = costs.iter().map(|(name, ratio, low, high)| {
             let kept = Kept {
                 ratio: *ratio,
@@ -166,8 +220,8 @@ mod tests {
             };
             ((*name).to_owned(), kept)
         });
-        Guard {
-            processor: String::new(),
+        Machine {
+            kind: Kind::default(),
             kernel: String::new(),
             commit: String::new(),
             costs: costs.collect(),
@@ -176,31 +230,31 @@ mod tests {
 
     #[test]
     fn a_ratio_within_the_kept_spread_is_no_change() {
-        let kept = guard(&[("a: x", 3.0, 2.8, 3.3)]);
+        let kept = machine(&[("a: x", 3.0, 2.8, 3.3)]);
         for ratio in [2.7, 3.0, 3.4] {
-            let now = guard(&[("a: x", ratio, ratio, ratio)]);
+            let now = machine(&[("a: x", ratio, ratio, ratio)]);
             assert_eq!(kept.changes(&now), Vec::<String>::new(), "{ratio}");
         }
     }
 
     #[test]
     fn a_ratio_beyond_it_is_told_with_both_numbers() {
-        let kept = guard(&[("a: x", 3.0, 2.8, 3.3)]);
-        let now = guard(&[("a: x", 3.6, 3.5, 3.7)]);
+        let kept = machine(&[("a: x", 3.0, 2.8, 3.3)]);
+        let now = machine(&[("a: x", 3.6, 3.5, 3.7)]);
         let told = "a: x: slower, 3.60 × floor, kept as 3.00 (2.66 to 3.46)";
         assert_eq!(kept.changes(&now), [told]);
-        let now = guard(&[("a: x", 2.0, 2.0, 2.0)]);
+        let now = machine(&[("a: x", 2.0, 2.0, 2.0)]);
         assert!(kept.changes(&now)[0].contains("faster, 2.00"));
     }
 
     #[test]
     fn what_only_one_of_them_knows_is_told_unless_its_section_was_left_out() {
-        let kept = guard(&[
+        let kept = machine(&[
             ("a: x", 1.0, 1.0, 1.0),
             ("a: y", 1.0, 1.0, 1.0),
             ("b: z", 1.0, 1.0, 1.0),
         ]);
-        let now = guard(&[("a: x", 1.0, 1.0, 1.0), ("a: new", 2.0, 2.0, 2.0)]);
+        let now = machine(&[("a: x", 1.0, 1.0, 1.0), ("a: new", 2.0, 2.0, 2.0)]);
         let told = [
             "a: y: kept as 1.00, not measured",
             "a: new: measured as 2.00, not kept",
@@ -210,9 +264,53 @@ mod tests {
 
     #[test]
     fn the_file_reads_back_as_it_was_written() {
-        let kept = guard(&[("a: x", 3.0, 2.8, 3.3)]);
+        let mut kept = Guard::default();
+        kept.keep(machine(&[("a: x", 3.0, 2.8, 3.3)]));
+        kept.keep(elsewhere(&[("a: x", 2.0, 2.0, 2.0)]));
         let text = toml::to_string(&kept).unwrap();
         let back: Guard = toml::from_str(&text).unwrap();
-        assert_eq!(back.costs, kept.costs);
+        assert_eq!(back.machines.len(), 2);
+        assert_eq!(back.machines[1].kind, kept.machines[1].kind);
+        assert_eq!(back.machines[0].costs, kept.machines[0].costs);
+    }
+
+    fn elsewhere(costs: &[(&str, f64, f64, f64)]) -> Machine {
+        let kind = Kind {
+            processor: "another".to_owned(),
+            mitigations: vec!["retbleed: untrained return thunk".to_owned()],
+        };
+        Machine {
+            kind,
+            ..machine(costs)
+        }
+    }
+
+    #[test]
+    fn each_kind_of_machine_is_held_against_its_own() {
+        let mut kept = Guard::default();
+        kept.keep(machine(&[("a: x", 3.0, 3.0, 3.0)]));
+        let now = elsewhere(&[("a: x", 2.0, 2.0, 2.0)]);
+        let told = kept.changes(&now);
+        assert!(
+            told.len() == 1 && told[0].contains("another (retbleed: untrained return thunk)"),
+            "{told:?}"
+        );
+        kept.keep(now.clone());
+        assert_eq!(kept.changes(&now), Vec::<String>::new());
+        assert_eq!(kept.changes(&machine(&[("a: x", 2.0, 2.0, 2.0)])).len(), 1);
+    }
+
+    #[test]
+    fn what_is_kept_anew_replaces_what_was_measured_again_and_nothing_else() {
+        let mut kept = Guard::default();
+        kept.keep(machine(&[
+            ("a: x", 3.0, 3.0, 3.0),
+            ("a: gone", 1.0, 1.0, 1.0),
+            ("b: z", 1.0, 1.0, 1.0),
+        ]));
+        kept.keep(machine(&[("a: x", 2.0, 2.0, 2.0)]));
+        let wanted = machine(&[("a: x", 2.0, 2.0, 2.0), ("b: z", 1.0, 1.0, 1.0)]);
+        assert_eq!(kept.machines.len(), 1);
+        assert_eq!(kept.machines[0].costs, wanted.costs);
     }
 }

@@ -5,8 +5,11 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use redirector_tests::bench::{
-    Results, attack, connections, control, forwarding, growth, guard::Guard, per_packet,
-    report::page, tables,
+    Results, attack, connections, control, forwarding, growth,
+    guard::{Guard, Machine},
+    per_packet,
+    report::page,
+    tables,
 };
 
 /// Measures the redirector on this machine, and what else there is beside it.
@@ -52,7 +55,8 @@ struct Options {
     /// Fails when costs are beyond what this file keeps.
     #[arg(long, value_name = "FILE")]
     guard: Option<PathBuf>,
-    /// Writes what `--guard` compares with, unless something could not be measured.
+    /// Writes what `--guard` compares with, in place of what the file has of this kind of machine, unless something could
+    /// not be measured.
     #[arg(long, value_name = "FILE")]
     keep: Option<PathBuf>,
 }
@@ -104,9 +108,15 @@ fn main() -> anyhow::Result<ExitCode> {
         "\nthe same with plots: {}",
         options.report.join("index.html").display()
     );
-    let now = Guard::of(&results);
+    let now = Machine::of(&results);
     if let Some(path) = options.keep.as_ref().filter(|_| results.failed.is_empty()) {
-        now.write(path)?;
+        let mut guard = if path.exists() {
+            Guard::read(path)?
+        } else {
+            Guard::default()
+        };
+        guard.keep(now.clone());
+        guard.write(path)?;
         println!("kept in {}", path.display());
     }
     let mut failed = results.failed.clone();
