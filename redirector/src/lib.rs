@@ -31,6 +31,7 @@ pub mod logging;
 pub mod metrics;
 pub mod names;
 pub mod net;
+pub mod peer;
 pub mod privileges;
 pub mod secret;
 pub mod show;

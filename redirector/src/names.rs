@@ -108,6 +108,14 @@ pub enum With {
 }
 
 impl FlowName {
+    /// The listener that it is a flow of; 0 in a reverse record.
+    pub fn listener(self) -> u16 {
+        match self.with {
+            With::Listener(listener) => listener,
+            With::Backend(_) => 0,
+        }
+    }
+
     fn new(client: SocketAddr, listener: [u8; 2]) -> Self {
         let listener = u16::from_ne_bytes(listener);
         let with = if listener & FLOW_REVERSE == 0 {

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     control::directory_of,
     health::Material,
-    http,
+    http, peer,
     privileges::{self, Account, Places},
 };
 
@@ -103,6 +103,7 @@ fn readable(config: &Path) -> anyhow::Result<()> {
     let config = Config::load(config)?;
     Material::read(&config)?;
     config.http.as_ref().map(http::token_of).transpose()?;
+    peer::Prepared::new(&config.peers)?;
     Ok(())
 }
 

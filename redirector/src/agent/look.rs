@@ -75,7 +75,9 @@ impl Agent {
     /// must do so first: where the loop was held up, what it knew is older than that.
     pub(super) fn read_counters(&mut self) -> Result<(), MapsError> {
         let maps = &self.applied.maps;
-        let now = Some((sent_on(&maps.counters()?), self.relay.revision()));
+        let counters = maps.counters()?;
+        self.peers.note(&counters, Instant::now());
+        let now = Some((sent_on(&counters), self.relay.revision()));
         if now == self.watch.seen {
             return Ok(());
         }

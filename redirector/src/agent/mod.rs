@@ -16,6 +16,7 @@
 //! | `answer.rs` | what the control socket asks |
 //! | `operate.rs` | enabling, disabling and draining |
 //! | `operator_file.rs` | what the operator has said, for the next agent |
+//! | `peers.rs` | what other relays are told, and what is taken of what they tell |
 //! | `observe.rs` | what checks have seen |
 //! | `plan.rs` | what a change would do |
 //! | `poll.rs` | checking everything now |
@@ -49,6 +50,7 @@ mod names_file;
 mod observe;
 mod operate;
 mod operator_file;
+mod peers;
 mod plan;
 mod poll;
 mod reload;
@@ -186,6 +188,7 @@ struct Agent {
     clock: Clock,
     scheduler: Scheduler,
     hosts: hosts::Hosts,
+    peers: peers::Peers,
     solicitor: Solicitor,
     views: watch::Receiver<Arc<NetView>>,
     observations: mpsc::Receiver<Observation>,
@@ -247,6 +250,7 @@ impl Agent {
                 due = self.capture.next() => self.capture(due),
                 Some(ask) = self.asked.recv() => self.show_to(ask),
                 answers = self.hosts.next() => self.take_answers(answers).await,
+                Some(heard) = self.peers.next() => self.hear_peer(heard),
                 signal = signals.next() => match signal {
                     Heeded::Reload => match self.reload().await {
                         Ok(reloaded) => log::info!("SIGHUP: {reloaded}"),

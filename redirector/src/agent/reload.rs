@@ -62,6 +62,7 @@ impl Agent {
         self.relay.accepts(&config)?;
         let material = Material::read(&config)?;
         let http = self.prepare_http(config.http.as_ref())?;
+        let peers = Self::prepare_peers(&config.peers)?;
         let view = Arc::clone(&self.views.borrow());
         refuse(&view, &config)?;
         if config.flows.max != current.flows.max {
@@ -92,6 +93,8 @@ impl Agent {
         if let Err(error) = self.mend() {
             log::error!("cannot compare the kernel's maps with what they should be: {error:#}");
         }
+        let named = self.relay.config().peers.clone();
+        self.peers.begin(&named, peers);
         if let Err(error) = self.serve_http(http) {
             log::error!("{error:#}");
         }

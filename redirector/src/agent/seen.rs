@@ -110,12 +110,17 @@ impl Agent {
         Ok(())
     }
 
-    /// Gives a snapshot to whoever asks.
+    /// Tells whoever asks by HTTP.
     pub(super) fn show_to(&mut self, ask: Ask) {
-        match self.snapshot() {
-            // Who has gone away meanwhile does not miss it.
-            Ok(snapshot) => drop(ask.send(Arc::new(snapshot))),
-            Err(error) => log::error!("{error:#}"),
+        // Who has gone away meanwhile does not miss it.
+        let told = match ask {
+            Ask::Snapshot(reply) => self
+                .snapshot()
+                .map(|snapshot| drop(reply.send(Arc::new(snapshot)))),
+            Ask::Peer(reply) => self.tell_peer().map(|document| drop(reply.send(document))),
+        };
+        if let Err(error) = told {
+            log::error!("{error:#}");
         }
     }
 

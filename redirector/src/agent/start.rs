@@ -27,6 +27,7 @@ use super::{
     hosts, lock_holder,
     look::Watch,
     operator_file,
+    peers::Peers,
     seen::Shown,
 };
 use crate::{
@@ -57,6 +58,7 @@ impl PinLock {
 pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyhow::Result<Agent> {
     let config = Config::load(&options.config)?;
     let material = Material::read(&config)?;
+    let peers = Agent::prepare_peers(&config.peers)?;
     let object = Object::find(options.bpf_object.as_deref())?;
     let monitor = Monitor::start().await?;
     let mut views = monitor.views();
@@ -106,6 +108,7 @@ pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyho
             log,
         },
     ) = prepared?;
+    let adopted = datapath.adopted;
     let capture = Capture::new(datapath.take_capture()?);
     let (sender, observations) = mpsc::channel(QUEUE);
     let mut scheduler = Scheduler::in_threads(&threads, sender);
@@ -124,6 +127,7 @@ pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyho
         clock,
         scheduler,
         hosts: hosts::Hosts::new(names, threads.outside.handle().clone()),
+        peers: Peers::new(threads.outside.handle().clone(), !adopted),
         solicitor,
         views,
         observations,
@@ -159,6 +163,8 @@ pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyho
     agent.keep_names();
     let http = agent.prepare_http(agent.relay.config().http.as_ref())?;
     agent.serve_http(http)?;
+    let named = agent.relay.config().peers.clone();
+    agent.peers.begin(&named, peers);
     agent.keep_neighbours(&view).await;
     for attachment in &agent.attachments {
         agent.tell_attached(attachment);

@@ -109,6 +109,7 @@ impl Agent {
             absent: self.absent().cloned().collect(),
             redirects,
             counters: self.counters()?,
+            peers: self.peers.status(Instant::now()),
             flows: FlowsStatus {
                 recorded: self.counted.records,
                 max: u64::from(self.relay.config().flows.max),

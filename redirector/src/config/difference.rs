@@ -13,6 +13,7 @@ use super::dns::Dns;
 use super::model::{
     Config, Control, Delivery, Flows, Http, Node, Pool, Privileges, Redirect, Timing, Track,
 };
+use super::peer::Peer;
 use super::words;
 use crate::units::exact;
 
@@ -134,6 +135,7 @@ fn things(config: &Config) -> Things {
         pools,
         redirects,
         http,
+        peers,
         dns,
         privileges,
         control,
@@ -154,6 +156,9 @@ fn things(config: &Config) -> Things {
             let name = format!("node {}/{}", pool.name, node.name);
             things.insert(name, node_settings(node, pools));
         }
+    }
+    for peer in peers {
+        things.insert(format!("peer {}", peer.name), peer_settings(peer));
     }
     for redirect in redirects {
         let name = format!("redirect {}", redirect.name);
@@ -193,6 +198,20 @@ fn http_settings(http: Option<&Http>) -> Vec<Setting> {
         ("http.listen", or_none(listen)),
         ("http.hosts", or_none(Some(names).filter(|n| !n.is_empty()))),
         ("http.token-file", or_none(token)),
+    ]
+}
+
+fn peer_settings(peer: &Peer) -> Vec<Setting> {
+    let Peer {
+        name: _,
+        address,
+        token_file,
+        interval,
+    } = peer;
+    vec![
+        ("url", format!("http://{address}")),
+        ("token-file", token_file.display().to_string()),
+        ("interval", exact(*interval)),
     ]
 }
 

@@ -76,7 +76,7 @@ fn host(text: &str) -> Result<String, Complaint> {
     Ok(name)
 }
 
-fn token_file(text: &str) -> Result<PathBuf, Complaint> {
+pub(super) fn token_file(text: &str) -> Result<PathBuf, Complaint> {
     let path = PathBuf::from(text);
     if path.is_absolute() {
         Ok(path)

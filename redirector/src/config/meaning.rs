@@ -16,7 +16,7 @@ use super::host::Addresses;
 use super::model::{Config, DEFAULT_PRIORITY, Flows, MAX_PRIORITY, MAX_WEIGHT, Node, Pool, Timing};
 use super::problem::{Complaint, Findings};
 use super::values::NodePlace;
-use super::{conflicts, dns, hash_key, http, parents, redirect, values, words, written};
+use super::{conflicts, dns, hash_key, http, parents, peer, redirect, values, words, written};
 use crate::units::exact;
 
 /// Bounds of `interval`: below, checks would be the load; above, they would say nothing.
@@ -43,6 +43,7 @@ pub(super) fn mean(
 ) -> Config {
     let (privileges, control) = accounts::mean(written.accounts, accounts, findings);
     let health = timing(&written.health, Timing::default(), findings);
+    let has_key = written.hash_key.is_some();
     let hash_key = written.hash_key.and_then(|text| {
         let key = hash_key::derive(text.get_ref()).ok_or_else(|| {
             Complaint::new("`hash-key` is too short").help(format!(
@@ -75,6 +76,7 @@ pub(super) fn mean(
         http: written
             .http
             .and_then(|written| http::mean(written, findings)),
+        peers: peer::mean(written.peers, has_key, findings),
         dns: dns::mean(written.dns, findings),
         privileges,
         control,

@@ -33,6 +33,7 @@ mod limits;
 mod meaning;
 mod model;
 mod parents;
+mod peer;
 pub(crate) mod problem;
 mod redirect;
 mod section;
@@ -64,6 +65,7 @@ pub use self::model::{
     MAX_PRIORITY, MAX_WEIGHT, Mode, Node, OnDown, Parent, Pool, Privileges, Protocol, Redirect,
     Sticky, Timing, Track, UdpAssociate, WhenEmpty, XdpMode,
 };
+pub use self::peer::Peer;
 use self::problem::{Complaint, Findings};
 pub use self::problem::{Problem, Problems};
 pub(crate) use self::suggest::nearest;

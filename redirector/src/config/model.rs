@@ -11,6 +11,7 @@ use redirector_common::wire::protocol;
 use super::check::Check;
 use super::dns::Dns;
 use super::host::{Addresses, HostName};
+use super::peer::Peer;
 use crate::family::Family;
 
 /// A whole configuration.
@@ -30,6 +31,8 @@ pub struct Config {
     pub redirects: Vec<Redirect>,
     /// The HTTP server; none unless it is asked for.
     pub http: Option<Http>,
+    /// Other relays, in the order of the file.
+    pub peers: Vec<Peer>,
     /// How nodes' names are looked up.
     pub dns: Dns,
     /// Whom the agent runs as.

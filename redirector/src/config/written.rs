@@ -9,6 +9,7 @@ use super::accounts;
 use super::check::{self, Check};
 use super::dns;
 use super::http;
+use super::peer;
 use super::problem::Findings;
 use super::section::{Section, text, wrong_type};
 
@@ -27,6 +28,7 @@ pub(super) struct Written {
     pub(super) pools: Vec<Pool>,
     pub(super) redirects: Vec<Redirect>,
     pub(super) http: Option<http::Written>,
+    pub(super) peers: Vec<peer::Written>,
     pub(super) dns: dns::Written,
     pub(super) accounts: accounts::Written,
 }
@@ -138,6 +140,11 @@ pub(super) fn read(root: &DeTable<'_>, findings: &mut Findings) -> Written {
         http: section
             .section("http", "[http]", findings)
             .map(|section| http::read(section, findings)),
+        peers: section
+            .sections("peer", findings)
+            .into_iter()
+            .map(|(name, section)| peer::read(name, section, findings))
+            .collect(),
         dns: section
             .section("dns", "[dns]", findings)
             .map(|section| dns::read(section, findings))

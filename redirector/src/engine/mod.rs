@@ -8,6 +8,7 @@
 //! | `relay/reconfigure.rs` | what another configuration changes |
 //! | `relay/retarget.rs` | which nodes take clients, and which are given up |
 //! | `relay/round.rs` | what recorded flows still hold up |
+//! | `relay/peer.rs` | what peers are told of slots and flows, and what is taken of theirs |
 //! | `relay/operate.rs` | what the operator's words do |
 //! | `operator.rs` | what the operator has said, and about what |
 //! | `digest.rs` | by what two relays compare their tables |
@@ -23,6 +24,7 @@
 //! | `ramp.rs` | how much of its share a node that came up has by now |
 //! | `slots.rs` | when a slot splits and when it settles |
 //! | `slots/stamps.rs` | since when each slot is as it is |
+//! | `slots/peer.rs` | what a peer knows of older connections, and what of it counts |
 //! | `flows.rs` | which recorded flows are over, and what the others hold up |
 //! | `doubt.rs` | whether a node should be checked at once |
 //! | `silence.rs` | whether a node that is down is dead |
@@ -62,7 +64,10 @@ pub use moves::Moves;
 pub use operator::{Kind, Operator, OperatorState, Said, Subject, UnknownName, find};
 pub use plan::{State, Write, plan, ports};
 pub use ramp::Ramp;
-pub use relay::{Checked, Found, Live, LiveFlows, Member, RedirectState, Relay, RelayError};
+pub use relay::{
+    Carried, Checked, Found, FromPeer, Live, LiveFlows, Member, RedirectState, Relay, RelayError,
+    Told,
+};
 pub use rendezvous::{Candidate, Identity, Owners, Rendezvous, winners};
 pub use silence::{Silence, Traffic};
-pub use slots::{SlotBook, Swap};
+pub use slots::{SlotBook, SlotsTaken, Standing, Swap};

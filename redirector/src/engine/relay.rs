@@ -5,6 +5,7 @@ mod books;
 mod hear;
 mod members;
 mod operate;
+mod peer;
 mod reconfigure;
 mod retarget;
 mod round;
@@ -21,6 +22,7 @@ use thiserror::Error;
 
 use members::Reach;
 pub use operate::{Live, LiveFlows};
+pub use peer::{Carried, FromPeer, Told};
 
 use super::{
     associations::Associations,

@@ -1,5 +1,6 @@
 //! A redirect's slots over time: when they split and when they settle.
 
+mod peer;
 mod stamps;
 
 use std::{
@@ -8,6 +9,8 @@ use std::{
 };
 
 use redirector_common::abi::{SLOTS, Slot, SlotTable};
+
+pub use self::peer::{SlotsTaken, Standing};
 
 use self::stamps::Stamps;
 use super::flows::{Census, Timeouts};

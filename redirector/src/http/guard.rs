@@ -133,12 +133,12 @@ fn is_own(origin: &[u8], host: &str) -> bool {
         .any(|authority| authority.eq_ignore_ascii_case(host.as_bytes()))
 }
 
-/// Checks the token of a request that changes something.
+/// Checks the token of a request that changes something, or that is told what others are not.
 pub(super) fn authorise(headers: &HeaderMap, token: Option<&Secret>) -> Result<(), Refused> {
     let Some(token) = token else {
         return refuse(
             StatusCode::FORBIDDEN,
-            "actions are off; name a `token-file` in [http] to allow them",
+            "nothing that takes a token is allowed here; name a `token-file` in [http]",
         );
     };
     let given = headers

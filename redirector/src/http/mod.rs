@@ -15,7 +15,7 @@
 //! * The server has a thread of its own. It asks the agent's loop for a snapshot, at most four times a second
 //!   however many clients there are, and the loop never waits for a client.
 //! * What a client can cost is bounded: connections, bytes of a request, time to send one, time to read an answer.
-//! * Nothing is changed by a request unless it has the token of `token-file`.
+//! * Nothing is changed by a request, and nobody is told of clients, unless it has the token of `token-file`.
 
 // Foreign bytes are read below: nothing here may panic on any of them.
 #![cfg_attr(
@@ -40,7 +40,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use server::token_of;
 pub use server::{Http, HttpError, Prepared};
+pub(crate) use server::{token_in, token_of};
 pub use snapshot::{Slots, Snapshot};
 pub use source::{Ask, REPLY_WITHIN};

@@ -26,6 +26,7 @@ use crate::control::status::OperatorState;
 use crate::control::{Call, Operation, Request as Asked, Response as Answered, Status};
 use crate::engine::Kind;
 use crate::metrics::{Exposition, Format};
+use crate::peer;
 use crate::secret::Secret;
 
 /// Most listeners to the stream at a time.
@@ -69,7 +70,7 @@ impl Shared {
         title = "redirector",
         description = "State of a running redirector. Everything is read-only without the token."
     ),
-    paths(metrics, healthz, readyz, status, slots, live, operate),
+    paths(metrics, healthz, readyz, status, slots, live, for_peer, operate),
     components(schemas(Refusal))
 )]
 pub(super) struct Api;
@@ -87,6 +88,7 @@ pub(super) fn routes(shared: Arc<Shared>) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/stream", get(live))
         .route("/api/v1/redirects/{id}/slots", get(slots))
+        .route("/api/v1/peer", get(for_peer))
         .route("/api/v1/pools/{pool}/nodes/{node}/{action}", post(operate))
         .fallback(nothing)
         .method_not_allowed_fallback(other_method)
@@ -272,6 +274,24 @@ async fn slots(
         .flat_map(|owner| owner.to_le_bytes())
         .collect();
     Ok(typed("application/octet-stream", bytes))
+}
+
+/// What another relay is told, which goes on with the connections of this one: slots and recorded connections
+#[utoipa::path(get, path = "/api/v1/peer",
+    params(("authorization" = String, Header, description = "`Bearer` and the token of token-file")),
+    responses(
+        (status = 200, description = "The state of the connections", body = peer::Document),
+        (status = 401, description = "The token is missing or wrong", body = Refusal),
+        (status = 403, description = "Peers are told nothing without a token", body = Refusal),
+        (status = 503, description = "The agent's loop does not answer", body = Refusal),
+    ))]
+async fn for_peer(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+) -> Result<Json<peer::Document>, Response> {
+    authorise(&headers, shared.token.as_ref()).map_err(IntoResponse::into_response)?;
+    let document = shared.source.for_peer().await;
+    document.map(Json).map_err(IntoResponse::into_response)
 }
 
 /// Enable, drain or disable a node, as `redirector node` does

@@ -215,11 +215,11 @@ fn failed_later(listen: SocketAddr, cause: io::Error) -> HttpError {
 /// # Errors
 /// It can't be read, or is no good.
 pub(crate) fn token_of(config: &config::Http) -> Result<Option<Secret>, HttpError> {
-    config.token_file.as_deref().map(read_token).transpose()
+    config.token_file.as_deref().map(token_in).transpose()
 }
 
 /// Reads the token: one line that only its owner and group can read.
-fn read_token(path: &Path) -> Result<Secret, HttpError> {
+pub(crate) fn token_in(path: &Path) -> Result<Secret, HttpError> {
     let failed = |cause| HttpError::Token {
         path: path.to_owned(),
         cause,

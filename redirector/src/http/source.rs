@@ -9,9 +9,16 @@ use tokio::time::timeout;
 
 use super::snapshot::Snapshot;
 use crate::control::Status;
+use crate::peer::Document;
 
-/// A request for a snapshot, on its way to the agent's loop.
-pub type Ask = oneshot::Sender<Arc<Snapshot>>;
+/// A request on its way to the agent's loop.
+#[derive(Debug)]
+pub enum Ask {
+    /// For a snapshot.
+    Snapshot(oneshot::Sender<Arc<Snapshot>>),
+    /// For what another relay is told.
+    Peer(oneshot::Sender<Document>),
+}
 
 /// A loop that has not answered after so long does not work.
 pub const REPLY_WITHIN: Duration = Duration::from_secs(2);
@@ -89,7 +96,8 @@ impl Source {
         // Of many nodes it is large: nobody needs two of them at a time.
         *last = None;
         let (reply, snapshot) = oneshot::channel();
-        self.ask.try_send(reply).map_err(|_| Stuck)?;
+        let ask = Ask::Snapshot(reply);
+        self.ask.try_send(ask).map_err(|_| Stuck)?;
         let snapshot = timeout(REPLY_WITHIN, snapshot).await;
         let seen = match snapshot {
             Ok(Ok(snapshot)) => Arc::new(Seen::new(snapshot)),
@@ -97,5 +105,15 @@ impl Source {
         };
         *last = Some((Instant::now(), Arc::clone(&seen)));
         Ok(seen)
+    }
+
+    /// What another relay is told.
+    pub(super) async fn for_peer(&self) -> Result<Document, Stuck> {
+        let (reply, document) = oneshot::channel();
+        self.ask.try_send(Ask::Peer(reply)).map_err(|_| Stuck)?;
+        match timeout(REPLY_WITHIN, document).await {
+            Ok(Ok(document)) => Ok(document),
+            Ok(Err(_)) | Err(_) => Err(Stuck),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::exposition::Seen;
 use super::labels::Labels;
 use super::own;
+use super::peers::OF_PEERS;
 use super::text::{Head, Kind, Label, Samples, Unit, Value, label};
 use super::traffic;
 use crate::control::status::{NodeStatus, PoolStatus, RedirectState, RedirectStatus, Traffic};
@@ -81,7 +82,7 @@ impl Family {
     }
 }
 
-fn put(out: &mut Samples<'_>, labels: &[&[Label]], value: Option<Value>) {
+pub(super) fn put(out: &mut Samples<'_>, labels: &[&[Label]], value: Option<Value>) {
     if let Some(value) = value {
         out.sample(labels, value);
     }
@@ -99,11 +100,11 @@ const fn family(kind: Kind, name: &'static str, help: &'static str, rows: Rows) 
     }
 }
 
-const fn gauge(name: &'static str, help: &'static str, rows: Rows) -> Family {
+pub(super) const fn gauge(name: &'static str, help: &'static str, rows: Rows) -> Family {
     family(Kind::Gauge, name, help, rows)
 }
 
-const fn counter(name: &'static str, help: &'static str, rows: Rows) -> Family {
+pub(super) const fn counter(name: &'static str, help: &'static str, rows: Rows) -> Family {
     family(Kind::Counter, name, help, rows)
 }
 
@@ -112,7 +113,7 @@ const fn histogram(name: &'static str, help: &'static str, rows: Rows) -> Family
 }
 
 impl Family {
-    const fn in_unit(self, unit: Unit) -> Self {
+    pub(super) const fn in_unit(self, unit: Unit) -> Self {
         Self {
             head: Head {
                 unit: Some(unit),
@@ -124,12 +125,12 @@ impl Family {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "there may be nothing to tell")]
-fn truth(yes: bool) -> Option<Value> {
+pub(super) fn truth(yes: bool) -> Option<Value> {
     Some(Value::Whole(u64::from(yes)))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "there may be nothing to tell")]
-fn number(value: u64) -> Option<Value> {
+pub(super) fn number(value: u64) -> Option<Value> {
     Some(Value::Whole(value))
 }
 
@@ -137,7 +138,7 @@ fn live(pool: &PoolStatus) -> u64 {
     pool.nodes.iter().map(|node| node.live).sum()
 }
 
-fn small(value: usize) -> Option<Value> {
+pub(super) fn small(value: usize) -> Option<Value> {
     number(value as u64)
 }
 
@@ -424,6 +425,7 @@ const OF_CHECKS: &[Family] = &[
 /// All of them, in the order of the text.
 pub(super) const FAMILIES: &[&[Family]] = &[
     OF_AGENT,
+    OF_PEERS,
     OF_DATA_PATH,
     OF_REDIRECTS,
     OF_POOLS,

@@ -6,6 +6,7 @@
 //! | `families.rs` | every metric with its name, help, unit and labels |
 //! | `traffic.rs` | those of nodes' packets |
 //! | `own.rs` | those whose samples have labels of their own |
+//! | `peers.rs` | those of other relays |
 //! | `labels.rs` | the labels of everything that has series, written once for all families |
 //! | `text.rs` | how families and samples are written, by `prometheus-client` |
 //! | `exposition.rs` | the text that is scraped, in parts |
@@ -22,6 +23,7 @@ mod families;
 mod labels;
 mod measured;
 mod own;
+mod peers;
 mod text;
 mod traffic;
 

@@ -2,6 +2,7 @@
 
 mod audit;
 mod operator;
+mod peer;
 mod plan;
 mod table;
 
@@ -73,7 +74,12 @@ pub fn summary(status: &Status) -> String {
             }
         }
     }
-    table.to_string()
+    let mut text = table.to_string();
+    if !status.peers.is_empty() {
+        text.push('\n');
+        text.push_str(&peer::peers(status));
+    }
+    text
 }
 
 /// One line for each node that is reached.

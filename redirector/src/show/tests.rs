@@ -109,6 +109,7 @@ pub(crate) fn status() -> Status {
             recorded: 7,
             max: 262_144,
         },
+        peers: Vec::new(),
     }
 }
 

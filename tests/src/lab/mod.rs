@@ -34,6 +34,7 @@ pub mod netns;
 mod network;
 mod nodes;
 mod options;
+pub mod pair;
 pub mod pcapng;
 pub mod plan;
 mod programs;

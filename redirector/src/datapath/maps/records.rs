@@ -78,6 +78,23 @@ impl Maps {
         Ok(all)
     }
 
+    /// Notes an association, in place of any other with this name.
+    ///
+    /// # Errors
+    ///
+    /// See [`Maps::globals`].
+    pub fn set_association(
+        &mut self,
+        name: FlowName,
+        association: &Association,
+    ) -> Result<(), MapsError> {
+        let (ipv4, ipv6) = (&mut self.ipv4.associations, &mut self.ipv6.associations);
+        match name.client.ip() {
+            IpAddr::V4(v4) => ipv4.set(&name.key(v4.octets()), association),
+            IpAddr::V6(v6) => ipv6.set(&name.key(v6.octets()), association),
+        }
+    }
+
     /// Removes an association if it is still as it was read.
     ///
     /// # Errors

@@ -58,6 +58,17 @@ impl Stamps {
         self.numbers[slot] = self.place(Since { split, changed });
     }
 
+    /// Notes since when a split slot is as it is, as another relay has told at `epoch`.
+    pub(super) fn set(&mut self, slot: usize, since: Since, epoch: u32) {
+        if self.numbers.is_empty() {
+            *self = Self::all_at(epoch);
+        }
+        if self.pairs.len() >= PAIRS {
+            self.make_room(epoch);
+        }
+        self.numbers[slot] = self.place(since);
+    }
+
     fn place(&mut self, since: Since) -> u16 {
         if let Some(place) = self.places.get(&since) {
             return *place;

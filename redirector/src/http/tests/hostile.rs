@@ -367,11 +367,48 @@ fn another_server_takes_the_address_over_and_one_that_cannot_be_leaves_it() {
 }
 
 #[test]
+fn only_the_token_of_the_file_has_peers_told_of_connections() {
+    let path = std::env::temp_dir().join(format!("redirector-peer-token-{}", std::process::id()));
+    fs::write(&path, "0123456789abcdef\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let with_token = Served::with(Some(path.clone()), answer);
+    fs::remove_file(&path).unwrap();
+    let without = Served::start();
+    let get = |served: &Served, more: &str| {
+        let head = "GET /api/v1/peer HTTP/1.0\r\nhost: localhost\r\n";
+        served.say(format!("{head}{more}\r\n").as_bytes())
+    };
+    let told = get(&with_token, "authorization: Bearer 0123456789abcdef\r\n");
+    assert!(
+        told.contains(" 200 ") && told.contains("\"generation\":7"),
+        "{told}"
+    );
+    for (served, more, code) in [
+        (&with_token, "", "401"),
+        (
+            &with_token,
+            "authorization: Bearer 0123456789abcdee\r\n",
+            "401",
+        ),
+        (
+            &without,
+            "authorization: Bearer 0123456789abcdef\r\n",
+            "403",
+        ),
+    ] {
+        let told = get(served, more);
+        assert!(
+            told.contains(code) && !told.contains("generation"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
 fn only_the_token_of_the_file_lets_somebody_drain_a_node() {
     let path = std::env::temp_dir().join(format!("redirector-good-token-{}", std::process::id()));
     fs::write(&path, "0123456789abcdef\n").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    let answer = |ask: Ask, snapshot| drop(ask.send(Arc::new(snapshot)));
     let with_token = Served::with(Some(path.clone()), answer);
     fs::remove_file(&path).unwrap();
     let without = Served::start();

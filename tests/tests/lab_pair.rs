@@ -1,0 +1,248 @@
+//! Two relays: whichever has IP-SHARED, connections go on. `SOAK_FAILOVERS` says how often it is handed over.
+#![cfg(feature = "lab")]
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use redirector_tests::lab::agent::AgentConfig;
+use redirector_tests::lab::pair::{Pair, PairOptions};
+use redirector_tests::lab::plan::SHARED;
+use redirector_tests::lab::socks_server::Kind;
+use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, require_unbroken, wait_until};
+
+const SOON: Duration = Duration::from_secs(15);
+const NODES: usize = 4;
+/// Longer than two exchanges: connections that are younger when their relay fails are not promised anything.
+const EXCHANGED: Duration = Duration::from_secs(1);
+
+/// How a relay fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Failure {
+    /// keepalived is ended, as before maintenance.
+    Keepalived,
+    /// Its cables are pulled.
+    Links,
+    /// The agent is ended, and the data path detached.
+    Detached,
+    /// The agent is killed; the data path goes on.
+    Killed,
+}
+
+const FAILURES: [Failure; 4] = [
+    Failure::Keepalived,
+    Failure::Links,
+    Failure::Detached,
+    Failure::Killed,
+];
+
+struct World {
+    pair: Pair,
+    lab: Lab,
+    config: AgentConfig,
+    clients: Vec<Ipv4Addr>,
+    transfers: Vec<Transfer>,
+}
+
+impl World {
+    fn new(options: PairOptions) -> Result<Self> {
+        let lab = Lab::new(
+            Topology::TwoArmed,
+            LabOptions {
+                nodes: NODES,
+                server: Kind::find(),
+                ..LabOptions::default()
+            },
+        )?;
+        let config = AgentConfig::new(Topology::TwoArmed, NODES);
+        let pair = Pair::start(&lab, &config, options)?;
+        pair.wait_until_ready(SOON)?;
+        wait_until("one relay to have IP-SHARED", SOON, || pair.master())?;
+        let clients = lab.clients();
+        Ok(Self {
+            pair,
+            lab,
+            config,
+            clients,
+            transfers: Vec::new(),
+        })
+    }
+
+    /// Starts a transfer for each of the first `count` clients.
+    fn begin(&mut self, count: usize) -> Result<()> {
+        for client in &self.clients[..count] {
+            let session = wait_until("a client to be served", SOON, || {
+                self.lab
+                    .connect_within(*client, SHARED, Duration::from_secs(1))
+            })?;
+            self.transfers.push(Transfer::start(session)?);
+        }
+        Ok(())
+    }
+
+    /// Fails the relay that has the address; waits until the other one has it, and every transfer goes on. Gives the longest
+    /// gap of any.
+    fn fail_over(&mut self, failure: Failure) -> Result<Duration> {
+        let failing = self.pair.master()?;
+        self.transfers.iter().for_each(Transfer::forget_gap);
+        let relay = self.pair.relay(failing);
+        match failure {
+            Failure::Keepalived => relay.stop_keepalived()?,
+            Failure::Links => relay.set_links(false)?,
+            Failure::Detached => drop(relay.agent.stop()?),
+            Failure::Killed => relay.agent.kill()?,
+        }
+        wait_until("the other relay to have IP-SHARED", SOON, || {
+            let other = self.pair.relay(1 - failing);
+            ensure!(other.has_shared()?, "it has not: {}", other.log());
+            Ok(())
+        })?;
+        self.wait_for_traffic()?;
+        let gaps = self
+            .transfers
+            .iter()
+            .map(|transfer| transfer.report().max_gap);
+        let gap = gaps.max().unwrap_or_default();
+        match failure {
+            Failure::Keepalived => self.pair.start_keepalived(failing)?,
+            Failure::Links => self.pair.relay(failing).set_links(true)?,
+            Failure::Detached | Failure::Killed => self.pair.relay(failing).agent.start_again()?,
+        }
+        self.pair.wait_until_ready(SOON)?;
+        Ok(gap)
+    }
+
+    /// Until each transfer that is not broken has heard from its target after this call.
+    fn wait_for_traffic(&self) -> Result<()> {
+        let bytes = |transfer: &Transfer| transfer.report().bytes;
+        let before: Vec<u64> = self.transfers.iter().map(bytes).collect();
+        wait_until("transfers to go on", Duration::from_secs(25), || {
+            let mut transfers = self.transfers.iter().zip(&before);
+            let waits = transfers.any(|(transfer, before)| {
+                !transfer.is_broken() && bytes(transfer) <= before + 1024
+            });
+            ensure!(!waits, "some stand still");
+            Ok(())
+        })
+    }
+
+    fn broken(&self) -> usize {
+        let broken = |transfer: &&Transfer| transfer.is_broken();
+        self.transfers.iter().filter(broken).count()
+    }
+
+    /// What changes before a failure of each kind. A relay that is to begin anew must know all nodes that are in use by its
+    /// configuration.
+    fn change(&mut self, failure: Failure, step: usize) -> Result<()> {
+        let last = NODES - 1;
+        match failure {
+            Failure::Keepalived | Failure::Killed => {
+                let weight = &mut self.config.nodes[step % last].1;
+                *weight = if *weight == 1 { 6 } else { 1 };
+            }
+            Failure::Links => self.config.nodes.retain(|(node, _)| *node != last),
+            Failure::Detached => self.config.nodes.push((last, 1)),
+        }
+        self.pair.reload(&self.config)?;
+        self.pair.wait_until_ready(SOON)
+    }
+}
+
+fn failovers() -> Result<usize> {
+    match std::env::var("SOAK_FAILOVERS") {
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("SOAK_FAILOVERS={text}")),
+        Err(_) => Ok(6),
+    }
+}
+
+#[test]
+fn no_established_connection_breaks_when_relays_hand_over_between_changes_of_the_pool() -> Result<()>
+{
+    let mut world = World::new(PairOptions {
+        exchange: true,
+        same_key: true,
+    })?;
+    world.begin(16)?;
+    let mut gaps: BTreeMap<Failure, Vec<Duration>> = BTreeMap::new();
+    let count = failovers()?;
+    let start = Instant::now();
+    for step in 0..count {
+        let failure = FAILURES[step % FAILURES.len()];
+        world.change(failure, step)?;
+        // New ones, recorded in slots that have just been split.
+        let first = step * 5 % 40;
+        world.clients.rotate_left(first);
+        world.begin(4)?;
+        std::thread::sleep(EXCHANGED);
+        let from = world.pair.master()?;
+        let gap = world.fail_over(failure)?;
+        require_unbroken(&world.transfers)
+            .with_context(|| format!("hand-over {step} from relay {from}, {failure:?}"))?;
+        gaps.entry(failure).or_default().push(gap);
+    }
+    println!(
+        "{count} hand-overs in {:?}, {} transfers, {} broken; longest gap of any transfer:",
+        start.elapsed(),
+        world.transfers.len(),
+        world.broken()
+    );
+    for (failure, gaps) in &mut gaps {
+        gaps.sort_unstable();
+        println!("  {failure:?}: median {:?}, {gaps:?}", gaps[gaps.len() / 2]);
+    }
+    for gap in gaps.values().flatten() {
+        assert!(*gap < Duration::from_secs(20), "{gap:?}");
+    }
+    Ok(())
+}
+
+/// The negative twin: what the relay that takes over can't know, it sends where older connections are.
+#[test]
+fn without_the_exchange_connections_begun_in_split_slots_break() -> Result<()> {
+    let mut world = World::new(PairOptions {
+        exchange: false,
+        same_key: true,
+    })?;
+    world.change(Failure::Keepalived, 0)?;
+    world.begin(32)?;
+    std::thread::sleep(EXCHANGED);
+    world.fail_over(Failure::Keepalived)?;
+    wait_until("connections to break", Duration::from_secs(25), || {
+        ensure!(world.broken() > 0, "all {} live", world.transfers.len());
+        Ok(())
+    })?;
+    println!("{} of {} broke", world.broken(), world.transfers.len());
+    Ok(())
+}
+
+#[test]
+fn a_peer_with_another_key_is_refused_and_connections_break() -> Result<()> {
+    let mut world = World::new(PairOptions {
+        exchange: true,
+        same_key: false,
+    })?;
+    let peer = world.pair.relay(0).agent.show("summary")?["peers"][0].clone();
+    assert_eq!(peer["state"], "refused", "{peer}");
+    let error = peer["error"].as_str().context("no error")?;
+    assert!(
+        error.contains("hash-key") && error.contains("fingerprint"),
+        "{error}"
+    );
+    assert!(!error.contains("the key of the lab"), "{error}");
+    let text = world.pair.relay(0).agent.cli(&["show", "summary"])?;
+    assert!(
+        text.contains("peer b: its hash-key is another one"),
+        "{text}"
+    );
+    world.begin(24)?;
+    world.fail_over(Failure::Keepalived)?;
+    wait_until("connections to break", Duration::from_secs(25), || {
+        ensure!(world.broken() > 0, "all {} live", world.transfers.len());
+        Ok(())
+    })?;
+    println!("{} of {} broke", world.broken(), world.transfers.len());
+    Ok(())
+}
