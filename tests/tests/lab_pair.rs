@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use redirector_tests::lab::agent::AgentConfig;
-use redirector_tests::lab::pair::{Pair, PairOptions};
+use redirector_tests::lab::pair::Pair;
 use redirector_tests::lab::plan::SHARED;
+use redirector_tests::lab::relays::Common;
 use redirector_tests::lab::socks_server::Kind;
 use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, require_unbroken, wait_until};
 
@@ -46,7 +47,7 @@ struct World {
 }
 
 impl World {
-    fn new(options: PairOptions) -> Result<Self> {
+    fn new(common: Common) -> Result<Self> {
         let lab = Lab::new(
             Topology::TwoArmed,
             LabOptions {
@@ -56,7 +57,7 @@ impl World {
             },
         )?;
         let config = AgentConfig::new(Topology::TwoArmed, NODES);
-        let pair = Pair::start(&lab, &config, options)?;
+        let pair = Pair::start(&lab, &config, common)?;
         pair.wait_until_ready(SOON)?;
         wait_until("one relay to have IP-SHARED", SOON, || pair.master())?;
         let clients = lab.clients();
@@ -81,23 +82,24 @@ impl World {
         Ok(())
     }
 
-    /// Fails the relay that has the address; waits until the other one has it, and every transfer goes on. Gives the longest
-    /// gap of any.
-    fn fail_over(&mut self, failure: Failure) -> Result<Duration> {
+    /// Fails the relay that has the address; waits until the other one has it, and every transfer goes on. Gives how long the
+    /// hand-over took, and the longest gap of any transfer.
+    fn fail_over(&mut self, failure: Failure) -> Result<(Duration, Duration)> {
         let failing = self.pair.master()?;
         self.transfers.iter().for_each(Transfer::forget_gap);
-        let relay = self.pair.relay(failing);
+        let start = Instant::now();
         match failure {
-            Failure::Keepalived => relay.stop_keepalived()?,
-            Failure::Links => relay.set_links(false)?,
-            Failure::Detached => drop(relay.agent.stop()?),
-            Failure::Killed => relay.agent.kill()?,
+            Failure::Keepalived => self.pair.stop_keepalived(failing)?,
+            Failure::Links => self.pair.relay(failing).set_links(false)?,
+            Failure::Detached => drop(self.pair.relay(failing).agent.stop()?),
+            Failure::Killed => self.pair.relay(failing).agent.kill()?,
         }
         wait_until("the other relay to have IP-SHARED", SOON, || {
-            let other = self.pair.relay(1 - failing);
-            ensure!(other.has_shared()?, "it has not: {}", other.log());
+            let has = self.pair.relay(1 - failing).has_shared()?;
+            ensure!(has, "it has not: {}", self.pair.log(1 - failing));
             Ok(())
         })?;
+        let taken = start.elapsed();
         self.wait_for_traffic()?;
         let gaps = self
             .transfers
@@ -110,7 +112,7 @@ impl World {
             Failure::Detached | Failure::Killed => self.pair.relay(failing).agent.start_again()?,
         }
         self.pair.wait_until_ready(SOON)?;
-        Ok(gap)
+        Ok((taken, gap))
     }
 
     /// Until each transfer that is not broken has heard from its target after this call.
@@ -154,19 +156,19 @@ fn failovers() -> Result<usize> {
         Ok(text) => text
             .parse()
             .with_context(|| format!("SOAK_FAILOVERS={text}")),
-        Err(_) => Ok(6),
+        Err(_) => Ok(4),
     }
 }
 
 #[test]
 fn no_established_connection_breaks_when_relays_hand_over_between_changes_of_the_pool() -> Result<()>
 {
-    let mut world = World::new(PairOptions {
+    let mut world = World::new(Common {
         exchange: true,
         same_key: true,
     })?;
     world.begin(16)?;
-    let mut gaps: BTreeMap<Failure, Vec<Duration>> = BTreeMap::new();
+    let mut seen: BTreeMap<Failure, Vec<(Duration, Duration)>> = BTreeMap::new();
     let count = failovers()?;
     let start = Instant::now();
     for step in 0..count {
@@ -178,23 +180,28 @@ fn no_established_connection_breaks_when_relays_hand_over_between_changes_of_the
         world.begin(4)?;
         std::thread::sleep(EXCHANGED);
         let from = world.pair.master()?;
-        let gap = world.fail_over(failure)?;
+        let took = world.fail_over(failure)?;
         require_unbroken(&world.transfers)
             .with_context(|| format!("hand-over {step} from relay {from}, {failure:?}"))?;
-        gaps.entry(failure).or_default().push(gap);
+        seen.entry(failure).or_default().push(took);
     }
     println!(
-        "{count} hand-overs in {:?}, {} transfers, {} broken; longest gap of any transfer:",
+        "{count} hand-overs in {:?}, {} transfers, {} broken",
         start.elapsed(),
         world.transfers.len(),
         world.broken()
     );
-    for (failure, gaps) in &mut gaps {
-        gaps.sort_unstable();
-        println!("  {failure:?}: median {:?}, {gaps:?}", gaps[gaps.len() / 2]);
-    }
-    for gap in gaps.values().flatten() {
-        assert!(*gap < Duration::from_secs(20), "{gap:?}");
+    for (failure, seen) in &seen {
+        let median = |of: fn(&(Duration, Duration)) -> Duration| {
+            let mut times: Vec<Duration> = seen.iter().map(of).collect();
+            times.sort_unstable();
+            (times[times.len() / 2], times[times.len() - 1])
+        };
+        println!(
+            "  {failure:?}: address handed over in {:?} (median, longest), longest gap of any transfer {:?}",
+            median(|seen| seen.0),
+            median(|seen| seen.1)
+        );
     }
     Ok(())
 }
@@ -202,7 +209,7 @@ fn no_established_connection_breaks_when_relays_hand_over_between_changes_of_the
 /// The negative twin: what the relay that takes over can't know, it sends where older connections are.
 #[test]
 fn without_the_exchange_connections_begun_in_split_slots_break() -> Result<()> {
-    let mut world = World::new(PairOptions {
+    let mut world = World::new(Common {
         exchange: false,
         same_key: true,
     })?;
@@ -220,7 +227,7 @@ fn without_the_exchange_connections_begun_in_split_slots_break() -> Result<()> {
 
 #[test]
 fn a_peer_with_another_key_is_refused_and_connections_break() -> Result<()> {
-    let mut world = World::new(PairOptions {
+    let mut world = World::new(Common {
         exchange: true,
         same_key: false,
     })?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::{
     missing::{NIGHTLY_COMMAND, apt_command},
-    plan::{DANTE, Step},
+    plan::{BIRD, DANTE, Step},
 };
 use crate::command;
 
@@ -24,6 +24,9 @@ pub(super) fn carry_out(step: &Step, reason: &str) -> Result<()> {
             })?;
             if packages.contains(&DANTE) {
                 silence("danted", DANTE)?;
+            }
+            if packages.contains(&BIRD) {
+                silence("bird", BIRD)?;
             }
             if packages.contains(&HAPROXY) {
                 silence("haproxy", HAPROXY)?;

@@ -28,8 +28,8 @@ pub(crate) struct Program {
 }
 
 /// What the lab calls: namespaces and links, offload switches, the stand-in redirector, fewer privileges, kernel
-/// parameters, a browser, Dante.
-pub(crate) const LAB_PROGRAMS: [Program; 7] = [
+/// parameters, a browser, Dante, what gives an address to one of two relays, and what announces it for several.
+pub(crate) const LAB_PROGRAMS: [Program; 9] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -58,10 +58,21 @@ pub(crate) const LAB_PROGRAMS: [Program; 7] = [
         name: "danted",
         package: DANTE,
     },
+    Program {
+        name: "keepalived",
+        package: "keepalived",
+    },
+    Program {
+        name: "birdc",
+        package: BIRD,
+    },
 ];
 
 /// The package of Dante, whose own service must not be left running.
 pub(crate) const DANTE: &str = "dante-server";
+
+/// The package of BIRD, likewise.
+pub(crate) const BIRD: &str = "bird2";
 
 /// Two packages of one Debian source: a compiler and the core library that only it can read.
 struct Pair {

@@ -21,6 +21,8 @@ fn bookworm(lists_refreshed: bool) -> Packages {
         ("procps", "2:4.0.2-3"),
         ("chromium-driver", "156.0.8078.73-1~deb12u1"),
         ("dante-server", "1.4.2+dfsg-7+b8"),
+        ("keepalived", "1:2.2.7-1+b2"),
+        ("bird2", "2.0.12-7"),
     ];
     let known = candidates
         .into_iter()
@@ -218,7 +220,7 @@ fn one_command_mends_a_missing_compiler_and_missing_programs() {
     assert!(
         error.contains(
             "install --no-install-recommends rustc-web libstd-rust-web-dev-bpf iproute2 ethtool \
-             nftables util-linux procps chromium-driver dante-server\n"
+             nftables util-linux procps chromium-driver dante-server keepalived bird2\n"
         ),
         "{error}"
     );
@@ -307,7 +309,9 @@ fn only_the_lab_needs_the_programs_of_the_lab() {
             "util-linux",
             "procps",
             "chromium-driver",
-            "dante-server"
+            "dante-server",
+            "keepalived",
+            "bird2"
         ])
     );
 }
@@ -339,7 +343,7 @@ fn nothing_is_installed_when_something_else_cannot_be() {
     assert!(
         error.contains(
             "sudo apt-get install --no-install-recommends iproute2 ethtool nftables util-linux procps \
-                 chromium-driver dante-server"
+                 chromium-driver dante-server keepalived bird2"
         ),
         "{error}"
     );
