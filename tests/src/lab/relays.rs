@@ -93,6 +93,10 @@ impl Relay {
             let (host, accept_xdp) = another(lab, which)?;
             (Some(host), accept_xdp)
         };
+        // What is sent to a relay that is gone must not reach the others, whose data paths would go on with it.
+        for port in PORTS[which] {
+            switch.ip(&format!("link set {port} type bridge_slave flood off"))?;
+        }
         let host = own.as_ref().unwrap_or(lab.relay());
         let rules = deployed("keepalived/redirector.nft");
         host.exec(&format!("nft -f {}", rules.display()))?;

@@ -146,6 +146,16 @@ impl Several {
         })
     }
 
+    /// Has the nodes' router choose a relay by ports as well, so that answers come by another one than what they answer; or
+    /// by the client's address again.
+    ///
+    /// # Errors
+    /// When it can't be told.
+    pub fn scatter_answers(&self, scatter: bool) -> Result<()> {
+        let policy = if scatter { "1" } else { "3" };
+        self.core.sysctl("ipv4/fib_multipath_hash_policy", policy)
+    }
+
     /// Has those that run take a configuration, one after the other.
     ///
     /// # Errors
