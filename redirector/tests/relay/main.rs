@@ -7,6 +7,7 @@ mod moves;
 mod names;
 mod operator;
 mod parents;
+mod peers;
 mod room;
 mod rounds;
 mod selection;

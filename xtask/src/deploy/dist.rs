@@ -65,7 +65,7 @@ fn tarball(dist: &Path) -> Result<()> {
     let triple = workspace::host_triple()?;
     let name = format!("redirector-{VERSION}-{triple}");
     let tree = dist.join(&name);
-    let files: [(PathBuf, &str); 6] = [
+    let files: [(PathBuf, &str); 10] = [
         (workspace::root().join("LICENSE"), "LICENSE"),
         (workspace::root().join("README.md"), "README.md"),
         (dist.join("LICENCES.txt"), "LICENCES.txt"),
@@ -80,6 +80,16 @@ fn tarball(dist: &Path) -> Result<()> {
         (
             sources().join("keepalived/keepalived.conf"),
             "keepalived.conf",
+        ),
+        (
+            sources().join("keepalived/redirector.nft"),
+            "redirector.nft",
+        ),
+        (sources().join("bird/relay.conf"), "bird-relay.conf"),
+        (sources().join("bird/router.conf"), "bird-router.conf"),
+        (
+            sources().join("bird/redirector-announce"),
+            "redirector-announce",
         ),
     ];
     fs::create_dir_all(&tree).with_context(|| format!("could not create {}", tree.display()))?;
