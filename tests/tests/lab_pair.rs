@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use redirector_tests::lab::agent::AgentConfig;
 use redirector_tests::lab::pair::Pair;
-use redirector_tests::lab::plan::SHARED;
+use redirector_tests::lab::plan::{ECHO, SHARED};
 use redirector_tests::lab::relays::Common;
+use redirector_tests::lab::socks::{Association, Habit};
 use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, require_unbroken, wait_until};
 
 const SOON: Duration = Duration::from_secs(15);
@@ -43,6 +44,7 @@ struct World {
     config: AgentConfig,
     clients: Vec<Ipv4Addr>,
     transfers: Vec<Transfer>,
+    associations: Vec<Association>,
 }
 
 impl World {
@@ -56,7 +58,8 @@ impl World {
                 ..LabOptions::default()
             },
         )?;
-        let config = AgentConfig::new(Topology::TwoArmed, NODES);
+        let mut config = AgentConfig::new(Topology::TwoArmed, NODES);
+        config.udp_associate = "shared";
         let pair = Pair::start(&lab, &config, common)?;
         pair.wait_until_ready(SOON)?;
         wait_until("one relay to have IP-SHARED", SOON, || pair.master())?;
@@ -67,6 +70,7 @@ impl World {
             config,
             clients,
             transfers: Vec::new(),
+            associations: Vec::new(),
         })
     }
 
@@ -78,6 +82,31 @@ impl World {
                     .connect_within(*client, SHARED, Duration::from_secs(1))
             })?;
             self.transfers.push(Transfer::start(session)?);
+        }
+        Ok(())
+    }
+
+    /// Opens UDP associations of the last `count` clients, one of each habit.
+    fn associate(&mut self, count: usize) -> Result<()> {
+        for client in self.clients.iter().rev().take(count) {
+            for habit in Habit::ALL {
+                let socks = self.lab.socks(*client, SHARED);
+                let association = socks.within(Duration::from_millis(500)).associate(habit)?;
+                self.associations.push(association);
+            }
+        }
+        self.exchange_datagrams()
+    }
+
+    /// Each association still carries datagrams both ways; single ones may be lost.
+    fn exchange_datagrams(&self) -> Result<()> {
+        for (number, association) in self.associations.iter().enumerate() {
+            let what = format!("association {number} to carry datagrams");
+            wait_until(&what, Duration::from_secs(5), || {
+                let answer = association.exchange(ECHO, b"are you there?")?;
+                ensure!(answer.origin == ECHO.into(), "{answer:?}");
+                Ok(())
+            })?;
         }
         Ok(())
     }
@@ -168,6 +197,7 @@ fn no_established_connection_breaks_when_relays_hand_over_between_changes_of_the
         same_key: true,
     })?;
     world.begin(16)?;
+    world.associate(3)?;
     let mut seen: BTreeMap<Failure, Vec<(Duration, Duration)>> = BTreeMap::new();
     let count = failovers()?;
     let start = Instant::now();
@@ -175,13 +205,13 @@ fn no_established_connection_breaks_when_relays_hand_over_between_changes_of_the
         let failure = FAILURES[step % FAILURES.len()];
         world.change(failure, step)?;
         // New ones, recorded in slots that have just been split.
-        let first = step * 5 % 40;
-        world.clients.rotate_left(first);
+        world.clients.rotate_left(4);
         world.begin(4)?;
         std::thread::sleep(EXCHANGED);
         let from = world.pair.master()?;
         let took = world.fail_over(failure)?;
         require_unbroken(&world.transfers)
+            .and_then(|()| world.exchange_datagrams())
             .with_context(|| format!("hand-over {step} from relay {from}, {failure:?}"))?;
         seen.entry(failure).or_default().push(took);
     }
@@ -215,12 +245,15 @@ fn without_the_exchange_connections_begun_in_split_slots_break() -> Result<()> {
     })?;
     world.change(Failure::Keepalived, 0)?;
     world.begin(32)?;
+    world.associate(1)?;
     std::thread::sleep(EXCHANGED);
     world.fail_over(Failure::Keepalived)?;
     wait_until("connections to break", Duration::from_secs(25), || {
         ensure!(world.broken() > 0, "all {} live", world.transfers.len());
         Ok(())
     })?;
+    let deaf = world.exchange_datagrams();
+    assert!(deaf.is_err(), "the associations are known after all");
     println!("{} of {} broke", world.broken(), world.transfers.len());
     Ok(())
 }

@@ -3,7 +3,9 @@
 //! Where *new* connections go each relay works out by itself. Where those live that are recorded nowhere can only be known to
 //! the relay that has carried them: another one takes it from there.
 
-use redirector_common::abi::{SLOT_SPLIT, Slot};
+use std::collections::HashMap;
+
+use redirector_common::abi::{MODE_SOURCE_HASH, SLOT_SPLIT, Slot};
 
 use super::{SlotBook, Swap, stamps::Since};
 use crate::{
@@ -60,13 +62,14 @@ const ROUNDING: u32 = 2;
 impl SlotBook {
     /// Whether peers can tell of its slots: where every connection is recorded, slots say nothing.
     pub fn goes_by_slots(&self) -> bool {
-        self.table.mode == redirector_common::abi::MODE_SOURCE_HASH && !self.tracks_all
+        self.table.mode == MODE_SOURCE_HASH && !self.tracks_all
     }
 
     /// The slots as a peer is told of them; `place` gives the places of backends, from 1 on.
     pub fn told(&self, place: impl Fn(u16) -> u16, epoch: u32) -> SlotsRecord {
         let mut told = SlotsRecord::default();
-        let mut known = std::collections::HashMap::new();
+        let mut known = HashMap::new();
+        let mut last: Option<(Since, u16)> = None;
         for (index, slot) in self.table.slots.iter().enumerate() {
             let home = place(slot.unrecorded());
             if !slot.is_split() {
@@ -75,12 +78,20 @@ impl SlotBook {
             }
             told.slots.push(home | SPLIT);
             let since = self.stamps.of(index);
-            let next = u16::try_from(told.times.len()).unwrap_or(u16::MAX);
-            let place = *known.entry(since).or_insert(next);
-            if place == next {
-                let age = |at: u32| epoch.saturating_sub(at);
-                told.times.push([age(since.split), age(since.changed)]);
-            }
+            // Slots change in bulk, so neighbours mostly have the same times.
+            let place = match last {
+                Some((of, place)) if of == since => place,
+                Some(_) | None => {
+                    let next = u16::try_from(told.times.len()).unwrap_or(u16::MAX);
+                    let place = *known.entry(since).or_insert(next);
+                    if place == next {
+                        let age = |at: u32| epoch.saturating_sub(at);
+                        told.times.push([age(since.split), age(since.changed)]);
+                    }
+                    place
+                }
+            };
+            last = Some((since, place));
             told.since.push(place);
         }
         told
