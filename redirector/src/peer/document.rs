@@ -119,7 +119,9 @@ pub struct AssociationRecord {
 pub fn fingerprint(key: [u64; 2]) -> String {
     let mut hash = Sha256::new();
     hash.update(b"redirector: fingerprint of hash-key");
-    key.iter().for_each(|word| hash.update(word.to_le_bytes()));
+    for word in key {
+        hash.update(word.to_le_bytes());
+    }
     let digest = hash.finalize();
     let bytes = digest.iter().take(8);
     bytes.map(|byte| format!("{byte:02x}")).collect()
@@ -243,7 +245,7 @@ mod tests {
     fn tables_that_lack_something_are_refused() {
         type Spoil = fn(&mut SlotsRecord);
         let spoils: [Spoil; 4] = [
-            |slots| drop(slots.slots.pop()),
+            |slots| slots.slots.truncate(SLOTS - 1),
             |slots| slots.since.clear(),
             |slots| slots.times.clear(),
             |slots| slots.slots[8] |= SPLIT,

@@ -206,7 +206,9 @@ fn broken(seed: u64, exchange: Exchange) -> usize {
     let mut broken = 0;
     for step in 0..40_u16 {
         let passed = fastrand::u32(0..SESSION / 4);
-        epochs.iter_mut().for_each(|epoch| *epoch += passed);
+        for epoch in &mut epochs {
+            *epoch += passed;
+        }
         // Relays change together, or one of them alone.
         for (host, epoch) in hosts.iter_mut().zip(epochs) {
             for _ in 0..fastrand::usize(..3) {
@@ -260,17 +262,16 @@ fn broken(seed: u64, exchange: Exchange) -> usize {
             connections.swap_remove(fastrand::usize(..connections.len()));
         }
         // The next one to carry clients has heard of the other; or begins anew and hears of it.
-        if since > 2 && fastrand::u8(..4) == 0 {
+        let event = if since > 2 { fastrand::u8(..8) } else { 8 };
+        if event < 2 {
             (carrier, since) = (standby, 0);
             // Their clients are known to change over at once.
             let epoch = epochs[carrier];
-            connections.iter_mut().for_each(|one| one.spoke = epoch);
-            let clients: Vec<Connection> = std::mem::take(&mut connections);
-            for connection in clients {
-                hosts[carrier].hear(&connection, epoch);
-                connections.push(connection);
+            for connection in &mut connections {
+                connection.spoke = epoch;
+                hosts[carrier].hear(connection, epoch);
             }
-        } else if since > 2 && fastrand::u8(..4) == 0 {
+        } else if event < 4 {
             hosts[standby] = Host::new(if standby == 0 { &NODES } else { &REVERSED });
             epochs[standby] = fastrand::u32(..10_000);
             hosts[standby].relay.advance(epochs[standby]);

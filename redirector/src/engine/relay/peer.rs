@@ -24,6 +24,12 @@ use crate::{
     },
 };
 
+/// An association by its control connection.
+type NamedAssociation = (FlowName, Association);
+
+/// A pinhole or a mark.
+type NamedPinhole = (PinholeName, Pinhole);
+
 /// What a relay tells, with the places that backends and listeners have in it.
 pub struct Told {
     /// What is told.
@@ -95,19 +101,18 @@ impl Relay {
                 digest: digest(*index),
             };
             let mut known = books.iter_mut();
-            match known.find(|(book, _)| Arc::ptr_eq(book, &state.book)) {
-                Some((_, record)) => record.redirects.push(redirect),
-                None => {
-                    let table = state.book.table();
-                    let record = TableRecord {
-                        redirects: vec![redirect],
-                        mode: table.mode,
-                        ignored: table.ignored,
-                        slots: state.book.told(place, epoch),
-                    };
-                    books.push((&state.book, record));
-                }
+            if let Some((_, record)) = known.find(|(book, _)| Arc::ptr_eq(book, &state.book)) {
+                record.redirects.push(redirect);
+                continue;
             }
+            let table = state.book.table();
+            let record = TableRecord {
+                redirects: vec![redirect],
+                mode: table.mode,
+                ignored: table.ignored,
+                slots: state.book.told(place, epoch),
+            };
+            books.push((&state.book, record));
         }
         told.document.tables = books.into_iter().map(|(_, record)| record).collect();
         told
@@ -240,7 +245,6 @@ impl Relay {
             return Some(theirs);
         };
         match standing {
-            Standing::Ahead => None,
             Standing::Behind | Standing::Level if own.backend == theirs.backend => {
                 // Ages are told in whole seconds.
                 let current = theirs.seen.saturating_add(2) >= own.seen;
@@ -255,7 +259,7 @@ impl Relay {
                 (merged.flags != own.flags || stale).then_some(merged)
             }
             Standing::Behind => (theirs.seen >= own.seen).then_some(theirs),
-            Standing::Level => None,
+            Standing::Level | Standing::Ahead => None,
         }
     }
 
@@ -282,7 +286,7 @@ impl Relay {
         record: &AssociationRecord,
         from: &FromPeer,
         epoch: u32,
-    ) -> Option<((FlowName, Association), [(PinholeName, Pinhole); 2])> {
+    ) -> Option<(NamedAssociation, [NamedPinhole; 2])> {
         let (listener, _, place) = from.listener(record.listener)?;
         let backend = from.backend(record.node)?;
         if record.client.is_ipv4() != place.address.is_ipv4() {

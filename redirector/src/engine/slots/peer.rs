@@ -31,10 +31,9 @@ impl Standing {
         match (own, peer) {
             (None, None) => Self::Level,
             (None, Some(_)) => Self::Behind,
-            (Some(_), None) => Self::Ahead,
             (Some(own), Some(peer)) if own.abs_diff(peer) <= close => Self::Level,
             (Some(own), Some(peer)) if own > peer => Self::Behind,
-            (Some(_), Some(_)) => Self::Ahead,
+            (Some(_), Some(_) | None) => Self::Ahead,
         }
     }
 }
@@ -133,7 +132,7 @@ impl SlotBook {
                 Standing::Level => mine.was == 0,
             };
             let after = if counts {
-                succeed(*mine, home, since, own, timeouts, epoch)
+                Some(succeed(*mine, home, since, own, timeouts, epoch))
             } else if standing == Standing::Level {
                 if mine.unrecorded() != home {
                     taken.conflicts += 1;
@@ -184,13 +183,13 @@ fn succeed(
     own: Option<Since>,
     timeouts: &Timeouts,
     epoch: u32,
-) -> Option<(Slot, Since)> {
+) -> (Slot, Since) {
     let anew = Since {
         split: epoch,
         changed: epoch,
     };
     if since.is_none() && mine.now == home {
-        return Some((Slot::settled_on(home), anew));
+        return (Slot::settled_on(home), anew);
     }
     let since = match (since, own) {
         (Some(theirs), Some(own)) => Since {
@@ -211,7 +210,7 @@ fn succeed(
         now: mine.now,
         was: home | SLOT_SPLIT,
     };
-    Some((slot, since))
+    (slot, since)
 }
 
 /// The slot of a relay that carries clients beside a peer: split where either has split it, for as long as the one that
