@@ -10,6 +10,7 @@
 //! | `attachment.rs` | which interfaces the program is on, and how |
 //! | `ways.rs` | the ways to nodes and clients, as the network changes |
 //! | `hosts.rs` | nodes' names, and what they stand for |
+//! | `sources.rs` | pools whose nodes are named elsewhere |
 //! | `names_file.rs` | what names stand for, for the next agent |
 //! | `kept_file.rs` | files in which something is kept for the next agent |
 //! | `interfaces.rs` | interfaces that go and come back |
@@ -55,6 +56,7 @@ mod reload;
 mod seen;
 mod sessions;
 mod signals;
+mod sources;
 mod start;
 mod status;
 mod supervisor;
@@ -186,6 +188,7 @@ struct Agent {
     clock: Clock,
     scheduler: Scheduler,
     hosts: hosts::Hosts,
+    sources: sources::Sources,
     solicitor: Solicitor,
     views: watch::Receiver<Arc<NetView>>,
     observations: mpsc::Receiver<Observation>,
@@ -247,6 +250,7 @@ impl Agent {
                 due = self.capture.next() => self.capture(due),
                 Some(ask) = self.asked.recv() => self.show_to(ask),
                 answers = self.hosts.next() => self.take_answers(answers).await,
+                reports = self.sources.next() => self.take_reports(reports).await,
                 signal = signals.next() => match signal {
                     Heeded::Reload => match self.reload().await {
                         Ok(reloaded) => log::info!("SIGHUP: {reloaded}"),
@@ -332,6 +336,7 @@ impl Agent {
         });
         self.reload_if_changed(now).await;
         self.look_up_names(now);
+        self.follow_sources(now).await;
         let view = Arc::clone(&self.views.borrow());
         self.serve_watchdog(now, TICK);
         if self.follow_interfaces(&view, now) {

@@ -109,6 +109,7 @@ impl Agent {
             absent: self.absent().cloned().collect(),
             redirects,
             counters: self.counters()?,
+            sources: self.source_status(),
             flows: FlowsStatus {
                 recorded: self.counted.records,
                 max: u64::from(self.relay.config().flows.max),
@@ -203,6 +204,7 @@ impl Agent {
                 parent: self.parent_of(node),
                 health: tracker.map_or(Health::Unknown, Tracker::health),
                 operator: self.relay.operator_of(&member),
+                readiness: node.standing.as_ref().map(|of| of.readiness.word().to_owned()),
                 since: tracker.map_or(0, |tracker| unix(wall_clock(tracker.since()))),
                 availability: tracker.and_then(Tracker::availability),
                 last_check: last.map(|last| CheckStatus {
@@ -241,6 +243,7 @@ impl Agent {
             parent: self.parent_of(node),
             health: Health::Down,
             operator: operator.of_node(&redirect.name, pool, &node.name),
+            readiness: None,
             since: unix(self.started),
             availability: None,
             last_check: None,

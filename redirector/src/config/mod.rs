@@ -37,6 +37,7 @@ pub(crate) mod problem;
 mod redirect;
 mod section;
 mod selection;
+mod source;
 pub(crate) mod suggest;
 pub(crate) mod values;
 mod words;
@@ -59,6 +60,9 @@ pub use self::check::{
 pub use self::difference::{Difference, differences};
 pub use self::dns::Dns;
 pub use self::host::{Addresses, HostName, Known};
+pub use self::source::{
+    Discovered, DiscoveredNodes, EndpointPort, Kubernetes, Readiness, Slices, Source, Standing,
+};
 pub use self::model::{
     Config, Control, DEFAULT_PRIORITY, Delivery, DirectTcp, Failback, Flows, Http, Listen,
     MAX_PRIORITY, MAX_WEIGHT, Mode, Node, OnDown, Parent, Pool, Privileges, Protocol, Redirect,
@@ -73,6 +77,11 @@ pub(crate) fn usable(address: std::net::IpAddr) -> Result<(), String> {
     values::usable(address)
         .map(drop)
         .map_err(|complaint| complaint.message)
+}
+
+/// Whether a node can be called so.
+pub(crate) fn is_name(text: &str) -> bool {
+    values::name(text).is_ok()
 }
 
 /// Largest configuration file, in bytes.
