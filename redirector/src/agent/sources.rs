@@ -6,12 +6,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::mpsc,
-    task::AbortHandle,
-    time::timeout_at,
-};
+use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle, time::timeout_at};
 
 use super::{Agent, hosts::ANSWERS, start::refuse_own_nodes, status::unix};
 use crate::{
@@ -72,7 +67,9 @@ impl Sources {
             missing.remove(&told.pool);
             let now = (Instant::now(), SystemTime::now());
             let Told { pool, report, .. } = told;
-            let taken = sources.book.take(&pool, report, config.dns.interval, now, objection);
+            let taken = sources
+                .book
+                .take(&pool, report, config.dns.interval, now, objection);
             sources.log_taken(&pool, &taken);
         }
         sources
@@ -126,7 +123,9 @@ impl Sources {
 
     fn nodes_of(&self, pool: &str) -> usize {
         let mut known = self.book.known();
-        known.find(|(name, _)| *name == pool).map_or(0, |(_, known)| known.nodes)
+        known
+            .find(|(name, _)| *name == pool)
+            .map_or(0, |(_, known)| known.nodes)
     }
 
     fn log_taken(&self, pool: &str, taken: &Taken) {
@@ -135,7 +134,9 @@ impl Sources {
             log::info!("{}", discovered(pool, taken, nodes));
         }
         if let Some(why) = &taken.failed {
-            log::warn!("pool {pool}: its source does not tell all its nodes, so it has {nodes} as before: {why}; trying again");
+            log::warn!(
+                "pool {pool}: its source does not tell all its nodes, so it has {nodes} as before: {why}; trying again"
+            );
         }
         if taken.recovered {
             log::info!("pool {pool}: its source tells its nodes again");
@@ -149,7 +150,9 @@ fn discovered(pool: &str, taken: &Taken, nodes: usize) -> Happening {
         pool: pool.to_owned(),
         added: taken.added.clone(),
         removed: taken.removed.clone(),
-        changed: changed.map(|(name, readiness)| format!("{name} ({readiness})")).collect(),
+        changed: changed
+            .map(|(name, readiness)| format!("{name} ({readiness})"))
+            .collect(),
         nodes,
     }
 }
@@ -177,7 +180,9 @@ fn objection(
         }
     }
     let config = config.with_discovered(nodes);
-    let wrong = refuse_own_nodes(view, &config).err().map(|error| error.to_string());
+    let wrong = refuse_own_nodes(view, &config)
+        .err()
+        .map(|error| error.to_string());
     wrong.or_else(|| config.clash()).or_else(|| {
         match relay?.newly_tracked_by(&config) {
             Ok(places) => places.first().map(|place| {
@@ -201,9 +206,12 @@ impl Agent {
         self.sources.ask(&config.dns, now);
         let view = Arc::clone(&self.views.borrow());
         let relay = &self.relay;
-        let believed = self.sources.book.believe((now, SystemTime::now()), |nodes| {
-            objection(config, &view, Some(relay), nodes)
-        });
+        let believed = self
+            .sources
+            .book
+            .believe((now, SystemTime::now()), |nodes| {
+                objection(config, &view, Some(relay), nodes)
+            });
         self.have_taken(believed).await;
     }
 
@@ -223,8 +231,7 @@ impl Agent {
             }
             let (config, relay) = (self.relay.config(), &self.relay);
             let now = (Instant::now(), SystemTime::now());
-            let objection =
-                |nodes: &DiscoveredNodes| objection(config, &view, Some(relay), nodes);
+            let objection = |nodes: &DiscoveredNodes| objection(config, &view, Some(relay), nodes);
             let book = &mut self.sources.book;
             let taken = book.take(&pool, report, config.dns.interval, now, objection);
             all.push((pool, taken));
@@ -278,7 +285,6 @@ impl Agent {
         let config = config.with_discovered(&book.nodes());
         (book, config)
     }
-
 
     /// What `show` tells of sources.
     pub(super) fn source_status(&self) -> Vec<SourceStatus> {

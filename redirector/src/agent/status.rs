@@ -204,7 +204,10 @@ impl Agent {
                 parent: self.parent_of(node),
                 health: tracker.map_or(Health::Unknown, Tracker::health),
                 operator: self.relay.operator_of(&member),
-                readiness: node.standing.as_ref().map(|of| of.readiness.word().to_owned()),
+                readiness: node
+                    .standing
+                    .as_ref()
+                    .map(|of| of.readiness.word().to_owned()),
                 since: tracker.map_or(0, |tracker| unix(wall_clock(tracker.since()))),
                 availability: tracker.and_then(Tracker::availability),
                 last_check: last.map(|last| CheckStatus {

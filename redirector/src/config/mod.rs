@@ -60,9 +60,6 @@ pub use self::check::{
 pub use self::difference::{Difference, differences};
 pub use self::dns::Dns;
 pub use self::host::{Addresses, HostName, Known};
-pub use self::source::{
-    Discovered, DiscoveredNodes, EndpointPort, Kubernetes, Readiness, Slices, Source, Standing,
-};
 pub use self::model::{
     Config, Control, DEFAULT_PRIORITY, Delivery, DirectTcp, Failback, Flows, Http, Listen,
     MAX_PRIORITY, MAX_WEIGHT, Mode, Node, OnDown, Parent, Pool, Privileges, Protocol, Redirect,
@@ -70,6 +67,9 @@ pub use self::model::{
 };
 use self::problem::{Complaint, Findings};
 pub use self::problem::{Problem, Problems};
+pub use self::source::{
+    Discovered, DiscoveredNodes, EndpointPort, Kubernetes, Readiness, Slices, Source, Standing,
+};
 pub(crate) use self::suggest::nearest;
 
 /// Why no node can be at an address, whatever the configuration; nothing if one can.

@@ -289,21 +289,23 @@ fn endpoints(mut section: Section<'_>, findings: &mut Findings) -> Endpoints {
     if !section.has("selector") {
         section.require("service", "service = \"dante\"", findings);
     }
-    let port = section.value("port").and_then(|value| match value.get_ref() {
-        DeValue::Integer(number) => {
-            let number = i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(0);
-            Some(Spanned::new(value.span(), Ok(number)))
-        }
-        DeValue::String(name) => Some(Spanned::new(value.span(), Err(name.to_string()))),
-        DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Array(_)
-        | DeValue::Table(_) => {
-            wrong_type(value, "port", "the number or the name of a port", findings);
-            None
-        }
-    });
+    let port = section
+        .value("port")
+        .and_then(|value| match value.get_ref() {
+            DeValue::Integer(number) => {
+                let number = i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(0);
+                Some(Spanned::new(value.span(), Ok(number)))
+            }
+            DeValue::String(name) => Some(Spanned::new(value.span(), Err(name.to_string()))),
+            DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
+                wrong_type(value, "port", "the number or the name of a port", findings);
+                None
+            }
+        });
     let endpoints = Endpoints {
         at: section.place(),
         namespace: section.text("namespace", "\"socks\"", findings),

@@ -337,7 +337,8 @@ impl fmt::Display for Happening {
                 nodes,
             } => {
                 write!(f, "pool {pool}: {} by its source", Counted(*nodes, "node"))?;
-                for (word, names) in [("added", added), ("removed", removed), ("changed", changed)] {
+                for (word, names) in [("added", added), ("removed", removed), ("changed", changed)]
+                {
                     if !names.is_empty() {
                         write!(f, "; {word} {}", names.join(", "))?;
                     }

@@ -121,7 +121,8 @@ impl Book {
         self.pools.retain(|pool, _| sources.contains_key(pool));
         for (pool, (source, families)) in sources {
             let known = self.pools.get(&pool);
-            let same = known.is_some_and(|known| known.source == source && known.families == families);
+            let same =
+                known.is_some_and(|known| known.source == source && known.families == families);
             if same {
                 continue;
             }
@@ -277,7 +278,10 @@ impl Book {
         let all = self.nodes();
         let mut believed = Vec::new();
         for (pool, entry) in &mut self.pools {
-            if entry.empty_since.is_some_and(|since| entry.is_over(since, now.0)) {
+            if entry
+                .empty_since
+                .is_some_and(|since| entry.is_over(since, now.0))
+            {
                 entry.empty_since = None;
                 entry.at = Some(now.1);
                 let taken = entry.settle(pool, Vec::new(), &all, &objection);
@@ -290,7 +294,9 @@ impl Book {
     /// The nodes of all pools.
     pub fn nodes(&self) -> DiscoveredNodes {
         let pools = self.pools.iter();
-        pools.map(|(pool, entry)| (pool.clone(), entry.nodes.clone())).collect()
+        pools
+            .map(|(pool, entry)| (pool.clone(), entry.nodes.clone()))
+            .collect()
     }
 
     /// What is known of each source.
@@ -326,7 +332,10 @@ impl Book {
             let since = at.duration_since(SystemTime::UNIX_EPOCH);
             since.map_or(0, |since| since.as_secs())
         };
-        let pools = self.pools.iter().filter(|(_, entry)| !entry.nodes.is_empty());
+        let pools = self
+            .pools
+            .iter()
+            .filter(|(_, entry)| !entry.nodes.is_empty());
         pools
             .map(|(pool, entry)| Kept {
                 pool: pool.clone(),
@@ -413,7 +422,11 @@ fn place(
     let mut all = all.clone();
     let mut fit = Vec::new();
     for node in nodes {
-        match node.addresses.iter().find_map(|one: &IpAddr| usable(*one).err()) {
+        match node
+            .addresses
+            .iter()
+            .find_map(|one: &IpAddr| usable(*one).err())
+        {
             Some(why) => drop(first.get_or_insert(format!("{} is left out: {why}", node.name))),
             None => fit.push(node),
         }

@@ -25,9 +25,11 @@ pub(super) fn discovered<'s>(
         .take(MAX_ENDPOINTS)
         .map(|(node, address)| (node.readiness, node, address))
         .collect();
-    all.sort_by(|(ready, node, address), (other_ready, other, other_address)| {
-        (ready, &node.name, address).cmp(&(other_ready, &other.name, other_address))
-    });
+    all.sort_by(
+        |(ready, node, address), (other_ready, other, other_address)| {
+            (ready, &node.name, address).cmp(&(other_ready, &other.name, other_address))
+        },
+    );
     let mut taken = BTreeSet::new();
     let mut nodes: BTreeMap<String, Discovered> = BTreeMap::new();
     for (readiness, node, address) in all {

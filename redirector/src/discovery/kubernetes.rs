@@ -9,23 +9,28 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 
 use super::book::Report;
 use super::endpoints::discovered;
+use super::pace::Pace;
 use crate::config::Kubernetes;
 
 /// The server ends a watch after so many seconds, and one is given up 5 s later that does not end: so much later at the latest is
 /// it seen that a server is gone that says nothing. Going on costs one request.
-const WATCH: u32 = 25;
+const WATCH: u32 = 10;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// How long an answer may keep silent: longer than a watch.
-const SILENCE: Duration = Duration::from_secs(35);
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// From one request to the next, whatever becomes of them.
+const PACE: Duration = Duration::from_millis(50);
 
 /// Waits after failures: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
@@ -72,7 +77,8 @@ async fn client(kubeconfig: Option<&Path>) -> Result<Client, String> {
     config.read_timeout = Some(SILENCE);
     // Failures are to be told, and are tried again here.
     config.default_retry = false;
-    Client::try_from(config).map_err(|error| shown(&error))
+    let builder = ClientBuilder::try_from(config).map_err(|error| shown(&error))?;
+    Ok(builder.with_layer(&Pace(PACE)).build())
 }
 
 /// Follows the API server until all has to be listed anew, which the watcher does not see; gives why it is refused, where it is.
@@ -114,10 +120,10 @@ async fn follow(
                 Report::Changed(discovered(kubernetes, slices.values()))
             }
             Some(Err(error)) => match code(&error) {
-                // Versions are forgotten in the course of things. The watcher lists anew where a watch says so, and does not
-                // where the request for one is refused.
-                Some(GONE) if matches!(error, watcher::Error::WatchStartFailed(_)) => return None,
-                Some(GONE) => continue,
+                // Versions are forgotten in the course of things. The watcher lists anew where a watch says so, and asks the same
+                // again where the request for one is refused.
+                Some(GONE) if matches!(error, watcher::Error::WatchError(_)) => continue,
+                Some(GONE) => return None,
                 // Rights and tokens may be mended from outside: who is asked, and how, is read again.
                 Some(401 | 403) => return Some(shown(&error)),
                 Some(_) | None => {
@@ -191,8 +197,16 @@ mod tests {
         let (first, longest) = PAUSES;
         let waits: Vec<Duration> = (0..40).map(|_| pauses.next()).collect();
         assert!(waits.iter().all(|wait| *wait <= longest.mul_f64(1.25)));
-        assert!(waits.first().is_some_and(|wait| *wait <= first.mul_f64(1.25)));
-        assert!(waits.last().is_some_and(|wait| *wait >= longest.mul_f64(0.75)));
+        assert!(
+            waits
+                .first()
+                .is_some_and(|wait| *wait <= first.mul_f64(1.25))
+        );
+        assert!(
+            waits
+                .last()
+                .is_some_and(|wait| *wait >= longest.mul_f64(0.75))
+        );
         pauses.reset();
         assert!(pauses.next() <= first.mul_f64(1.25));
     }

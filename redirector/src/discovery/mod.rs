@@ -5,6 +5,7 @@
 //! | `book.rs` | everything known about sources, and every decision |
 //! | `endpoints.rs` | from the EndpointSlices of a cluster to nodes |
 //! | `kubernetes.rs` | watching the API server of a cluster |
+//! | `pace.rs` | requests at a bounded rate |
 //! | `records.rs` | asking name servers for all nodes of a name |
 //!
 //! What a source names replaces the nodes of its pool as a reload does that lists them in the file: connections stay where
@@ -35,8 +36,9 @@
 mod book;
 mod endpoints;
 mod kubernetes;
+mod pace;
 mod records;
 
-pub use book::{Book, Known, Kept, Report, Taken};
+pub use book::{Book, Kept, Known, Report, Taken};
 pub use kubernetes::watch;
 pub use records::look_up;

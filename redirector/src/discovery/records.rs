@@ -41,7 +41,9 @@ pub async fn look_up(
     }
     let (records, holds) = dns::services(dns, name).await?;
     let services = services(&records)?;
-    let answers = services.iter().map(|service| dns::look_up(dns, &service.host, families));
+    let answers = services
+        .iter()
+        .map(|service| dns::look_up(dns, &service.host, families));
     let answers = join_all(answers).await;
     nodes(services, answers, holds)
 }
@@ -111,7 +113,10 @@ fn nodes(
 ) -> Result<(Vec<Discovered>, Duration), String> {
     // A lower number is better there, a higher one here.
     let priorities: BTreeSet<u16> = services.iter().map(|service| service.priority).collect();
-    let heaviest = services.iter().map(|service| u32::from(service.weight)).max();
+    let heaviest = services
+        .iter()
+        .map(|service| u32::from(service.weight))
+        .max();
     let scale = heaviest.unwrap_or_default().max(MAX_WEIGHT);
     let mut taken = BTreeSet::new();
     let mut nodes = Vec::new();
@@ -119,9 +124,14 @@ fn nodes(
         let mut place = Vec::new();
         for (family, part) in answer {
             match part {
-                Part::Addresses { addresses, holds: its } => {
+                Part::Addresses {
+                    addresses,
+                    holds: its,
+                } => {
                     holds = holds.min(its);
-                    let lowest = addresses.into_iter().filter(|one| Family::of(*one) == family);
+                    let lowest = addresses
+                        .into_iter()
+                        .filter(|one| Family::of(*one) == family);
                     place.extend(lowest.min().filter(|address| taken.insert(*address)));
                 }
                 Part::Nothing => {}

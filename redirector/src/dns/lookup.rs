@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hickory_resolver::lookup::Lookup;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::ResponseCode;
@@ -59,11 +59,14 @@ pub(crate) async fn services(dns: &Dns, name: &HostName) -> Result<(Vec<RData>, 
     let resolver = resolver(dns)?;
     let asked = resolver.lookup(name.as_str(), RecordType::SRV);
     let lookup = timeout(dns.timeout, asked).await;
-    let lookup = lookup.map_err(|_| silence(dns))?.map_err(|error| {
-        unanswered(error).unwrap_or_else(|| "it has no SRV record".to_owned())
-    })?;
+    let lookup = lookup
+        .map_err(|_| silence(dns))?
+        .map_err(|error| unanswered(error).unwrap_or_else(|| "it has no SRV record".to_owned()))?;
     let records = lookup.answers().iter().take(MAX_ADDRESSES);
-    Ok((records.map(|record| record.data.clone()).collect(), holds(&lookup)))
+    Ok((
+        records.map(|record| record.data.clone()).collect(),
+        holds(&lookup),
+    ))
 }
 
 /// For how long an answer holds.

@@ -2,8 +2,8 @@
 
 mod audit;
 mod operator;
-mod sources;
 mod plan;
+mod sources;
 mod table;
 
 #[cfg(test)]

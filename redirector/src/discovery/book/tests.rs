@@ -174,12 +174,17 @@ fn another_source_is_asked_anew_and_keeps_the_nodes_until_it_answers() {
     story.book.want(sources(CLUSTER), now);
     assert!(story.book.heeds(number), "the same is not asked anew");
     assert_eq!(story.book.to_watch(), []);
-    story.book.want(sources(&CLUSTER.replace("dante", "sockd")), now);
+    story
+        .book
+        .want(sources(&CLUSTER.replace("dante", "sockd")), now);
     assert!(!story.book.heeds(number));
     assert_eq!(story.book.to_watch().len(), 1);
     assert_eq!(story.names(), ["a"]);
     let taken = story.take(Report::Listed(vec![node("b", 3)]));
-    assert_eq!((taken.added, taken.removed), (vec!["b".into()], vec!["a".into()]));
+    assert_eq!(
+        (taken.added, taken.removed),
+        (vec!["b".into()], vec!["a".into()])
+    );
     story.book.want(BTreeMap::new(), now);
     assert!(story.book.is_empty());
 }
@@ -204,7 +209,9 @@ fn a_node_that_cannot_be_is_left_out_alone_and_pushes_nobody_out() {
     // Nobody may be at .9, and there is room for three.
     let objection = |all: &DiscoveredNodes| {
         let nodes = &all["p"];
-        let wrong = nodes.iter().any(|n| n.addresses == [IpAddr::from([10, 0, 1, 9])]);
+        let wrong = nodes
+            .iter()
+            .any(|n| n.addresses == [IpAddr::from([10, 0, 1, 9])]);
         (wrong || nodes.len() > 3).then(|| "it cannot be".to_owned())
     };
     let loopback = Discovered::new("l".to_owned(), vec![[127, 0, 0, 1].into()]);
@@ -213,11 +220,19 @@ fn a_node_that_cannot_be_is_left_out_alone_and_pushes_nobody_out() {
     let taken = story.book.take("p", report, INTERVAL, now, objection);
     assert_eq!(taken.added, ["c", "d"]);
     let why = taken.failed.expect("said");
-    assert!(why.contains("l is left out: 127.0.0.1 is a loopback address"), "{why}");
+    assert!(
+        why.contains("l is left out: 127.0.0.1 is a loopback address"),
+        "{why}"
+    );
     let more = vec![node("a", 2), node("aa", 3), node("c", 4), node("d", 5)];
     let report = Report::Changed(more);
     story.book.take("p", report, INTERVAL, now, objection);
     assert_eq!(story.names(), ["a", "c", "d"], "`aa` came last");
     let report = Report::Changed(vec![node("a", 2)]);
-    assert!(story.book.take("p", report, INTERVAL, now, objection).recovered);
+    assert!(
+        story
+            .book
+            .take("p", report, INTERVAL, now, objection)
+            .recovered
+    );
 }

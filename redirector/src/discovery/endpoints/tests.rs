@@ -40,7 +40,12 @@ fn named(nodes: &[Discovered]) -> Vec<String> {
     nodes
         .map(|node| {
             let addresses: Vec<String> = node.addresses.iter().map(ToString::to_string).collect();
-            format!("{} {} {}", node.name, addresses.join("+"), node.readiness.word())
+            format!(
+                "{} {} {}",
+                node.name,
+                addresses.join("+"),
+                node.readiness.word()
+            )
         })
         .collect()
 }
@@ -91,11 +96,18 @@ fn a_pod_of_both_families_is_one_node_and_one_without_a_pod_is_called_by_its_add
         ],
     );
     let ipv6 = slice("IPv6", 1080, &[endpoint("dante-0", "2001:db8::2", &ready)]);
-    let names = slice("FQDN", 1080, &[json!({ "addresses": ["dante.example.net"] })]);
+    let names = slice(
+        "FQDN",
+        1080,
+        &[json!({ "addresses": ["dante.example.net"] })],
+    );
     let slices = [&ipv6, &ipv4, &names];
     assert_eq!(
         named(&discovered(&kubernetes(""), slices)),
-        ["10.0.1.9 10.0.1.9 ready", "dante-0 10.0.1.2+2001:db8::2 ready"]
+        [
+            "10.0.1.9 10.0.1.9 ready",
+            "dante-0 10.0.1.2+2001:db8::2 ready"
+        ]
     );
     assert_eq!(
         named(&discovered(&kubernetes("family = \"ipv6\""), slices)),
@@ -110,7 +122,10 @@ fn only_slices_with_the_port_count() {
     let second = slice("IPv4", 1081, &[endpoint("b", "10.0.1.3", &ready)]);
     let ports = |more: &str| -> Vec<(String, Option<u16>)> {
         let nodes = discovered(&kubernetes(more), [&first, &second]);
-        nodes.into_iter().map(|node| (node.name, node.port)).collect()
+        nodes
+            .into_iter()
+            .map(|node| (node.name, node.port))
+            .collect()
     };
     let both = |first, second| vec![("a".to_owned(), first), ("b".to_owned(), second)];
     assert_eq!(ports(""), both(None, None));

@@ -12,7 +12,9 @@ fn record(priority: u16, weight: u16, port: u16, target: &str) -> RData {
 fn at(addresses: &[&str]) -> Answer {
     let mut answer = Answer::new();
     for family in Family::BOTH {
-        let of_family = addresses.iter().map(|text| text.parse().expect("an address"));
+        let of_family = addresses
+            .iter()
+            .map(|text| text.parse().expect("an address"));
         let addresses: Vec<IpAddr> = of_family.filter(|one| Family::of(*one) == family).collect();
         let part = if addresses.is_empty() {
             Part::Nothing
@@ -108,7 +110,8 @@ fn the_root_is_nobody_and_two_names_of_one_address_are_one_node() {
 #[test]
 fn all_addresses_of_a_host_are_nodes_unless_one_family_is_not_known() {
     let host = HostName::new("dante.example.net").expect("a name");
-    let (all, holds) = addresses(&host, at(&["10.0.1.3", "10.0.1.2", "2001:db8::2"])).expect("known");
+    let (all, holds) =
+        addresses(&host, at(&["10.0.1.3", "10.0.1.2", "2001:db8::2"])).expect("known");
     assert_eq!((all.len(), holds), (3, HOLDS));
     addresses(&host, at(&[])).expect_err("nobody");
     let mut half = at(&["10.0.1.2"]);
