@@ -12,7 +12,7 @@ use toml::de::DeValue;
 
 use super::host::{Addresses, HostName};
 use super::meaning::{choice, duration};
-use super::model::{Config, DEFAULT_PRIORITY, Node};
+use super::model::{Config, DEFAULT_PRIORITY, Node, Redirect};
 use super::problem::{Complaint, Findings};
 use super::section::{Section, wrong_type};
 use super::{values, words};
@@ -30,7 +30,7 @@ const MAX_LABEL: usize = 63;
 /// Who names the nodes of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The EndpointSlices of a cluster.
+    /// The `EndpointSlices` of a cluster.
     Kubernetes(Kubernetes),
     /// The records of a name: SRV where the name begins with `_`, addresses otherwise.
     Dns(HostName),
@@ -60,7 +60,7 @@ impl fmt::Display for Source {
 pub struct Kubernetes {
     /// The namespace that they are in.
     pub namespace: String,
-    /// Which of its EndpointSlices count.
+    /// Which of its `EndpointSlices` count.
     pub slices: Slices,
     /// Only endpoints that have this port; any where there is none.
     pub port: Option<EndpointPort>,
@@ -99,7 +99,7 @@ impl fmt::Display for Kubernetes {
     }
 }
 
-/// Which EndpointSlices of a namespace count.
+/// Which `EndpointSlices` of a namespace count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Slices {
     /// Those of a service.
@@ -227,7 +227,7 @@ impl Config {
             };
             let redirects = self.redirects.iter();
             let using = redirects.filter(|one| one.pool == index || one.backup == Some(index));
-            let families: BTreeSet<Family> = using.flat_map(|one| one.families()).collect();
+            let families: BTreeSet<Family> = using.flat_map(Redirect::families).collect();
             // Nobody has to be asked for what nobody uses.
             if !families.is_empty() {
                 sources.insert(pool.name.clone(), (source.clone(), families));

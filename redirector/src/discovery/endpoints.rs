@@ -1,4 +1,4 @@
-//! From the EndpointSlices of a cluster to nodes.
+//! From the `EndpointSlices` of a cluster to nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ const MAX_ENDPOINTS: usize = 4096;
 
 /// The nodes that slices name, in the order of their names. What is no address is left out.
 ///
-/// An endpoint may be in several slices for a moment, as EndpointSlices are rewritten; then the better word counts. The address
+/// An endpoint may be in several slices for a moment, as `EndpointSlices` are rewritten; then the better word counts. The address
 /// of a pod that ends may be another's already, as with host networking: it is the one's that takes clients.
 pub(super) fn discovered<'s>(
     kubernetes: &Kubernetes,

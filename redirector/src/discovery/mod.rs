@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `book.rs` | everything known about sources, and every decision |
-//! | `endpoints.rs` | from the EndpointSlices of a cluster to nodes |
+//! | `endpoints.rs` | from the `EndpointSlices` of a cluster to nodes |
 //! | `kubernetes.rs` | watching the API server of a cluster |
 //! | `pace.rs` | requests at a bounded rate |
 //! | `records.rs` | asking name servers for all nodes of a name |

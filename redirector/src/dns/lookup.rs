@@ -135,23 +135,23 @@ async fn ask(resolver: &TokioResolver, host: &HostName, family: Family) -> Part 
 
 /// Why nothing is known by an answer; none where it is known that there is nothing.
 fn unanswered(error: NetError) -> Option<String> {
-    Some(match error {
-        NetError::Dns(DnsError::NoRecordsFound(NoRecords {
-            response_code: ResponseCode::NoError,
+    if let NetError::Dns(
+        DnsError::NoRecordsFound(NoRecords {
+            response_code: code,
             ..
-        })) => return None,
-        NetError::Dns(
-            DnsError::NoRecordsFound(NoRecords {
-                response_code: code,
-                ..
-            })
-            | DnsError::ResponseCode(code),
-        ) => refused(code),
-        NetError::Proto(error) => {
-            format!("the answer makes no sense: {}", shown(&error.to_string()))
-        }
-        NetError::Timeout => "no name server answered".to_owned(),
-        error => shown(&error.to_string()),
+        })
+        | DnsError::ResponseCode(code),
+    ) = error
+    {
+        let is_nothing = code == ResponseCode::NoError;
+        return (!is_nothing).then(|| refused(code));
+    }
+    Some(if let NetError::Proto(error) = error {
+        format!("the answer makes no sense: {}", shown(&error.to_string()))
+    } else if let NetError::Timeout = error {
+        "no name server answered".to_owned()
+    } else {
+        shown(&error.to_string())
     })
 }
 

@@ -1,4 +1,4 @@
-//! By the EndpointSlices of a cluster.
+//! By the `EndpointSlices` of a cluster.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::running::{AT_ONCE, SOON, Watched, at, config, lab, require_whole};
 const PODS: [&str; 3] = ["dante-0", "dante-1", "dante-2"];
 
 /// `empty-grace` in these labs.
-const GRACE: Duration = Duration::from_secs(4);
+const GRACE: Duration = Duration::from_secs(3);
 
 fn at_router() -> SocketAddr {
     (ROUTER, 6443).into()

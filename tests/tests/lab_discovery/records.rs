@@ -82,7 +82,6 @@ fn the_services_of_a_name_are_the_nodes_and_stay_while_nobody_answers() -> Resul
     for manner in [
         Manner::Mute,
         Manner::NoSuchName,
-        Manner::Failing,
         Manner::Garbage,
     ] {
         server.behave(manner);

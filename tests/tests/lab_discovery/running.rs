@@ -36,8 +36,8 @@ pub(crate) fn config(topology: Topology, source: &str) -> String {
 pub(crate) fn lab(topology: Topology) -> Result<Lab> {
     let options = LabOptions {
         nodes: 3,
-        on_link_clients: 12,
-        far_clients: 12,
+        on_link_clients: 8,
+        far_clients: 6,
         ..LabOptions::default()
     };
     Lab::new(topology, options)

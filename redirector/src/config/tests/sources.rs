@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::{Discovered, DiscoveredNodes, EndpointPort, Readiness, Slices, Source};
+use super::super::{
+    Discovered, DiscoveredNodes, EndpointPort, HostName, Readiness, Slices, Source,
+};
 use super::*;
 use crate::family::Family;
 
@@ -101,7 +103,7 @@ fn only_a_name_that_lasts_is_what_the_hash_knows_a_node_by() {
         .map(|n| n.lasting_name())
         .collect();
     assert_eq!(names.len(), 2);
-    assert_eq!(names[0].map(|name| name.as_str()), Some("dante-0"));
+    assert_eq!(names[0].map(HostName::as_str), Some("dante-0"));
     assert_eq!(names[1], None);
 }
 

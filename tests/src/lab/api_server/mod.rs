@@ -1,4 +1,4 @@
-//! An API server of a cluster that knows EndpointSlices and nothing else.
+//! An API server of a cluster that knows `EndpointSlices` and nothing else.
 //!
 //! It keeps to what Kubernetes promises of lists and watches (API Concepts, "Efficient detection of changes"): every change has a
 //! version of its own, a list has the version at which it is true and may come in pages, a watch tells what has changed since a
@@ -35,7 +35,7 @@ const TOKEN: &str = "token-of-the-lab";
 /// The namespace that the token has a right to.
 pub const NAMESPACE: &str = "socks";
 
-/// The service whose EndpointSlices the server makes.
+/// The service whose `EndpointSlices` the server makes.
 pub const SERVICE: &str = "dante";
 
 /// How the server says that a version is gone.
@@ -75,8 +75,6 @@ struct Manner {
     gone: Gone,
     /// Requests are refused (403).
     forbids: bool,
-    /// Requests are not answered, and watches say nothing more.
-    is_mute: bool,
     /// Watches end as soon as they begin.
     ends_at_once: bool,
     /// Counts the times at which all watches were broken off.
@@ -165,7 +163,6 @@ impl ApiServer {
             manner: Manner {
                 gone: Gone::Line,
                 forbids: false,
-                is_mute: false,
                 ends_at_once: false,
                 breaks: 0,
             },
@@ -295,12 +292,6 @@ impl ApiServer {
             cluster.manner.ends_at_once = ends_at_once;
             cluster.manner.breaks += 1;
         });
-    }
-
-    /// Answers nobody from now on, or everybody.
-    pub fn be_mute(&self, is_mute: bool) {
-        self.shared
-            .change(|cluster| cluster.manner.is_mute = is_mute);
     }
 
     /// What was asked for so far.

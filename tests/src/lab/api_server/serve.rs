@@ -62,11 +62,7 @@ async fn answer(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let mut news = shared.news.subscribe();
-    while shared.lock().manner.is_mute {
-        // The sender is in what is shared.
-        let _ = news.changed().await;
-    }
+    let news = shared.news.subscribe();
     let parameters = parameters(&query.unwrap_or_default());
     let token = headers.get(header::AUTHORIZATION);
     let is_known = token.is_some_and(|token| token == &format!("Bearer {TOKEN}"));
@@ -233,31 +229,22 @@ impl Watching {
             if let Some(part) = self.parts.pop_front() {
                 return Some(part);
             }
-            let (breaks, is_mute) = {
-                let manner = self.shared.lock().manner;
-                (manner.breaks, manner.is_mute)
-            };
-            if breaks != self.breaks {
+            if self.shared.lock().manner.breaks != self.breaks {
                 return None;
             }
-            if !is_mute {
-                self.tell_changes();
-                if !self.parts.is_empty() {
-                    continue;
-                }
-                if Instant::now() >= self.until {
-                    return None;
-                }
+            self.tell_changes();
+            if !self.parts.is_empty() {
+                continue;
             }
-            let until = if is_mute {
-                Instant::now() + BOOKMARKS
-            } else {
-                self.until.min(self.bookmark)
-            };
+            if Instant::now() >= self.until {
+                return None;
+            }
+            let until = self.until.min(self.bookmark);
             tokio::select! {
                 changed = self.news.changed() => changed.ok()?,
                 () = sleep_until(until) => {
-                    if self.wants_bookmarks && !is_mute {
+                    self.bookmark = Instant::now() + BOOKMARKS;
+                    if self.wants_bookmarks {
                         self.tell_bookmark();
                     }
                 }
@@ -287,7 +274,6 @@ impl Watching {
     }
 
     fn tell_bookmark(&mut self) {
-        self.bookmark = Instant::now() + BOOKMARKS;
         let version = self.shared.lock().version;
         self.from = self.from.max(version);
         self.tell(&json!({ "type": "BOOKMARK", "object": {
