@@ -79,11 +79,7 @@ fn the_services_of_a_name_are_the_nodes_and_stay_while_nobody_answers() -> Resul
         "one that is of a lower priority waits"
     );
     let digest = watched.digest()?;
-    for manner in [
-        Manner::Mute,
-        Manner::NoSuchName,
-        Manner::Garbage,
-    ] {
+    for manner in [Manner::Mute, Manner::NoSuchName, Manner::Garbage] {
         server.behave(manner);
         watched.wait_for_failure("dns", Some(&format!("dns {SERVICES}")))?;
         assert_eq!(watched.homes()?, homes, "{manner:?}");
