@@ -20,6 +20,7 @@ pub mod capture;
 pub mod config;
 pub mod control;
 pub mod datapath;
+pub mod discovery;
 pub mod dns;
 pub mod doctor;
 pub mod engine;

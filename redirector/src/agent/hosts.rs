@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     net::IpAddr,
-    path::Path,
     time::{Instant, SystemTime},
 };
 
@@ -14,7 +13,7 @@ use super::{Agent, names_file};
 use crate::{
     config::{Addresses, Config, Dns, HostName, Known, Redirect},
     control::Happening,
-    dns::{Answer, Names, Objections, Taken, look_up},
+    dns::{Answer, Kept, Names, Objections, Taken, look_up},
     engine::{Found, Relay},
     net::view::NetView,
 };
@@ -66,14 +65,14 @@ impl Hosts {
 pub(super) async fn at_start(
     config: &Config,
     view: &NetView,
-    file: &Path,
+    kept: Vec<Kept>,
     outside: &Handle,
 ) -> Names {
     let hosts = config.hosts();
     if hosts.is_empty() {
         return Names::default();
     }
-    let mut names = Names::new(names_file::load(file));
+    let mut names = Names::new(kept);
     names.want(hosts, Instant::now());
     let kept = Placement {
         config,
@@ -297,7 +296,11 @@ impl Agent {
 
     /// Keeps what names stand for, for the next agent.
     pub(super) fn keep_names(&mut self) {
-        let kept = names_file::save(&self.options.names_file, self.hosts.names.to_keep());
+        let kept = names_file::Kept {
+            names: self.hosts.names.to_keep(),
+            pools: self.sources.book.to_keep(),
+        };
+        let kept = names_file::save(&self.options.names_file, kept);
         match kept {
             Ok(()) => self.hosts.unkept = false,
             Err(error) if self.hosts.unkept => log::debug!("{error:#}"),

@@ -10,6 +10,7 @@
 //! | `attachment.rs` | which interfaces the program is on, and how |
 //! | `ways.rs` | the ways to nodes and clients, as the network changes |
 //! | `hosts.rs` | nodes' names, and what they stand for |
+//! | `sources.rs` | pools whose nodes are named elsewhere |
 //! | `names_file.rs` | what names stand for, for the next agent |
 //! | `kept_file.rs` | files in which something is kept for the next agent |
 //! | `interfaces.rs` | interfaces that go and come back |
@@ -57,6 +58,7 @@ mod reload;
 mod seen;
 mod sessions;
 mod signals;
+mod sources;
 mod start;
 mod status;
 mod supervisor;
@@ -189,6 +191,7 @@ struct Agent {
     scheduler: Scheduler,
     hosts: hosts::Hosts,
     peers: peers::Peers,
+    sources: sources::Sources,
     solicitor: Solicitor,
     views: watch::Receiver<Arc<NetView>>,
     observations: mpsc::Receiver<Observation>,
@@ -251,6 +254,7 @@ impl Agent {
                 Some(ask) = self.asked.recv() => self.show_to(ask),
                 answers = self.hosts.next() => self.take_answers(answers).await,
                 Some(heard) = self.peers.next() => self.hear_peer(heard),
+                reports = self.sources.next() => self.take_reports(reports).await,
                 signal = signals.next() => match signal {
                     Heeded::Reload => match self.reload().await {
                         Ok(reloaded) => log::info!("SIGHUP: {reloaded}"),
@@ -336,6 +340,7 @@ impl Agent {
         });
         self.reload_if_changed(now).await;
         self.look_up_names(now);
+        self.follow_sources(now).await;
         let view = Arc::clone(&self.views.borrow());
         self.serve_watchdog(now, TICK);
         if self.follow_interfaces(&view, now) {

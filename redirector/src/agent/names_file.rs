@@ -1,13 +1,13 @@
-//! What nodes' names stand for, kept in a file so that the next agent needs no name server to go on.
+//! What nodes' names stand for and whom sources name, kept in a file so that the next agent needs nobody to go on.
 //!
-//! There is a file only while a name stands for something.
+//! There is a file only while there is something to keep.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::kept_file;
-use crate::dns::Kept;
+use crate::{discovery, dns};
 
 /// Version of the file's form.
 const VERSION: u32 = 1;
@@ -16,7 +16,18 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 struct File {
     version: u32,
-    names: Vec<Kept>,
+    names: Vec<dns::Kept>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pools: Vec<discovery::Kept>,
+}
+
+/// What is kept.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// What names stand for.
+    pub(super) names: Vec<dns::Kept>,
+    /// The nodes of pools that have a source.
+    pub(super) pools: Vec<discovery::Kept>,
 }
 
 /// Where it is kept for an agent whose control socket is `socket`: beside it.
@@ -24,34 +35,39 @@ pub(super) fn beside(socket: &Path) -> PathBuf {
     socket.with_extension("names.json")
 }
 
-/// Reads what an earlier agent has kept. A file that cannot be used is said to be, and left out of account: the names are
-/// looked up then.
-pub(super) fn load(path: &Path) -> Vec<Kept> {
+/// Reads what an earlier agent has kept. A file that cannot be used is said to be, and left out of account: everybody is asked
+/// then.
+pub(super) fn load(path: &Path) -> Kept {
     read(path).unwrap_or_else(|error| {
         log::error!("what names stood for is not known, so all are looked up: {error:#}");
-        Vec::new()
+        Kept::default()
     })
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<Kept>> {
+fn read(path: &Path) -> anyhow::Result<Kept> {
     let Some(file) = kept_file::read::<File>(path)? else {
-        return Ok(Vec::new());
+        return Ok(Kept::default());
     };
     kept_file::require_version(path, file.version, VERSION)?;
-    Ok(file.names)
+    Ok(Kept {
+        names: file.names,
+        pools: file.pools,
+    })
 }
 
-/// Keeps what names stand for now.
+/// Keeps what names stand for now, and whom sources name.
 ///
 /// # Errors
 /// The directory cannot be written to.
-pub(super) fn save(path: &Path, names: Vec<Kept>) -> anyhow::Result<()> {
-    if names.is_empty() {
+pub(super) fn save(path: &Path, kept: Kept) -> anyhow::Result<()> {
+    let Kept { names, pools } = kept;
+    if names.is_empty() && pools.is_empty() {
         return kept_file::remove(path);
     }
     let file = File {
         version: VERSION,
         names,
+        pools,
     };
     kept_file::write(path, &file).map_err(|error| {
         error.context(format!(
@@ -67,16 +83,24 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::config::HostName;
+    use crate::config::{Discovered, HostName};
 
-    fn kept() -> Vec<Kept> {
+    fn kept() -> Kept {
         let host = HostName::new("dante-1.example.net").unwrap();
         let addresses = ["10.0.1.2", "2001:db8::2"].map(|text| text.parse().unwrap());
-        vec![Kept {
-            host,
-            addresses: addresses.into(),
-            at: 7,
-        }]
+        Kept {
+            names: vec![dns::Kept {
+                host,
+                addresses: addresses.into(),
+                at: 7,
+            }],
+            pools: vec![discovery::Kept {
+                pool: "p".to_owned(),
+                source: "dns _socks._tcp.example.net".to_owned(),
+                nodes: vec![Discovered::new("dante-0".to_owned(), addresses.into())],
+                at: 8,
+            }],
+        }
     }
 
     #[test]
@@ -85,12 +109,12 @@ mod tests {
             std::env::temp_dir().join(format!("redirector-names-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let file = beside(&directory.join("control.sock"));
-        assert_eq!(read(&file).unwrap(), []);
+        assert_eq!(read(&file).unwrap(), Kept::default());
         save(&file, kept()).unwrap();
         assert_eq!(read(&file).unwrap(), kept());
         let left = || fs::read_dir(&directory).unwrap().count();
         assert_eq!(left(), 1, "no draft is left");
-        save(&file, Vec::new()).unwrap();
+        save(&file, Kept::default()).unwrap();
         assert_eq!(left(), 0, "nothing is kept where there is nothing to keep");
         for text in [
             "",
@@ -99,11 +123,12 @@ mod tests {
             r#"{"version":1,"names":[{"host":"a b","addresses":[],"at":0}]}"#,
             r#"{"version":1,"names":[{"host":"a","addresses":["b"],"at":0}]}"#,
             r#"{"version":1,"names":[{"host":"a","addresses":[],"at":-1}]}"#,
+            r#"{"version":1,"names":[],"pools":[{"pool":"p"}]}"#,
         ] {
             fs::write(&file, text).unwrap();
             let error = format!("{:#}", read(&file).unwrap_err());
             assert!(error.contains("control.names.json"), "{error}");
-            assert_eq!(load(&file), []);
+            assert_eq!(load(&file), Kept::default());
         }
         fs::remove_dir_all(&directory).unwrap();
         let error = format!("{:#}", save(&file, kept()).unwrap_err());

@@ -29,6 +29,7 @@ impl Agent {
     fn plan_config(&self, name: &str, text: &str) -> anyhow::Result<Plan> {
         let config = Config::parse(name, text)?;
         let (names, config) = self.names_for(&config);
+        let (book, config) = self.sources_for(&config);
         self.relay.accepts(&config)?;
         {
             let view = self.views.borrow();
@@ -46,6 +47,13 @@ impl Agent {
             notes.push(format!(
                 "unresolved, so without slots here: {}; a plan looks no names up, a reload does",
                 unresolved.join(", ")
+            ));
+        }
+        let undiscovered = book.unknown();
+        if !undiscovered.is_empty() {
+            notes.push(format!(
+                "without nodes here: {}; a plan asks no source, a reload does",
+                undiscovered.into_iter().collect::<Vec<_>>().join(", ")
             ));
         }
         let new = unchecked(&then);

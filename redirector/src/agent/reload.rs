@@ -57,6 +57,7 @@ impl Agent {
     async fn try_reload(&mut self) -> anyhow::Result<Reloaded> {
         let config = Config::load(&self.options.config)?;
         let (names, config) = self.names_for(&config);
+        let (book, config) = self.sources_for(&config);
         let current = self.relay.config();
         // Everything that may be wrong is looked at before anything is changed.
         self.relay.accepts(&config)?;
@@ -82,6 +83,7 @@ impl Agent {
         let gone = self.relay.operator().strangers_to(&config);
         // What the file says of name servers may be what has changed.
         self.hosts.names = names;
+        self.sources.book = book;
         self.scheduler.set_material(material);
         self.take_config(config).await?;
         self.forget_said(&gone);

@@ -26,9 +26,10 @@ use super::{
     config_watch::ConfigWatch,
     hosts, lock_holder,
     look::Watch,
-    operator_file,
+    names_file, operator_file,
     peers::Peers,
     seen::Shown,
+    sources::Sources,
 };
 use crate::{
     config::Config,
@@ -69,8 +70,11 @@ pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyho
     let threads = Threads::start().context("cannot start threads")?;
     // Before the lock is taken: who waits for a name server keeps nobody from anything.
     let outside = threads.outside.handle();
-    let names = hosts::at_start(&config, &view, &options.names_file, outside).await;
+    let kept = names_file::load(&options.names_file);
+    let names = hosts::at_start(&config, &view, kept.names, outside).await;
     let config = config.with_addresses(&names.known());
+    let sources = Sources::at_start(&config, &view, kept.pools, outside).await;
+    let config = config.with_discovered(&sources.book.nodes());
 
     let solicitor = Solicitor::open(views.clone())?;
 
@@ -128,6 +132,7 @@ pub(super) async fn start(options: RunOptions, locked: Option<PinLock>) -> anyho
         scheduler,
         hosts: hosts::Hosts::new(names, threads.outside.handle().clone()),
         peers: Peers::new(threads.outside.handle().clone(), !adopted),
+        sources,
         solicitor,
         views,
         observations,

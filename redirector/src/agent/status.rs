@@ -110,6 +110,7 @@ impl Agent {
             redirects,
             counters: self.counters()?,
             peers: self.peers.status(Instant::now()),
+            sources: self.source_status(),
             flows: FlowsStatus {
                 recorded: self.counted.records,
                 max: u64::from(self.relay.config().flows.max),
@@ -204,6 +205,10 @@ impl Agent {
                 parent: self.parent_of(node),
                 health: tracker.map_or(Health::Unknown, Tracker::health),
                 operator: self.relay.operator_of(&member),
+                readiness: node
+                    .standing
+                    .as_ref()
+                    .map(|of| of.readiness.word().to_owned()),
                 since: tracker.map_or(0, |tracker| unix(wall_clock(tracker.since()))),
                 availability: tracker.and_then(Tracker::availability),
                 last_check: last.map(|last| CheckStatus {
@@ -242,6 +247,7 @@ impl Agent {
             parent: self.parent_of(node),
             health: Health::Down,
             operator: operator.of_node(&redirect.name, pool, &node.name),
+            readiness: None,
             since: unix(self.started),
             availability: None,
             last_check: None,

@@ -70,7 +70,7 @@ impl Agent {
         let mut asked = BTreeSet::new();
         loop {
             let view = Arc::clone(&self.views.borrow());
-            let named = nodes().filter(|node| node.host.is_some());
+            let named = nodes().filter(|node| node.host.is_some() || node.standing.is_some());
             let unknown: Vec<(u32, IpAddr)> = named
                 .flat_map(|node| node.addresses.iter())
                 .filter_map(|address| match resolve(&view, address, &allowed) {

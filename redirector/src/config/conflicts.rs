@@ -119,7 +119,8 @@ fn families(config: &Config, places: &Places, findings: &mut Findings) {
         for family in redirect.families() {
             let of = |address: IpAddr| Family::of(address) == family;
             for (pool, at) in pools(config, redirect, places) {
-                if pool.nodes.is_empty() || pool.nodes.iter().any(|node| node.may_be(family)) {
+                let may_be = |node: &Node| node.may_be(family);
+                if pool.source.is_some() || pool.nodes.is_empty() || pool.nodes.iter().any(may_be) {
                     continue;
                 }
                 let is_main = at == places.forward;

@@ -246,6 +246,7 @@ fn account_settings(privileges: &Privileges, control: &Control) -> Vec<Setting> 
 fn pool_settings(pool: &Pool) -> Vec<Setting> {
     let Pool {
         name: _,
+        source,
         // Things of their own.
         nodes: _,
         checks,
@@ -254,7 +255,9 @@ fn pool_settings(pool: &Pool) -> Vec<Setting> {
         failback,
         slow_start,
     } = pool;
+    let source = source.as_ref().map(ToString::to_string);
     let mut settings = vec![
+        ("nodes", source.unwrap_or_else(|| "listed".to_owned())),
         ("checks", check_names(checks)),
         ("min-active", min_active.to_string()),
         ("failback", word(&words::FAILBACKS, failback)),
@@ -294,6 +297,8 @@ fn node_settings(node: &Node, pools: &[Pool]) -> Vec<Setting> {
         check_ttl,
         parent,
         timing,
+        // It is said elsewhere than in the file.
+        standing: _,
     } = node;
     let parent = parent.map(|parent| {
         let pool = &pools[parent.pool];

@@ -147,6 +147,13 @@ impl Node {
         self.addresses.of(Family::of(address)) == Some(address)
     }
 
+    /// The name by which the hash knows it, where it has one that outlives its address.
+    pub fn lasting_name(&self) -> Option<&HostName> {
+        let standing = self.standing.as_ref();
+        let lasting = standing.and_then(|standing| standing.lasting.as_ref());
+        self.host.as_ref().or(lasting)
+    }
+
     /// Whether it may be of a family, whatever its name will stand for.
     pub fn may_be(&self, family: Family) -> bool {
         self.host.is_some() || self.addresses.of(family).is_some()

@@ -16,7 +16,9 @@ use super::host::Addresses;
 use super::model::{Config, DEFAULT_PRIORITY, Flows, MAX_PRIORITY, MAX_WEIGHT, Node, Pool, Timing};
 use super::problem::{Complaint, Findings};
 use super::values::NodePlace;
-use super::{conflicts, dns, hash_key, http, parents, peer, redirect, values, words, written};
+use super::{
+    conflicts, dns, hash_key, http, parents, peer, redirect, source, values, words, written,
+};
 use crate::units::exact;
 
 /// Bounds of `interval`: below, checks would be the load; above, they would say nothing.
@@ -267,6 +269,9 @@ fn pool(
     let name_at = written.name.span();
     findings.check(name_at.clone(), values::name(written.name.get_ref()));
     let name = written.name.into_inner();
+    let listed = written.nodes.as_ref().map(|(at, _)| at.clone());
+    let is_found = listed.is_none();
+    let source = source::mean(written.source, listed, findings);
     let mut nodes = Vec::new();
     let mut nodes_at = Vec::new();
     let mut parents = Vec::new();
@@ -316,6 +321,7 @@ fn pool(
         findings,
     );
     if let Some(at) = &written.min_active
+        && !is_found
         && nodes.len() < min_active as usize
     {
         let complaint = Complaint::new(format!(
@@ -332,6 +338,7 @@ fn pool(
     }
     Pool {
         name,
+        source,
         min_active,
         failback: choice("failback", written.failback, &words::FAILBACKS, findings)
             .unwrap_or_default(),
@@ -398,6 +405,7 @@ fn node(
         check_ttl: check_ttl.and_then(|hops| u8::try_from(hops).ok()),
         parent: None,
         timing: own,
+        standing: None,
     };
     let (name, name_at) = name.unwrap_or_else(|| (as_written(&node), at.clone()));
     node.name = name;

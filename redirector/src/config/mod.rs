@@ -38,6 +38,7 @@ pub(crate) mod problem;
 mod redirect;
 mod section;
 mod selection;
+mod source;
 pub(crate) mod suggest;
 pub(crate) mod values;
 mod words;
@@ -68,6 +69,9 @@ pub use self::model::{
 pub use self::peer::Peer;
 use self::problem::{Complaint, Findings};
 pub use self::problem::{Problem, Problems};
+pub use self::source::{
+    Discovered, DiscoveredNodes, EndpointPort, Kubernetes, Readiness, Slices, Source, Standing,
+};
 pub(crate) use self::suggest::nearest;
 
 /// Why no node can be at an address, whatever the configuration; nothing if one can.
@@ -75,6 +79,11 @@ pub(crate) fn usable(address: std::net::IpAddr) -> Result<(), String> {
     values::usable(address)
         .map(drop)
         .map_err(|complaint| complaint.message)
+}
+
+/// Whether a node can be called so.
+pub(crate) fn is_name(text: &str) -> bool {
+    values::name(text).is_ok()
 }
 
 /// Largest configuration file, in bytes.

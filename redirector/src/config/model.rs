@@ -12,6 +12,7 @@ use super::check::Check;
 use super::dns::Dns;
 use super::host::{Addresses, HostName};
 use super::peer::Peer;
+use super::source::{Source, Standing};
 use crate::family::Family;
 
 /// A whole configuration.
@@ -112,7 +113,9 @@ impl Default for Flows {
 pub struct Pool {
     /// Name, unique among pools.
     pub name: String,
-    /// The nodes, in the order of the file; at least one.
+    /// Who names its nodes; the file where there is none.
+    pub source: Option<Source>,
+    /// The nodes, in the order of the file, at least one; or those that the source names, as far as that is known.
     pub nodes: Vec<Node>,
     /// How a node's health is observed; at least one, all of which must succeed.
     pub checks: Arc<[Check]>,
@@ -168,6 +171,8 @@ pub struct Node {
     pub parent: Option<Parent>,
     /// When it is checked, where that is not as [`Pool::timing`] says.
     pub timing: Option<Timing>,
+    /// What it is to the pool's source; none where the file lists it.
+    pub standing: Option<Standing>,
 }
 
 /// A node that has the state of another one.

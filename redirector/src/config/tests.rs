@@ -2,6 +2,7 @@ mod any_text;
 mod checks;
 mod delivery;
 mod names;
+mod sources;
 
 use std::net::IpAddr;
 use std::time::Duration;

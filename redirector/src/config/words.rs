@@ -5,6 +5,7 @@ use super::check::{Method, UpWhen};
 use super::model::{
     DirectTcp, Failback, Mode, OnDown, Protocol, Track, UdpAssociate, WhenEmpty, XdpMode,
 };
+use crate::family::Family;
 
 pub(super) const XDP_MODES: [(&str, Result<XdpMode, &str>); 3] = [
     ("auto", Ok(XdpMode::Auto)),
@@ -53,6 +54,8 @@ pub(super) const WHEN_EMPTY: [(&str, Result<WhenEmpty, &str>); 2] = [
     ("reset", Ok(WhenEmpty::Reset)),
     ("drop", Ok(WhenEmpty::Drop)),
 ];
+pub(super) const FAMILIES: [(&str, Result<Family, &str>); 2] =
+    [("ipv4", Ok(Family::V4)), ("ipv6", Ok(Family::V6))];
 pub(super) const FAILBACKS: [(&str, Result<Failback, &str>); 2] =
     [("auto", Ok(Failback::Auto)), ("never", Ok(Failback::Never))];
 pub(super) const ON_DOWN: [(&str, Result<OnDown, &str>); 3] = [

@@ -12,6 +12,7 @@ use super::http;
 use super::peer;
 use super::problem::Findings;
 use super::section::{Section, text, wrong_type};
+use super::source;
 
 /// An example of each kind of value, for reports.
 const LIKE_ADDRESS: &str = "\"10.0.1.2\"";
@@ -55,6 +56,7 @@ pub(super) struct Flows {
 pub(super) struct Pool {
     pub(super) name: Spanned<String>,
     pub(super) nodes: Option<(Range<usize>, Vec<Node>)>,
+    pub(super) source: source::Written,
     /// As meant already: what a check may have depends on its type.
     pub(super) checks: Vec<Check>,
     pub(super) health: Timing,
@@ -186,11 +188,13 @@ fn flows(mut section: Section<'_>, findings: &mut Findings) -> Flows {
 }
 
 fn pool(name: Spanned<String>, mut section: Section<'_>, findings: &mut Findings) -> Pool {
-    section.require(
-        "nodes",
-        "list them: nodes = [\"10.0.1.2\", \"10.0.1.3\"]",
-        findings,
-    );
+    if !section.has("kubernetes") && !section.has("dns") {
+        section.require(
+            "nodes",
+            "list them: nodes = [\"10.0.1.2\", \"10.0.1.3\"]",
+            findings,
+        );
+    }
     let health = format!("[pool.{}.health]", name.get_ref());
     let pool = Pool {
         nodes: section
@@ -201,6 +205,7 @@ fn pool(name: Spanned<String>, mut section: Section<'_>, findings: &mut Findings
                     nodes.iter().map(|value| node(value, findings)).collect(),
                 )
             }),
+        source: source::read(name.get_ref(), &mut section, findings),
         checks: check::read::checks(&mut section, findings),
         health: section
             .section("health", health, findings)

@@ -172,6 +172,28 @@ pub enum Happening {
         /// What the first one is taken to stand for still.
         addresses: Vec<IpAddr>,
     },
+    /// A pool's source names other nodes than before, tells something else of them, or can be gone by again.
+    Discovered {
+        /// The pool.
+        pool: String,
+        /// Names of nodes that are new.
+        added: Vec<String>,
+        /// Names of nodes that are not named any more.
+        removed: Vec<String>,
+        /// Nodes of which something else is said, with their readiness.
+        changed: Vec<String>,
+        /// How many nodes the pool has now.
+        nodes: usize,
+    },
+    /// A pool's source cannot be gone by any more.
+    Undiscovered {
+        /// The pool.
+        pool: String,
+        /// Why.
+        reason: String,
+        /// How many nodes the pool has still.
+        nodes: usize,
+    },
     /// The agent's log tells more, or less.
     Log {
         /// `brief` or `verbose`.
@@ -306,6 +328,31 @@ impl fmt::Display for Happening {
                 f,
                 "name {host}: its address is {by}'s now; {}",
                 Listed(addresses)
+            ),
+            Self::Discovered {
+                pool,
+                added,
+                removed,
+                changed,
+                nodes,
+            } => {
+                write!(f, "pool {pool}: {} by its source", Counted(*nodes, "node"))?;
+                for (word, names) in [("added", added), ("removed", removed), ("changed", changed)]
+                {
+                    if !names.is_empty() {
+                        write!(f, "; {word} {}", names.join(", "))?;
+                    }
+                }
+                Ok(())
+            }
+            Self::Undiscovered {
+                pool,
+                reason,
+                nodes,
+            } => write!(
+                f,
+                "pool {pool}: its source cannot be gone by, {} as before ({reason})",
+                Counted(*nodes, "node")
             ),
             Self::Log { level } => write!(f, "the log is {level}"),
         }

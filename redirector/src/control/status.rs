@@ -37,6 +37,9 @@ pub struct Status {
     /// Other relays.
     #[serde(default)]
     pub peers: Vec<PeerStatus>,
+    /// Who names the nodes of the pools whose nodes the file does not list.
+    #[serde(default)]
+    pub sources: Vec<SourceStatus>,
 }
 
 impl Status {
@@ -215,8 +218,12 @@ pub struct NodeStatus {
     pub parent: Option<String>,
     /// What the checks say.
     pub health: Health,
-    /// What the operator says: the strictest word about the node, its pool and the redirect.
+    /// What the operator says: the strictest word about the node, its pool and the redirect; `draining` at least where the
+    /// pool's source says that it ends or is not ready.
     pub operator: OperatorState,
+    /// What the pool's source says of it: `ready`, `terminating` or `not-ready`; none where the file lists it.
+    #[serde(default)]
+    pub readiness: Option<String>,
     /// When its health last changed, seconds since 1970.
     pub since: u64,
     /// Share of checks that left it up, in percent; none before the first check.
@@ -251,6 +258,24 @@ pub struct NameStatus {
     /// When it was last found to stand for the node's addresses, seconds since 1970; none before that was ever so.
     pub at: Option<u64>,
     /// Why the last look-up has failed; none if it has not. The node's address stays as it was meanwhile.
+    pub error: Option<String>,
+}
+
+/// Who names the nodes of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SourceStatus {
+    /// The pool.
+    pub pool: String,
+    /// `kubernetes` or `dns`.
+    pub kind: String,
+    /// Who it is.
+    pub source: String,
+    /// How many nodes the pool has.
+    pub nodes: u64,
+    /// When the source last said something that was believed, seconds since 1970; none before that was ever so. A cluster says
+    /// something when something changes.
+    pub at: Option<u64>,
+    /// Why the nodes may be others than the source names; none if they are those. The last known ones stay meanwhile.
     pub error: Option<String>,
 }
 

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::ResponseCode;
@@ -50,6 +52,27 @@ pub async fn look_up(dns: &Dns, host: &HostName, families: &BTreeSet<Family>) ->
     };
     let (ipv4, ipv6) = tokio::join!(one(Family::V4), one(Family::V6));
     [ipv4, ipv6].into_iter().flatten().collect()
+}
+
+/// The records of the services of a name (RFC 2782), at least one, and for how long they hold.
+pub(crate) async fn services(dns: &Dns, name: &HostName) -> Result<(Vec<RData>, Duration), String> {
+    let resolver = resolver(dns)?;
+    let asked = resolver.lookup(name.as_str(), RecordType::SRV);
+    let lookup = timeout(dns.timeout, asked).await;
+    let lookup = lookup
+        .map_err(|_| silence(dns))?
+        .map_err(|error| unanswered(error).unwrap_or_else(|| "it has no SRV record".to_owned()))?;
+    let records = lookup.answers().iter().take(MAX_ADDRESSES);
+    Ok((
+        records.map(|record| record.data.clone()).collect(),
+        holds(&lookup),
+    ))
+}
+
+/// For how long an answer holds.
+fn holds(lookup: &Lookup) -> Duration {
+    let until = lookup.valid_until();
+    until.saturating_duration_since(Instant::now().into_std())
 }
 
 fn silence(dns: &Dns) -> String {
@@ -101,29 +124,35 @@ async fn ask(resolver: &TokioResolver, host: &HostName, family: Family) -> Part 
             if addresses.is_empty() {
                 return Part::Nothing;
             }
-            let holds = lookup
-                .valid_until()
-                .saturating_duration_since(Instant::now().into_std());
-            Part::Addresses { addresses, holds }
+            Part::Addresses {
+                addresses,
+                holds: holds(&lookup),
+            }
         }
-        Err(NetError::Dns(DnsError::NoRecordsFound(NoRecords {
-            response_code: ResponseCode::NoError,
-            ..
-        }))) => Part::Nothing,
-        Err(NetError::Dns(
-            DnsError::NoRecordsFound(NoRecords {
-                response_code: code,
-                ..
-            })
-            | DnsError::ResponseCode(code),
-        )) => Part::Failed(refused(code)),
-        Err(NetError::Proto(error)) => Part::Failed(format!(
-            "the answer makes no sense: {}",
-            shown(&error.to_string())
-        )),
-        Err(NetError::Timeout) => Part::Failed("no name server answered".to_owned()),
-        Err(error) => Part::Failed(shown(&error.to_string())),
+        Err(error) => unanswered(error).map_or(Part::Nothing, Part::Failed),
     }
+}
+
+/// Why nothing is known by an answer; none where it is known that there is nothing.
+fn unanswered(error: NetError) -> Option<String> {
+    if let NetError::Dns(
+        DnsError::NoRecordsFound(NoRecords {
+            response_code: code,
+            ..
+        })
+        | DnsError::ResponseCode(code),
+    ) = error
+    {
+        let is_nothing = code == ResponseCode::NoError;
+        return (!is_nothing).then(|| refused(code));
+    }
+    Some(if let NetError::Proto(error) = error {
+        format!("the answer makes no sense: {}", shown(&error.to_string()))
+    } else if let NetError::Timeout = error {
+        "no name server answered".to_owned()
+    } else {
+        shown(&error.to_string())
+    })
 }
 
 fn address(data: &RData) -> Option<IpAddr> {

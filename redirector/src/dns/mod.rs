@@ -33,3 +33,4 @@ mod lookup;
 
 pub use book::{AT_A_TIME, Answer, Kept, Names, Objections, Part, Resolution, Taken};
 pub use lookup::look_up;
+pub(crate) use lookup::services;

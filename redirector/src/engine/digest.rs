@@ -54,15 +54,10 @@ impl Relay {
         let mut nodes = self.config().pools.iter().flat_map(|pool| &pool.nodes);
         let mut named = HashMap::new();
         // Mostly there are none, and very many members.
-        if nodes.any(|node| node.host.is_some()) {
+        if nodes.any(|node| node.lasting_name().is_some()) {
             for member in self.members() {
-                named.extend(
-                    member
-                        .node
-                        .host
-                        .as_ref()
-                        .map(|host| (member.socket(), host)),
-                );
+                let name = member.node.lasting_name();
+                named.extend(name.map(|name| (member.socket(), name)));
             }
         }
         TableOwners { relay: self, named }

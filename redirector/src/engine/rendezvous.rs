@@ -25,14 +25,15 @@ use crate::config;
 pub enum Identity {
     /// Its address.
     Address(IpAddr),
-    /// The name of its host, wherever that is: the first half of its SHA-256 (FIPS 180-4).
+    /// The name of its host, or the one that outlives its address, wherever it is: the first half of its SHA-256
+    /// (FIPS 180-4).
     Name([u64; 2]),
 }
 
 impl Identity {
     /// Of a node of the configuration, which is at `address` at the moment.
     pub fn of(node: &config::Node, address: IpAddr) -> Self {
-        match &node.host {
+        match node.lasting_name() {
             None => Self::Address(address),
             Some(host) => {
                 let digest = Sha256::digest(host.as_str());

@@ -398,6 +398,19 @@ const OF_NAMES: &[Family] = &[
     .in_unit(Unit::Seconds),
 ];
 
+const OF_SOURCES: &[Family] = &[
+    gauge(
+        "pool_source_failed",
+        "1 if a pool may have other nodes than its source names; the last known ones stay",
+        Rows::Own(own::source_failed),
+    ),
+    gauge(
+        "pool_source_nodes",
+        "Nodes of a pool by its source",
+        Rows::Own(own::source_nodes),
+    ),
+];
+
 const OF_CHECKS: &[Family] = &[
     histogram(
         "check_duration",
@@ -432,6 +445,7 @@ pub(super) const FAMILIES: &[&[Family]] = &[
     OF_NODES,
     OF_ANSWERS,
     OF_NAMES,
+    OF_SOURCES,
     &traffic::FORWARD_PACKETS,
     &traffic::FORWARD_BYTES,
     &traffic::REPLY_PACKETS,

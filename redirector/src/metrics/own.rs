@@ -136,3 +136,17 @@ pub(super) fn names(snapshot: &Snapshot) -> BTreeMap<&str, &NameStatus> {
     let lookups = nodes.filter_map(|(_, _, node)| node.name_lookup.as_ref());
     lookups.map(|lookup| (&*lookup.host, lookup)).collect()
 }
+
+pub(super) fn source_failed(out: &mut Samples<'_>, snapshot: &Snapshot, _: &Labels) {
+    for source in &snapshot.status.sources {
+        let labels = [label("pool", &source.pool), label("source", &source.kind)];
+        out.sample(&[&labels], Value::Whole(u64::from(source.error.is_some())));
+    }
+}
+
+pub(super) fn source_nodes(out: &mut Samples<'_>, snapshot: &Snapshot, _: &Labels) {
+    for source in &snapshot.status.sources {
+        let labels = [label("pool", &source.pool), label("source", &source.kind)];
+        out.sample(&[&labels], Value::Whole(source.nodes));
+    }
+}

@@ -4,6 +4,7 @@ mod audit;
 mod operator;
 mod peer;
 mod plan;
+mod sources;
 mod table;
 
 #[cfg(test)]
@@ -128,7 +129,7 @@ pub fn nodes(status: &Status) -> String {
             &node.priority.to_string(),
             node.parent.as_deref().unwrap_or(NONE),
             &node.health.to_string(),
-            &node.operator.to_string(),
+            &operator(node),
             &rough(Duration::from_secs(status.at.saturating_sub(node.since))),
             &percent(node.availability),
             &node.slots.to_string(),
@@ -143,12 +144,21 @@ pub fn nodes(status: &Status) -> String {
         ]);
     }
     let mut text = table.to_string();
-    let names = names(status);
-    if !names.is_empty() {
-        text.push('\n');
-        text.push_str(&names);
+    for more in [names(status), sources::sources(status)] {
+        if !more.is_empty() {
+            text.push('\n');
+            text.push_str(&more);
+        }
     }
     text
+}
+
+/// What holds for a node, and what its source has to do with it.
+fn operator(node: &NodeStatus) -> String {
+    match node.readiness.as_deref() {
+        None | Some("ready") => node.operator.to_string(),
+        Some(readiness) => format!("{} ({readiness})", node.operator),
+    }
 }
 
 /// Within which time half of the SYNs were answered, and 99 %.

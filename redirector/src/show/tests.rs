@@ -13,6 +13,7 @@ fn node(id: u32, name: &str, health: Health) -> NodeStatus {
         name: name.to_owned(),
         address: Some(format!("10.0.1.{id}:1080").parse().unwrap()),
         name_lookup: None,
+        readiness: None,
         weight: id,
         priority: 100,
         parent: (id == 4).then(|| "socksservers/p2".to_owned()),
@@ -105,6 +106,7 @@ pub(crate) fn status() -> Status {
             digest: Some("00f1e2d3c4b5a697".to_owned()),
         }],
         counters: vec![counter("forward-settled", 12), counter("reply", 0)],
+        sources: Vec::new(),
         flows: FlowsStatus {
             recorded: 7,
             max: 262_144,

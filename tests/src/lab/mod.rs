@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 pub mod agent;
+pub mod api_server;
 pub mod browser;
 pub mod capture;
 pub(crate) mod command;

@@ -19,6 +19,27 @@ const HOLDS: u32 = 60;
 const A: u16 = 1;
 const CNAME: u16 = 5;
 const AAAA: u16 = 28;
+const SRV: u16 = 33;
+
+/// A service of a name (RFC 2782).
+#[derive(Clone, Copy, Debug)]
+pub struct Service {
+    /// The lowest of them is used first.
+    pub priority: u16,
+    /// Its share among those of its priority.
+    pub weight: u16,
+    /// Its port.
+    pub port: u16,
+    /// Its host.
+    pub host: &'static str,
+}
+
+/// What is known of a name.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    addresses: Vec<IpAddr>,
+    services: Vec<Service>,
+}
 
 /// What the server does with questions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +82,7 @@ impl Manner {
 
 #[derive(Debug)]
 struct Shared {
-    names: Mutex<BTreeMap<String, Vec<IpAddr>>>,
+    names: Mutex<BTreeMap<String, Known>>,
     manner: Mutex<Manner>,
     asked: AtomicUsize,
     stop: AtomicBool,
@@ -105,7 +126,14 @@ impl NameServer {
     pub fn set(&self, name: &str, addresses: &[IpAddr]) {
         let names = self.shared.names.lock();
         let mut names = names.unwrap_or_else(PoisonError::into_inner);
-        names.insert(name.to_owned(), addresses.to_vec());
+        names.entry(name.to_owned()).or_default().addresses = addresses.to_vec();
+    }
+
+    /// Says from now on that a name has these services.
+    pub fn set_services(&self, name: &str, services: &[Service]) {
+        let names = self.shared.names.lock();
+        let mut names = names.unwrap_or_else(PoisonError::into_inner);
+        names.entry(name.to_owned()).or_default().services = services.to_vec();
     }
 
     /// Behaves like this from now on.
@@ -166,9 +194,29 @@ fn question(query: &[u8]) -> Option<(String, u16, usize)> {
     Some((labels.join(".").to_lowercase(), kind, at + 4))
 }
 
+/// The data of a service's record.
+fn record(service: &Service) -> Vec<u8> {
+    let Service {
+        priority,
+        weight,
+        port,
+        host,
+    } = service;
+    let mut data = Vec::new();
+    for number in [priority, weight, port] {
+        data.extend(number.to_be_bytes());
+    }
+    for label in host.split('.') {
+        data.push(u8::try_from(label.len()).unwrap_or(0));
+        data.extend(label.as_bytes());
+    }
+    data.push(0);
+    data
+}
+
 fn answer(
     query: &[u8],
-    names: &BTreeMap<String, Vec<IpAddr>>,
+    names: &BTreeMap<String, Known>,
     manner: Manner,
     turn: usize,
 ) -> Option<Vec<u8>> {
@@ -176,10 +224,12 @@ fn answer(
     let known = names.get(&name);
     let mut records: Vec<(u16, Vec<u8>)> = known
         .into_iter()
-        .flatten()
-        .map(|address| match address {
-            IpAddr::V4(address) => (A, address.octets().to_vec()),
-            IpAddr::V6(address) => (AAAA, address.octets().to_vec()),
+        .flat_map(|known| {
+            let addresses = known.addresses.iter().map(|address| match address {
+                IpAddr::V4(address) => (A, address.octets().to_vec()),
+                IpAddr::V6(address) => (AAAA, address.octets().to_vec()),
+            });
+            addresses.chain(known.services.iter().map(|service| (SRV, record(service))))
         })
         .filter(|(of, _)| *of == kind)
         .collect();

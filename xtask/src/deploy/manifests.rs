@@ -50,6 +50,11 @@ pub(super) fn claims() -> Result<Vec<Claim>> {
         what: "manifests and chart ask for the same rights".to_owned(),
         held: same_rights(),
     });
+    claims.push(Claim {
+        what: "agents may read EndpointSlices where they are told to, and otherwise nothing"
+            .to_owned(),
+        held: only_endpoint_slices(),
+    });
     Ok(claims)
 }
 
@@ -71,7 +76,8 @@ fn rendered() -> Result<Vec<(String, Result<String>)>> {
     all.push(("the chart".to_owned(), chart(&[])));
     let everything = [
         "--set",
-        "serviceMonitor.enabled=true,seccompProfile.type=Localhost,seccompProfile.localhostProfile=p.json",
+        "serviceMonitor.enabled=true,seccompProfile.type=Localhost,seccompProfile.localhostProfile=p.json,\
+         discovery.namespaces={socks,proxies}",
     ];
     all.push(("the chart with everything".to_owned(), chart(&everything)));
     Ok(all)
@@ -142,6 +148,79 @@ fn same_rights() -> Result<()> {
     Ok(())
 }
 
+/// Roles and tokens are there where something is to be discovered, and nothing else is.
+fn only_endpoint_slices() -> Result<()> {
+    let kubernetes = sources().join("kubernetes");
+    let namespaces = ["--set", "discovery.namespaces={socks,proxies}"];
+    let without = [kustomize(&kubernetes.join("base"))?, chart(&[])?];
+    for text in without {
+        ensure!(roles(&text).is_empty(), "there are roles: {text}");
+        ensure!(!has_token(&text), "there is a token: {text}");
+    }
+    let rule = "apiGroups: discovery.k8s.io; resources: endpointslices; verbs: get list watch";
+    let role = |namespace: &str| (namespace.to_owned(), rule.to_owned());
+    let with = [
+        (
+            kustomize(&kubernetes.join("overlays/discovery"))?,
+            vec![role("socks")],
+        ),
+        (chart(&namespaces)?, vec![role("proxies"), role("socks")]),
+    ];
+    for (text, wanted) in with {
+        let found = roles(&text);
+        ensure!(found == wanted, "the roles are {found:?}");
+        ensure!(has_token(&text), "there is no token: {text}");
+        ensure!(
+            !text.contains("ClusterRole"),
+            "there is a role for all namespaces"
+        );
+        let bound = text.matches("kind: RoleBinding").count();
+        ensure!(bound == wanted.len(), "{bound} roles are bound");
+    }
+    Ok(())
+}
+
+/// Whether pods get a token.
+fn has_token(text: &str) -> bool {
+    let pod = text.lines().map(str::trim);
+    pod.filter(|line| line.starts_with("automountServiceAccountToken:"))
+        .any(|line| line.ends_with("true"))
+}
+
+/// Namespace and rules of each role, in flow style or as lists.
+fn roles(text: &str) -> Vec<(String, String)> {
+    let roles = text
+        .split("---\n")
+        .filter(|document| document.lines().any(|line| line == "kind: Role"));
+    let mut found: Vec<(String, String)> = roles
+        .map(|document| {
+            let mut namespace = String::new();
+            let mut rules: Vec<String> = Vec::new();
+            for line in document.lines() {
+                let line = line.trim().trim_start_matches("- ");
+                match line.split_once(':') {
+                    Some(("namespace", name)) => name.trim().clone_into(&mut namespace),
+                    Some((key @ ("apiGroups" | "resources" | "verbs"), values)) => {
+                        let values = values.replace(['[', ']', ','], " ");
+                        let values: Vec<&str> = values.split_whitespace().collect();
+                        rules.push(format!("{key}: {}", values.join(" ")).trim_end().to_owned());
+                    }
+                    None if !rules.is_empty() && !line.is_empty() => {
+                        if let Some(last) = rules.last_mut() {
+                            last.push(' ');
+                            last.push_str(line);
+                        }
+                    }
+                    Some(_) | None => {}
+                }
+            }
+            (namespace, rules.join("; "))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
 /// The capabilities that are added, in flow style or as a list.
 pub(super) fn capabilities(text: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -184,5 +263,22 @@ mod tests {
         assert_eq!(capabilities(list), ["BPF", "PERFMON"]);
         assert_eq!(capabilities(flow), ["BPF", "PERFMON"]);
         assert!(capabilities("spec: {}").is_empty());
+    }
+
+    #[test]
+    fn roles_are_found_in_both_styles_with_all_that_they_allow() {
+        let flow = "kind: Role\nmetadata:\n  name: r\n  namespace: a\nrules:\n  - apiGroups: [g]\n    \
+                    resources: [x, y]\n    verbs: [get, list]\n";
+        let lists = "kind: Role\nmetadata:\n  name: r\n  namespace: b\nrules:\n- apiGroups:\n  - g\n  resources:\n  - x\n  \
+                     - y\n  verbs:\n  - get\n  - list\n";
+        let rule = "apiGroups: g; resources: x y; verbs: get list".to_owned();
+        assert_eq!(
+            roles(&format!("{lists}---\n{flow}---\nkind: RoleBinding\n")),
+            [("a".to_owned(), rule.clone()), ("b".to_owned(), rule)]
+        );
+        let more = flow.replace("[get, list]", "[get, list, delete]");
+        assert!(roles(&more)[0].1.ends_with("get list delete"));
+        assert!(has_token("spec:\n  automountServiceAccountToken: true\n"));
+        assert!(!has_token("spec:\n  automountServiceAccountToken: false\n"));
     }
 }

@@ -6,6 +6,7 @@ use redirector_common::{abi::Flow, wire::protocol};
 
 use super::{Member, RedirectState, Relay};
 use crate::{
+    config::Readiness,
     engine::{
         flows::{is_closed, is_over},
         operator::{Operator, OperatorState, Said, Subject},
@@ -53,14 +54,21 @@ impl Relay {
         self.retarget(epoch);
     }
 
-    /// What holds for a node as a redirect reaches it.
+    /// What holds for a node as a redirect reaches it: the stricter of the operator's words and those of who names the node.
     pub fn operator_of(&self, member: &Member<'_>) -> OperatorState {
+        let readiness = member.node.standing.as_ref().map(|of| of.readiness);
+        let named = match readiness {
+            None | Some(Readiness::Ready) => OperatorState::Enabled,
+            Some(Readiness::Terminating | Readiness::NotReady) => OperatorState::Draining,
+        };
         if self.operator.is_empty() {
-            return OperatorState::Enabled;
+            return named;
         }
         let pool = &self.config.pools[member.pool].name;
-        self.operator
-            .of_node(&member.redirect.name, pool, &member.node.name)
+        let said = self
+            .operator
+            .of_node(&member.redirect.name, pool, &member.node.name);
+        said.max(named)
     }
 
     /// What was said about the redirect of a state.
