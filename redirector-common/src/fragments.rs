@@ -112,7 +112,7 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
                 Ok(backend) => backend,
                 Err(verdict) => return verdict.into(),
             };
-            if exceeds(&fragment, &backend.hop) {
+            if exceeds(frame, &fragment, &backend.hop) {
                 return Verdict::DropTooBig.into();
             }
             let node = A::read(&backend.address);
@@ -138,7 +138,7 @@ pub fn later<A: Address, F: Frame, T: FamilyTables<A>>(
                 ReturnHop::Local => return Verdict::PassToRelay.into(),
                 ReturnHop::Unknown => return Verdict::DropNoReturnHop.into(),
             };
-            if exceeds(&fragment, &hop) {
+            if exceeds(frame, &fragment, &hop) {
                 return Verdict::DropTooBig.into();
             }
             let delta = A::l3_delta(ip.source.removed() + vip.added());

@@ -13,6 +13,12 @@ pub trait Frame {
     /// Length of the frame, bytes; more than [`Frame::length`] when the frame is spread over several buffers.
     fn full_length(&self) -> usize;
 
+    /// Bytes of data in each of the segments that the kernel is going to make of the frame before it is sent (GSO); `None`
+    /// where it is sent as it is.
+    fn segment_data(&self) -> Option<u32> {
+        None
+    }
+
     /// The header at `offset`, or `None` where the frame ends before the header does.
     fn header<T: Pod>(&self, offset: usize) -> Option<&T>;
 

@@ -2,7 +2,7 @@
 //!
 //! A packet from a namespace, container or virtual machine on the same host has never been at a device: its
 //! checksum field holds the sum of the pseudo-header alone, folded and not complemented (`CHECKSUM_PARTIAL` in
-//! the kernel's `skbuff.h`). XDP is not told. But the sum can be compared: where it is equal the checksum is made
+//! the kernel's `skbuff.h`). XDP is not told (tc can ask). But the sum can be compared: where it is equal the checksum is made
 //! in full. Should a complete checksum be equal by chance, 1 in 65,535, then making it anew gives what it was, or
 //! mends it.
 
@@ -20,9 +20,11 @@ use crate::{
 
 /// Whether the transport checksum is only the sum of the pseudo-header.
 #[inline(always)]
-pub fn is_partial<A: Address>(packet: &Packet<A>) -> bool {
+pub fn is_partial<A: Address, T: Tables>(packet: &Packet<A>, tables: &T) -> bool {
     let sum = pseudo_header(packet.source, packet.destination, packet);
-    checksum::folds_to(sum, u16::from_ne_bytes(packet.checksum)) && packet.fragment.is_none()
+    checksum::folds_to(sum, u16::from_ne_bytes(packet.checksum))
+        && packet.fragment.is_none()
+        && !tables.checksum_is_whole()
 }
 
 /// The sum of the pseudo-header (RFC 9293, section 3.1; RFC 8200, section 8.1), never 0.

@@ -181,7 +181,7 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
 ) -> Step {
     if L::PLAIN
         && (listener.flags & (ENDPOINT_TRACKED | ENDPOINT_ROUTE) != 0
-            || partial::is_partial(packet))
+            || partial::is_partial(packet, tables))
     {
         return Step::Go(A::STAGE);
     }
@@ -198,7 +198,7 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         && !slot.is_split()
         && !packet.is_syn()
         && let Ok(backend) = select::ready(slot.now, tables)
-        && !exceeds(packet, &backend.hop)
+        && !exceeds(frame, packet, &backend.hop)
     {
         let to = (slot.now, backend);
         return send(
@@ -223,7 +223,7 @@ fn forward<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         }
         Err(verdict) => return verdict.into(),
     };
-    if exceeds(packet, &backend.hop) {
+    if exceeds(frame, packet, &backend.hop) {
         return if L::PLAIN {
             Step::Go(A::STAGE)
         } else {
@@ -280,7 +280,7 @@ fn send<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         ifindex: backend.hop.ifindex,
     };
     let mut task = Task::send(layout, packet, outcome);
-    if !L::PLAIN && !routed && partial::is_partial(packet) {
+    if !L::PLAIN && !routed && partial::is_partial(packet, tables) {
         let ends = (packet.source, A::read(&backend.address));
         if partial::prepare(frame, layout, ends, packet, &mut task, tables).is_none() {
             return Verdict::DropPartialChecksum.into();
@@ -315,7 +315,7 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         return Verdict::PassNotOurs.into();
     }
     let client = (packet.destination, packet.destination_port);
-    if L::PLAIN && (node.flags & ENDPOINT_TRACKED != 0 || partial::is_partial(packet)) {
+    if L::PLAIN && (node.flags & ENDPOINT_TRACKED != 0 || partial::is_partial(packet, tables)) {
         return Step::Go(A::STAGE);
     }
     let from = (packet.source, packet.source_port);
@@ -330,7 +330,7 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         && let Some(table) = tables.slot_table(vip.redirect)
         && table.split_slots == 0
         && let Some(hop) = tables.mirrored_hop(packet.destination)
-        && !exceeds(packet, hop)
+        && !exceeds(frame, packet, hop)
     {
         return send_back(frame, layout, packet, node, &vip, hop, tables);
     }
@@ -345,7 +345,7 @@ fn reply<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     let Some(table) = tables.slot_table(vip.redirect) else {
         return Verdict::DropNoTable.into();
     };
-    if exceeds(packet, &hop) {
+    if exceeds(frame, packet, &hop) {
         return if L::PLAIN {
             Step::Go(A::STAGE)
         } else {
@@ -387,7 +387,7 @@ fn send_back<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         ifindex: hop.ifindex,
     };
     let mut task = Task::send(layout, packet, outcome);
-    if !L::PLAIN && partial::is_partial(packet) {
+    if !L::PLAIN && partial::is_partial(packet, tables) {
         let ends = (vip.address, packet.destination);
         if partial::prepare(frame, layout, ends, packet, &mut task, tables).is_none() {
             return Verdict::DropPartialChecksum.into();
@@ -406,8 +406,10 @@ fn send_back<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     }
 }
 
-/// Whether a packet is larger than what the link to its next hop takes.
+/// Whether a packet is larger than what the link to its next hop takes, or each segment that the kernel makes of it.
 #[inline(always)]
-pub(crate) fn exceeds<A>(packet: &Packet<A>, hop: &NextHop) -> bool {
-    hop.mtu != 0 && packet.length > u32::from(hop.mtu)
+pub(crate) fn exceeds<A, F: Frame>(frame: &F, packet: &Packet<A>, hop: &NextHop) -> bool {
+    let mtu = u32::from(hop.mtu);
+    let segment = |data| packet.length - u32::from(packet.segment - packet.header) + data;
+    mtu != 0 && packet.length > mtu && frame.segment_data().is_none_or(|data| segment(data) > mtu)
 }

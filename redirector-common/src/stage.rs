@@ -91,6 +91,31 @@ impl Stage {
             Self::Refuse6 => "refuse6",
         }
     }
+
+    /// The name of its program for tc. There is none that completes checksums: the kernel does it there.
+    pub const fn tc_program(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Plain6 => "tc_plain6",
+            Self::Ipv4 => "tc_ipv4",
+            Self::Ipv6 => "tc_ipv6",
+            Self::Tcp4 => "tc_tcp4",
+            Self::Tcp6 => "tc_tcp6",
+            Self::Udp4 => "tc_udp4",
+            Self::Udp6 => "tc_udp6",
+            Self::Icmp4 => "tc_icmp4",
+            Self::Icmp6 => "tc_icmp6",
+            Self::Negotiate4 => "tc_negotiate4",
+            Self::Negotiate6 => "tc_negotiate6",
+            Self::Complete => return None,
+            Self::TooBig4 => "tc_too_big4",
+            Self::TooBig6 => "tc_too_big6",
+            Self::Refuse4 => "tc_refuse4",
+            Self::Refuse6 => "tc_refuse6",
+        })
+    }
+
+    /// Where the first program for tc is in its map of programs, behind all of them.
+    pub const TC_BEGIN: u32 = Self::Refuse6.index() + 1;
 }
 
 /// What a program comes to.

@@ -49,6 +49,11 @@ pub trait Tables {
     /// Whether the kernel completes the checksums of packets from that interface, if they are left to it.
     fn kernel_completes_checksums(&self) -> bool;
 
+    /// Whether the packet's transport checksum is known to be complete, though it may look otherwise.
+    fn checksum_is_whole(&self) -> bool {
+        false
+    }
+
     /// Leaves a task to a later stage.
     fn leave(&self, task: Task);
 

@@ -1,11 +1,13 @@
-//! The XDP programs: a thin shell around [`redirector_common::process`].
+//! The programs: a thin shell around [`redirector_common::process`].
 //!
 //! | file | holds |
 //! |---|---|
-//! | `main.rs` | the entry points, one for each stage: process → count → emit |
+//! | `main.rs` | the entry points at the driver (XDP), one for each stage: process → count → emit |
+//! | `tc.rs` | the same behind the driver (tc) |
+//! | `context.rs` | what the two are called with, and what each can do |
 //! | `packet.rs` | the only pointer arithmetic: a frame between `data` and `data_end` |
 //! | `maps/` | the maps, and [`redirector_common::Tables`] over them |
-//! | `emit.rs` | verdict → XDP action, device map and log line |
+//! | `emit.rs` | verdict → the kernel's action and log line |
 //! | `capture.rs` | packets before and after, while somebody captures |
 #![no_std]
 #![no_main]
@@ -19,9 +21,11 @@
 )]
 
 mod capture;
+mod context;
 mod emit;
 mod maps;
 mod packet;
+mod tc;
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 use redirector_common::{
@@ -51,7 +55,7 @@ fn decide(context: &XdpContext) -> u32 {
     let mut frame = PacketFrame::<false>::new(context);
     let tables = KernelTables::new(context);
     let step = enter(&mut frame, &tables);
-    emit::go::<true>(context, &tables, step)
+    emit::go::<true, _>(context, &tables, step)
 }
 
 /// `CAPTURE_BEGIN`.
@@ -65,7 +69,7 @@ fn capture(context: XdpContext) -> u32 {
     if step == Step::Go(Stage::Plain6) {
         capture::go_on(&context);
     }
-    emit::go::<false>(&context, &tables, step)
+    emit::go::<false, _>(&context, &tables, step)
 }
 
 /// `CAPTURE_PLAIN6`.
@@ -75,7 +79,7 @@ fn capture6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<false>::new(&context);
     let tables = KernelTables::new(&context);
     let step = redirector_common::plain6(&mut frame, &tables);
-    emit::go::<false>(&context, &tables, step)
+    emit::go::<false, _>(&context, &tables, step)
 }
 
 /// `CAPTURE_END`.
@@ -93,7 +97,7 @@ fn ipv4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = ip::<[u8; 4], _, _>(&mut frame, &tables);
-    emit::go::<false>(&context, &tables, step)
+    emit::go::<false, _>(&context, &tables, step)
 }
 
 /// `Stage::Ipv6`.
@@ -103,7 +107,7 @@ fn ipv6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = ip::<[u8; 16], _, _>(&mut frame, &tables);
-    emit::go::<false>(&context, &tables, step)
+    emit::go::<false, _>(&context, &tables, step)
 }
 
 /// `Stage::Tcp4`.
@@ -113,7 +117,7 @@ fn tcp4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = transport::<[u8; 4], _, _>(&mut frame, protocol::TCP, &tables);
-    emit::go::<false>(&context, &tables, step)
+    emit::go::<false, _>(&context, &tables, step)
 }
 
 /// `Stage::Tcp6`.
@@ -123,7 +127,7 @@ fn tcp6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = transport::<[u8; 16], _, _>(&mut frame, protocol::TCP, &tables);
-    emit::go::<false>(&context, &tables, step)
+    emit::go::<false, _>(&context, &tables, step)
 }
 
 /// `Stage::Udp4`.
@@ -133,7 +137,7 @@ fn udp4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = transport::<[u8; 4], _, _>(&mut frame, protocol::UDP, &tables);
-    emit::go::<false>(&context, &tables, step)
+    emit::go::<false, _>(&context, &tables, step)
 }
 
 /// `Stage::Udp6`.
@@ -143,7 +147,7 @@ fn udp6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let step = transport::<[u8; 16], _, _>(&mut frame, protocol::UDP, &tables);
-    emit::go::<false>(&context, &tables, step)
+    emit::go::<false, _>(&context, &tables, step)
 }
 
 /// `Stage::Plain6`.
@@ -153,7 +157,7 @@ fn plain6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<false>::new(&context);
     let tables = KernelTables::new(&context);
     let step = redirector_common::plain6(&mut frame, &tables);
-    emit::go::<true>(&context, &tables, step)
+    emit::go::<true, _>(&context, &tables, step)
 }
 
 /// `Stage::Icmp4`.
@@ -163,7 +167,7 @@ fn icmp4(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let outcome = icmp::translate::<[u8; 4], _, _>(&mut frame, &tables);
-    emit::go::<false>(&context, &tables, Step::Done(outcome))
+    emit::go::<false, _>(&context, &tables, Step::Done(outcome))
 }
 
 /// `Stage::Icmp6`.
@@ -173,7 +177,7 @@ fn icmp6(context: XdpContext) -> u32 {
     let mut frame = PacketFrame::<true>::new(&context);
     let tables = KernelTables::new(&context);
     let outcome = icmp::translate::<[u8; 16], _, _>(&mut frame, &tables);
-    emit::go::<false>(&context, &tables, Step::Done(outcome))
+    emit::go::<false, _>(&context, &tables, Step::Done(outcome))
 }
 
 /// `Stage::Negotiate4`.

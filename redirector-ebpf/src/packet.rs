@@ -9,40 +9,41 @@
     reason = "lengths within a frame, of at most 17 bits"
 )]
 
-use aya_ebpf::{
-    EbpfContext as _, Global,
-    helpers::{
-        bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
-        bpf_xdp_load_bytes,
-    },
-    programs::XdpContext,
-};
+use aya_ebpf::{Global, helpers::bpf_csum_diff, programs::XdpContext};
 use bytemuck::Pod;
 use redirector_common::{Frame, checksum};
+
+use crate::context::Context;
 
 /// Whether frames may be spread over several buffers (Linux 5.18), of which only the first lies between `data` and
 /// `data_end`. Set when the program is loaded; where it is 0 the verifier does not look at what an older kernel lacks.
 #[unsafe(no_mangle)]
 static FRAGS: Global<u32> = Global::new(0);
 
-/// The linear part of the frame that an XDP program was called for.
+/// Whether frames at the driver may be spread.
+#[inline(always)]
+pub(crate) fn frags() -> bool {
+    FRAGS.load() != 0
+}
+
+/// The linear part of the frame that a program was called for.
 ///
 /// The optimiser leaves out a check that follows from another one, be it of a header further behind or of lengths in
 /// headers. Of fixed offsets the verifier can conclude the same. With `WALKED` ones it can't, and wants to see each check;
 /// so the optimiser is told nothing then.
-pub(crate) struct PacketFrame<'a, const WALKED: bool> {
-    context: &'a XdpContext,
+pub(crate) struct PacketFrame<'a, const WALKED: bool, C = XdpContext> {
+    context: &'a C,
     start: usize,
     end: usize,
 }
 
-impl<'a, const WALKED: bool> PacketFrame<'a, WALKED> {
+impl<'a, const WALKED: bool, C: Context> PacketFrame<'a, WALKED, C> {
     #[inline(always)]
-    pub(crate) fn new(context: &'a XdpContext) -> Self {
+    pub(crate) fn new(context: &'a C) -> Self {
         Self {
             context,
-            start: context.data(),
-            end: context.data_end(),
+            start: context.start(),
+            end: context.end(),
         }
     }
 
@@ -77,16 +78,7 @@ impl<'a, const WALKED: bool> PacketFrame<'a, WALKED> {
             // The verifier wants to see that it is not nothing.
             let left = unbounded(length - at).clamp(1, PIECE) as u32;
             let mut piece = [0_u64; PIECE / 8];
-            // SAFETY: the helper gets its own context, and writes at most as many bytes as the piece has.
-            let copied = unsafe {
-                bpf_xdp_load_bytes(
-                    self.context.as_ptr().cast(),
-                    (offset + at) as u32,
-                    piece.as_mut_ptr().cast(),
-                    left,
-                )
-            };
-            if copied != 0 {
+            if !self.context.load((offset + at) as u32, &mut piece, left) {
                 return None;
             }
             // SAFETY: the helper reads the piece.
@@ -119,7 +111,7 @@ impl<'a, const WALKED: bool> PacketFrame<'a, WALKED> {
     }
 }
 
-impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
+impl<const WALKED: bool, C: Context> Frame for PacketFrame<'_, WALKED, C> {
     #[inline(always)]
     fn length(&self) -> usize {
         let length = self.end - self.start;
@@ -132,13 +124,16 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
 
     #[inline(always)]
     fn full_length(&self) -> usize {
-        if WALKED && FRAGS.load() != 0 {
-            // SAFETY: the helper gets its own context.
-            let length = unsafe { bpf_xdp_get_buff_len(self.context.as_ptr().cast()) };
-            core::hint::black_box(length as usize)
+        if WALKED && C::is_spread() {
+            core::hint::black_box(self.context.full_length())
         } else {
             self.length()
         }
+    }
+
+    #[inline(always)]
+    fn segment_data(&self) -> Option<u32> {
+        self.context.segment_data()
     }
 
     #[inline(always)]
@@ -175,7 +170,7 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
         if length > LARGEST_SUM || offset > FARTHEST - LARGEST_SUM {
             return None;
         }
-        if FRAGS.load() != 0 && offset + length > self.length() {
+        if C::is_spread() && offset + length > self.length() {
             return self.sum_of_parts(offset, length);
         }
         let mut sum = 0;
@@ -219,14 +214,10 @@ impl<const WALKED: bool> Frame for PacketFrame<'_, WALKED> {
     #[inline(always)]
     fn make_room(&mut self, head: usize, length: usize) -> bool {
         let kept = length - head;
-        let cut = self.full_length() - kept;
-        // SAFETY: the helpers get their own context; all that was known of the packet is read anew below.
-        let made = unsafe {
-            bpf_xdp_adjust_tail(self.context.as_ptr().cast(), -(cut as i32)) == 0
-                && bpf_xdp_adjust_head(self.context.as_ptr().cast(), -(head as i32)) == 0
-        };
-        self.start = self.context.data();
-        self.end = self.context.data_end();
+        // All that was known of the packet is read anew below.
+        let made = self.context.make_room(head, kept, self.full_length());
+        self.start = self.context.start();
+        self.end = self.context.end();
         made
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use redirector::{
     capture::{Wanted, filter},
-    datapath::Capture,
+    datapath::{Capture, abilities},
     names::FlowName,
 };
 use redirector_common::{
@@ -23,7 +23,7 @@ use redirector_tests::{
     on_host::process_on_host,
     oracle::{Judge, Kind, World, mistakes},
     packets::{Frame, Ip, Ipv4, TcpPacket},
-    program::{Answer, Program, Records, SHORTEST_FRAME, expected_action, xdp},
+    program::{Answer, Program, Records, SHORTEST_FRAME, xdp},
 };
 
 /// Small enough to be full at times.
@@ -87,6 +87,20 @@ impl SideBySide {
         both
     }
 
+    /// The same by tc. Of what the kernel makes for a test run no checksum is left to a device, whatever it looks like.
+    fn by_tc(host: HostTables) -> Self {
+        let whole_checksums = true;
+        let mut both = Self::new(
+            HostTables {
+                whole_checksums,
+                ..host
+            },
+            None,
+        );
+        both.kernel.go_by_tc().expect("the kernel has tcx");
+        both
+    }
+
     fn change(&mut self, change: Change) {
         change.apply(&mut self.host);
         let maps = self.kernel.maps();
@@ -124,7 +138,7 @@ impl SideBySide {
         let (outcome, output) = process_on_host(input, &self.host);
         *self.verdicts.entry(outcome.verdict).or_default() += 1;
 
-        if input.len() >= SHORTEST_FRAME {
+        if self.kernel.takes(input) {
             let before = self.counters();
             let answer = self.kernel.run(input, ingress).expect("the program runs");
             let after = self.counters();
@@ -134,7 +148,11 @@ impl SideBySide {
                 compare_record(&record, (input, ingress), (outcome, &output), &self.host);
             }
             let expected = Answer {
-                action: expected_action(outcome.verdict.action(), ingress, outcome.ifindex),
+                action: self.kernel.expected_action(
+                    outcome.verdict.action(),
+                    ingress,
+                    outcome.ifindex,
+                ),
                 frame: output.clone(),
             };
             assert_eq!(answer, expected, "{outcome:?} on the host for {input:02x?}");
@@ -351,6 +369,21 @@ fn the_kernel_equals_the_host_where_new_connections_are_drawn() {
     assert!(loads > 10, "{loads} connections to the less loaded");
     let orphans = both.verdicts.get(&Verdict::ForwardOrphan);
     assert!(orphans > Some(&0), "no dead node's connection");
+}
+
+#[test]
+fn the_kernel_equals_the_host_by_tc() {
+    if !abilities().expect("the kernel will do").tcx {
+        let mut program = Program::load(FLOWS).expect("the kernel tests can run");
+        let refused = program.go_by_tc().expect_err("there is no tcx");
+        return assert!(refused.to_string().contains("Linux 6.6"), "{refused}");
+    }
+    let frames = generate::frames(20_000);
+    let mut both = SideBySide::by_tc(fixture::whole_tables());
+    both.run(Generator::of_whole_fixture(generate::seed() + 4), frames);
+    println!("{} sent, {:?}", both.sent, both.verdicts);
+    assert!(both.sent * 4 > frames, "only {} were sent", both.sent);
+    assert!(both.verdicts.len() > 20, "only {:?}", both.verdicts);
 }
 
 #[test]

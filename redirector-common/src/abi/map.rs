@@ -48,6 +48,8 @@ pub const TURNS: &str = "TURNS";
 pub const LOADS: &str = "LOADS";
 /// `ProgramArray`, indexed by [`crate::stage::Stage::index`]. It belongs to one version of the program.
 pub const STAGES: &str = "STAGES";
+/// The same of the programs for tc, with the first one behind those of the stages.
+pub const TC_STAGES: &str = "TC_STAGES";
 /// `ArrayOfMaps<Array<TrieRoot, 1>, 1>`.
 pub const RETURN_ROOT: &str = "RETURN_ROOT";
 /// `Array<TrieNode>`; index 0 is never used.

@@ -87,7 +87,7 @@ fn to_node<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
         Ok(backend) => backend,
         Err(verdict) => return verdict.into(),
     };
-    if exceeds(packet, &backend.hop) {
+    if exceeds(frame, packet, &backend.hop) {
         return too_big::leave(frame, layout.ip(), packet, &backend.hop, tables);
     }
     let length = frame.full_length();
@@ -149,7 +149,7 @@ fn to_client<A: Address, L: Layout<A>, F: Frame, T: FamilyTables<A>>(
     if packet.ttl <= 1 {
         return Verdict::PassTtl.into();
     }
-    if exceeds(packet, &hop) {
+    if exceeds(frame, packet, &hop) {
         return too_big::leave(frame, layout.ip(), packet, &hop, tables);
     }
     let length = frame.full_length();
@@ -183,7 +183,7 @@ fn send<A: Address, L: Layout<A>, F: Frame, T: Tables>(
     tables: &T,
 ) -> Step {
     let mut task = Task::send(layout, packet, outcome);
-    if partial::is_partial(packet)
+    if partial::is_partial(packet, tables)
         && partial::prepare(frame, layout, ends, packet, &mut task, tables).is_none()
     {
         return Verdict::DropPartialChecksum.into();

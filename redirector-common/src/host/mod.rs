@@ -1,5 +1,6 @@
 //! The packet path outside the kernel: frames in slices, maps in memory.
 
+mod family;
 mod frame;
 mod recent;
 
@@ -12,7 +13,7 @@ use std::{
 
 use bytemuck::Zeroable as _;
 
-pub use self::{frame::SliceFrame, recent::Recent};
+pub use self::{family::HasFamily, frame::SliceFrame, recent::Recent};
 
 use crate::{
     abi::{
@@ -113,6 +114,8 @@ pub struct HostTables {
     pub loads: RefCell<BTreeMap<u16, Load>>,
     /// Whether frames come in by an interface in generic mode.
     pub generic: bool,
+    /// Whether all checksums are known to be complete, as tc may know it.
+    pub whole_checksums: bool,
     /// What was left to a later stage.
     pub task: Cell<Task>,
     /// Next hops of return routes.
@@ -147,6 +150,7 @@ impl Default for HostTables {
             turns: RefCell::default(),
             loads: RefCell::default(),
             generic: false,
+            whole_checksums: false,
             task: Cell::default(),
             return_hops: Vec::new(),
             ingress: 0,
@@ -156,34 +160,6 @@ impl Default for HostTables {
             openings: RefCell::default(),
             answers: RefCell::default(),
         }
-    }
-}
-
-/// The maps of a family among all.
-pub trait HasFamily<A: Address> {
-    /// They.
-    fn family(&self) -> &HostFamily<A>;
-    /// They, to be changed.
-    fn family_mut(&mut self) -> &mut HostFamily<A>;
-}
-
-impl HasFamily<[u8; 4]> for HostTables {
-    fn family(&self) -> &HostFamily<[u8; 4]> {
-        &self.ipv4
-    }
-
-    fn family_mut(&mut self) -> &mut HostFamily<[u8; 4]> {
-        &mut self.ipv4
-    }
-}
-
-impl HasFamily<[u8; 16]> for HostTables {
-    fn family(&self) -> &HostFamily<[u8; 16]> {
-        &self.ipv6
-    }
-
-    fn family_mut(&mut self) -> &mut HostFamily<[u8; 16]> {
-        &mut self.ipv6
     }
 }
 
@@ -267,6 +243,10 @@ impl Tables for HostTables {
 
     fn kernel_completes_checksums(&self) -> bool {
         self.generic
+    }
+
+    fn checksum_is_whole(&self) -> bool {
+        self.whole_checksums
     }
 
     fn leave(&self, task: Task) {

@@ -14,6 +14,8 @@ use redirector_common::{
     wire::Ethernet,
 };
 
+use crate::context::Context;
+
 use super::{
     ASSOCIATIONS4, ASSOCIATIONS6, EMBRYOS4, EMBRYOS6, ENDPOINTS, FLOWS4, FLOWS6, FRAGMENTED4,
     FRAGMENTED6, HANDSHAKES4, HANDSHAKES6, HELD, Held, IP4, IP6, KernelTables, PINHOLES4,
@@ -30,7 +32,7 @@ fn is_known(error: i32) -> bool {
 macro_rules! family_tables {
     ($address:ty, $flows:ident, $embryos:ident, $fragmented:ident, $handshakes:ident,
      $associations:ident, $pinholes:ident, $ip:ident, $hold:expr) => {
-        impl FamilyTables<$address> for KernelTables<'_> {
+        impl<C: Context> FamilyTables<$address> for KernelTables<'_, C> {
             #[inline(always)]
             fn hold<'a, V: Copy>(
                 &'a self,

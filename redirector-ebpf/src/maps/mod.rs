@@ -30,6 +30,7 @@ use redirector_common::{
     verdict::{Event, Verdict},
 };
 
+use crate::context::Context;
 use only::Only as _;
 
 #[btf_map]
@@ -105,6 +106,10 @@ static GENERIC: HashMap<u32, u32, 256> = HashMap::new();
 
 #[btf_map]
 pub(crate) static STAGES: ProgramArray<{ Stage::ALL.len() }> = ProgramArray::new();
+
+/// The same for packets of the kernel's, and the first program behind them.
+#[btf_map]
+pub(crate) static TC_STAGES: ProgramArray<{ Stage::ALL.len() + 1 }> = ProgramArray::new();
 
 #[btf_map]
 static RETURN_ROOT: ArrayOfMaps<Array<TrieRoot, 1>, 1> = ArrayOfMaps::new();
@@ -228,6 +233,19 @@ pub(crate) fn may_log() -> bool {
     allowed
 }
 
+/// Where the transport header of the IP packet of a family is that an earlier program has left, and its protocol.
+#[inline(always)]
+pub(crate) fn left_transport(ipv6: bool) -> Option<(usize, u8)> {
+    // SAFETY: the entries of this CPU, which nothing writes while the program runs.
+    unsafe {
+        if ipv6 {
+            IP6.get_ptr(0).map(|ip| ((*ip).transport(), (*ip).protocol))
+        } else {
+            IP4.get_ptr(0).map(|ip| ((*ip).transport(), (*ip).protocol))
+        }
+    }
+}
+
 /// The backend of what an earlier program has left.
 #[inline(always)]
 pub(crate) fn left_backend() -> u16 {
@@ -236,15 +254,15 @@ pub(crate) fn left_backend() -> u16 {
 }
 
 /// The maps, for the packet at hand.
-pub(crate) struct KernelTables<'a> {
-    context: &'a XdpContext,
+pub(crate) struct KernelTables<'a, C = XdpContext> {
+    context: &'a C,
     /// The backend that was looked at last; 0 where none was.
     backend: Cell<u16>,
 }
 
-impl<'a> KernelTables<'a> {
+impl<'a, C> KernelTables<'a, C> {
     #[inline(always)]
-    pub(crate) fn new(context: &'a XdpContext) -> Self {
+    pub(crate) fn new(context: &'a C) -> Self {
         Self {
             context,
             backend: Cell::new(0),
@@ -258,7 +276,7 @@ impl<'a> KernelTables<'a> {
     }
 }
 
-impl Tables for KernelTables<'_> {
+impl<C: Context> Tables for KernelTables<'_, C> {
     #[inline(always)]
     fn is_our_port(&self, port: u16) -> bool {
         PORT_FILTER
@@ -288,17 +306,18 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the kernel's indices of interfaces have 32 bits"
-    )]
     fn ingress(&self) -> u32 {
-        self.context.ingress_ifindex() as u32
+        self.context.ingress()
     }
 
     #[inline(always)]
     fn kernel_completes_checksums(&self) -> bool {
-        GENERIC.get_ptr(self.ingress()).is_some()
+        C::COMPLETES_CHECKSUMS || GENERIC.get_ptr(self.ingress()).is_some()
+    }
+
+    #[inline(always)]
+    fn checksum_is_whole(&self) -> bool {
+        self.context.checksum_is_whole()
     }
 
     #[inline(always)]

@@ -5,7 +5,6 @@
 )]
 
 use aya_ebpf::{
-    EbpfContext as _,
     bindings::{
         BPF_ANY, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
         bpf_fib_lookup as FibLookup,
@@ -19,6 +18,8 @@ use redirector_common::{
     trie,
     verdict::Event,
 };
+
+use crate::context::Context;
 
 use super::{
     KernelTables, NEIGHBOURS6, QUERY, RETURN_NODES, RETURN_NODES6, RETURN_ROOT, RETURN_ROOT6,
@@ -118,7 +119,7 @@ mirrored!(
     |address| unsafe { NEIGHBOURS6.get(address) }
 );
 
-impl KernelTables<'_> {
+impl<C: Context> KernelTables<'_, C> {
     /// The kernel's own answer, where the mirrored routes have none.
     #[inline(always)]
     pub(super) fn ask_kernel<A: Mirrored>(&self, client: A, vip: A) -> ReturnHop {

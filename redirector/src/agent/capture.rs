@@ -21,7 +21,7 @@ use super::{Agent, attachment::Attachment};
 use crate::{
     capture::{Captured, Interface, Side, Summary, Wanted, filter},
     control::{Outlet, Response},
-    datapath::{self, exchange},
+    datapath::{self, Mode, exchange},
     engine::{Kind, find},
 };
 
@@ -110,6 +110,13 @@ impl Agent {
             }
             self.end_capture();
         }
+        if let Some(one) = self.attachments.iter().find(|one| one.mode == Mode::Tc) {
+            bail!(
+                "{0} is attached by tc, where the kernel sees every packet and this captures none; look with \
+                 `tcpdump -i {0}`",
+                one.interface
+            );
+        }
         let filter = filter(wanted, self.captured_backends(wanted)?)?;
         let duration = wanted.duration_ms.map(Duration::from_millis);
         self.watch(true);
@@ -139,15 +146,12 @@ impl Agent {
     /// Has the interfaces run the program that looks whether packets are captured, or the one that doesn't.
     fn watch(&mut self, watched: bool) {
         self.datapath.watch(watched);
-        let program = match self.datapath.program() {
-            Ok(program) => program,
-            Err(error) => return log::error!("{error}"),
-        };
         for Attachment {
             interface, mode, ..
         } in &self.attachments
         {
-            if let Err(error) = exchange(program, interface, *mode, &self.options.pin_dir) {
+            let datapath = &mut self.datapath;
+            if let Err(error) = exchange(datapath, interface, *mode, &self.options.pin_dir) {
                 // Both programs decide alike, and an interface that is away gets the right one when it returns.
                 log::warn!("{interface}: cannot exchange its program for a capture: {error:#}");
             }

@@ -46,8 +46,8 @@ impl Agent {
             .filter(|(name, ifindex)| self.refusals.is_due(name, *ifindex, now))
             .collect();
         let mut came = false;
-        for (interface, ifindex) in returned {
-            came |= self.return_to(interface, ifindex, now);
+        for one in returned {
+            came |= self.return_to(view, one, now);
         }
         if (left || came)
             && let Err(error) = self.applied.note_modes(&self.attachments)
@@ -83,11 +83,16 @@ impl Agent {
         !gone.is_empty()
     }
 
-    fn return_to(&mut self, interface: String, ifindex: u32, now: Instant) -> bool {
+    fn return_to(
+        &mut self,
+        view: &NetView,
+        (interface, ifindex): (String, u32),
+        now: Instant,
+    ) -> bool {
         let attached = attachment::attach_to(
             &mut self.datapath,
-            &interface,
-            ifindex,
+            view,
+            (&interface, ifindex),
             self.relay.config().xdp_mode,
             &self.options.pin_dir,
         );

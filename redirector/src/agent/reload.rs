@@ -156,8 +156,8 @@ impl Agent {
         for (interface, ifindex) in self.find_interfaces(view, config)? {
             let attached = attachment::attach_to(
                 &mut self.datapath,
-                &interface,
-                ifindex,
+                view,
+                (&interface, ifindex),
                 config.xdp_mode,
                 &self.options.pin_dir,
             );

@@ -32,7 +32,7 @@ use super::{
     sources::Sources,
 };
 use crate::{
-    config::Config,
+    config::{Config, XdpMode},
     control::{Call, Events, Happening, Server},
     datapath::{Datapath, Maps, Mode, Object, Pins, detach, detach_others, load},
     engine::{Found, Relay},
@@ -258,11 +258,21 @@ impl Prepared {
         relay.reach(|address| resolve(view, address, &allowed).ok(), epoch);
         applied.apply(&relay)?;
 
+        if xdp_mode == XdpMode::Tc {
+            // As long as nothing has changed.
+            datapath.load_tc()?;
+        }
         datapath.take_links()?;
         let mut attachments: Vec<Attachment> = Vec::new();
         let mut refused = Vec::new();
         for (interface, ifindex) in interfaces {
-            match attachment::attach_to(datapath, interface, *ifindex, xdp_mode, &options.pin_dir) {
+            match attachment::attach_to(
+                datapath,
+                view,
+                (interface, *ifindex),
+                xdp_mode,
+                &options.pin_dir,
+            ) {
                 Ok(attachment) => attachments.push(attachment),
                 Err(error) => refused.push(error),
             }

@@ -72,13 +72,15 @@ pub struct Http {
 /// How the data path is attached to an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
-    /// In the driver where it can, otherwise in the kernel's generic path.
+    /// On a veth by tc, elsewhere in the driver; where that cannot be, by tc, or at last in the kernel's generic path.
     #[default]
     Auto,
     /// In the driver, or not at all.
     Native,
     /// In the kernel's generic path.
     Generic,
+    /// Behind that, by tc.
+    Tc,
 }
 
 /// The table of recorded connections.
@@ -375,8 +377,7 @@ pub enum Delivery {
     /// Their destination becomes the node (`forward-to`); answers come back by way of the relay.
     #[default]
     Translate,
-    /// As they are, in frames for the node, which holds the shared address and answers clients itself
-    /// (`route-to`).
+    /// As they are, in frames for the node, which holds the shared address and answers clients itself (`route-to`).
     Route,
 }
 
@@ -481,8 +482,7 @@ pub enum OnDown {
 /// What becomes of packets that no node takes, neither of the pool nor of the backup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenEmpty {
-    /// Their sender is told so at once, as by a host where nobody listens: by a reset in TCP, by ICMP "port unreachable" in
-    /// UDP. So it is with relayd, whose rules are withdrawn when no host is up.
+    /// Their sender is told so at once, as with relayd: by a reset in TCP, by ICMP "port unreachable" in UDP.
     #[default]
     Reset,
     /// They are dropped, and their sender waits.

@@ -7,10 +7,11 @@ use super::model::{
 };
 use crate::family::Family;
 
-pub(super) const XDP_MODES: [(&str, Result<XdpMode, &str>); 3] = [
+pub(super) const XDP_MODES: [(&str, Result<XdpMode, &str>); 4] = [
     ("auto", Ok(XdpMode::Auto)),
     ("native", Ok(XdpMode::Native)),
     ("generic", Ok(XdpMode::Generic)),
+    ("tc", Ok(XdpMode::Tc)),
 ];
 pub(super) const CHECKS: [(&str, Result<Kind, &str>); 9] = [
     ("tcp", Ok(Kind::Tcp)),

@@ -8,13 +8,14 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use aya::programs::{
-    Xdp, XdpMode,
+    LinkOrder, SchedClassifier, TcAttachType, Xdp, XdpMode,
     links::{FdLink, PinnedLink},
+    tc::{SchedClassifierLink, TcAttachOptions},
     xdp::XdpLink,
 };
 use nix::libc;
 
-use super::standing;
+use super::{load::Datapath, standing};
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +24,20 @@ pub enum Mode {
     Native,
     /// After the kernel has made an skb: works everywhere, is slow.
     Generic,
+    /// Behind that (tcx): packets stay as large as their sender left them (TSO, GSO).
+    Tc,
 }
 
 impl Mode {
+    /// All of them.
+    const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Tc];
+
     /// The word for it in configuration and output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Generic => "generic",
+            Self::Tc => "tc",
         }
     }
 }
@@ -55,26 +62,73 @@ fn pin_of(pin_directory: &Path, interface: &str, mode: Mode) -> PathBuf {
 
 /// The mode of the link of an earlier agent on `interface`, if there is one.
 pub fn pinned(interface: &str, pin_directory: &Path) -> Option<Mode> {
-    [Mode::Native, Mode::Generic]
+    Mode::ALL
         .into_iter()
         .find(|mode| pin_of(pin_directory, interface, *mode).exists())
 }
 
-/// Attaches `program` to `interface` and pins the link.
+/// The program of a mode.
+pub(super) enum Program<'a> {
+    Driver(&'a mut Xdp, XdpMode),
+    Kernel(&'a mut SchedClassifier),
+}
+
+impl Program<'_> {
+    /// Makes a link.
+    fn attach(&mut self, interface: &str) -> anyhow::Result<FdLink> {
+        match self {
+            Self::Driver(program, flags) => {
+                let id = program.attach(interface, *flags)?;
+                program.take_link(id)?.try_into().map_err(|_| {
+                    anyhow!("the kernel has no BPF links for XDP; Linux 5.9 or later is needed")
+                })
+            }
+            Self::Kernel(program) => {
+                // Before what others have attached: what is sent on from here concerns them no more than by XDP.
+                let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+                let id = program.attach_with_options(interface, TcAttachType::Ingress, order)?;
+                program
+                    .take_link(id)?
+                    .try_into()
+                    .map_err(|_| anyhow!("the kernel has no BPF links for tc"))
+            }
+        }
+    }
+
+    /// Takes the place of what a pinned link runs.
+    fn exchange(&mut self, pin: &Path) -> anyhow::Result<()> {
+        let link = FdLink::from(PinnedLink::from_pin(pin)?);
+        // The pin keeps it attached; our handle is not needed any more.
+        match self {
+            Self::Driver(program, _) => {
+                let id = program.attach_to_link(XdpLink::try_from(link)?)?;
+                drop(program.take_link(id)?);
+            }
+            Self::Kernel(program) => {
+                let id = program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
+                drop(program.take_link(id)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Attaches the program of `mode` to `interface` and pins the link.
 ///
 /// # Errors
 ///
 /// The interface does not exist, its driver does not take the program in this mode, or another program is
 /// attached.
 pub fn attach(
-    program: &mut Xdp,
+    datapath: &mut Datapath,
     interface: &str,
     mode: Mode,
     pin_directory: &Path,
 ) -> anyhow::Result<Attached> {
+    let mut program = datapath.program_of(mode)?;
     let pin = pin_of(pin_directory, interface, mode);
     if pin.exists() {
-        match exchange_in(program, &pin) {
+        match program.exchange(&pin) {
             Ok(()) => return Ok(Attached::Adopted),
             // The interface was removed and made anew: its link is dead, its pin a leftover.
             Err(error) if is_dead(&error) => {
@@ -90,14 +144,7 @@ pub fn attach(
             }
         }
     }
-    let flags = match mode {
-        Mode::Native => XdpMode::Driver,
-        Mode::Generic => XdpMode::Skb,
-    };
-    let id = program.attach(interface, flags)?;
-    let link: FdLink = program.take_link(id)?.try_into().map_err(|_| {
-        anyhow!("the kernel has no BPF links for XDP; Linux 5.9 or later is needed")
-    })?;
+    let link = program.attach(interface)?;
     link.pin(&pin)
         .with_context(|| format!("cannot pin the link as {}", pin.display()))?;
     Ok(Attached::New)
@@ -111,27 +158,19 @@ fn is_dead(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Puts `program` in place of the one that `interface` runs, if it was attached in `mode` by us.
+/// Puts the program of `mode` in place of the one that `interface` runs, if it was attached in `mode` by us.
 ///
 /// # Errors
 ///
 /// It was not, or the kernel refuses.
 pub fn exchange(
-    program: &mut Xdp,
+    datapath: &mut Datapath,
     interface: &str,
     mode: Mode,
     pin_directory: &Path,
 ) -> anyhow::Result<()> {
-    exchange_in(program, &pin_of(pin_directory, interface, mode))
-}
-
-/// Puts `program` in place of the one that the pinned link runs.
-fn exchange_in(program: &mut Xdp, pin: &Path) -> anyhow::Result<()> {
-    let link: XdpLink = FdLink::from(PinnedLink::from_pin(pin)?).try_into()?;
-    let id = program.attach_to_link(link)?;
-    // The pin keeps it attached; our handle is not needed any more.
-    drop(program.take_link(id)?);
-    Ok(())
+    let pin = pin_of(pin_directory, interface, mode);
+    datapath.program_of(mode)?.exchange(&pin)
 }
 
 /// Takes the program off `interface`, if it was attached in `mode` by us.
@@ -190,14 +229,23 @@ mod tests {
             "generic-eth0",
             "native-eth1",
             "generic-eth2",
+            "tc-eth2",
+            "tc-eth3",
         ];
         for name in names {
             fs::write(links.join(name), "").unwrap();
         }
-        let attached = [("eth0.7", Mode::Native), ("eth2", Mode::Generic)];
+        let attached = [
+            ("eth0.7", Mode::Native),
+            ("eth2", Mode::Generic),
+            ("eth3", Mode::Tc),
+        ];
         let mut gone = detach_others(&attached, &directory).unwrap();
         gone.sort();
-        assert_eq!(gone, ["generic-eth0", "native-eth0", "native-eth1"]);
+        assert_eq!(
+            gone,
+            ["generic-eth0", "native-eth0", "native-eth1", "tc-eth2"]
+        );
         for (interface, mode) in attached {
             assert_eq!(pinned(interface, &directory), Some(mode));
         }

@@ -6,6 +6,7 @@
 use aya::{
     Ebpf,
     maps::{Array, MapData, PerCpuArray, ProgramArray, RingBuf},
+    programs::Xdp,
 };
 use bytemuck::TransparentWrapper as _;
 use redirector_common::abi::{
@@ -52,7 +53,7 @@ impl Capture {
     pub(super) fn load(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
         let mut programs: ProgramArray<MapData> = take(ebpf, map::CAPTURE_STAGES)?;
         for (name, index) in PROGRAMS {
-            let program = program(ebpf, name)?;
+            let program: &mut Xdp = program(ebpf, name)?;
             program.load().map_err(classify)?;
             let descriptor = program.fd().map_err(classify)?;
             programs.set(index, descriptor, 0).map_err(classify)?;

@@ -10,6 +10,9 @@ const OLDEST: (u32, u32) = (5, 10);
 /// on which they have been seen to pass.
 const FRAGS: (u32, u32) = (6, 18);
 
+/// The oldest kernel with links for tc (tcx).
+const TCX: (u32, u32) = (6, 6);
+
 /// Where the kernel tells its release.
 const RELEASE: &str = "/proc/sys/kernel/osrelease";
 
@@ -33,6 +36,8 @@ pub enum KernelError {
 pub struct Abilities {
     /// Frames in several buffers.
     pub frags: bool,
+    /// Links for tc.
+    pub tcx: bool,
 }
 
 /// Checks the running kernel.
@@ -59,6 +64,7 @@ fn abilities(release: &str) -> Result<Abilities, KernelError> {
     } else {
         Ok(Abilities {
             frags: (major, minor) >= FRAGS,
+            tcx: (major, minor) >= TCX,
         })
     }
 }
@@ -90,7 +96,21 @@ mod tests {
             ("6.18.0", true),
             ("7.3.4+deb13-cloud-amd64", true),
         ] {
-            assert_eq!(abilities(release), Ok(Abilities { frags }), "{release}");
+            let found = abilities(release).map(|found| found.frags);
+            assert_eq!(found, Ok(frags), "{release}");
+        }
+    }
+
+    #[test]
+    fn links_for_tc_came_with_6_6() {
+        for (release, tcx) in [
+            ("5.10.0", false),
+            ("6.5.13", false),
+            ("6.6.0", true),
+            ("6.12.43+deb13-amd64", true),
+        ] {
+            let found = abilities(release).map(|found| found.tcx);
+            assert_eq!(found, Ok(tcx), "{release}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Program and maps, fresh or adopted from pins.
 
+mod programs;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -28,6 +30,9 @@ use super::{
 
 /// Name of the program in the object.
 const PROGRAM: &str = "redirector";
+
+/// Its name for tc.
+const TC_PROGRAM: &str = "tc";
 
 /// The one in its place while somebody captures.
 const WATCHED: &str = "watched";
@@ -120,6 +125,14 @@ pub enum LoadError {
         /// Why.
         cause: anyhow::Error,
     },
+    /// The kernel has no links for tc.
+    #[error("this kernel has no links for tc, which came with Linux 6.6; set xdp-mode = \"auto\"")]
+    NoTcx,
+    /// An agent that runs has given up what loading takes.
+    #[error(
+        "programs for tc are loaded at a start: end the agent and start it again, which loses no packet"
+    )]
+    AfterStart,
     /// The kernel is too old.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -135,12 +148,27 @@ pub struct Datapath {
     capture: Option<Capture>,
     watched: bool,
     stages: Stages,
+    abilities: Abilities,
+    for_tc: ForTc,
+    /// Where the maps are pinned.
+    directory: Option<PathBuf>,
     /// Whether maps were found pinned: another agent's run goes on in them, or in copies of them.
     pub adopted: bool,
     /// Other versions whose maps are not needed any more once every interface runs this program.
     handovers: Vec<Handover>,
     /// What had handed over to the version that is gone on from, and was not removed.
     leftovers: Vec<Version>,
+}
+
+/// The programs for tc.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ForTc {
+    /// Nobody has needed them yet.
+    Loadable,
+    /// They are loaded.
+    Loaded,
+    /// Nobody has needed them, and loading takes more than a running agent keeps.
+    TooLate,
 }
 
 /// Where the maps are pinned, and what to do with those of another version.
@@ -275,7 +303,8 @@ fn load_maps(
     }
     let mut ebpf = loader.load(object).map_err(classify)?;
     for name in [PROGRAM, WATCHED] {
-        program(&mut ebpf, name)?.load().map_err(classify)?;
+        let program: &mut Xdp = program(&mut ebpf, name)?;
+        program.load().map_err(classify)?;
     }
     let stages = Stages::load(&mut ebpf, directory)?;
     let capture = Capture::load(&mut ebpf)?;
@@ -286,6 +315,9 @@ fn load_maps(
         capture: Some(capture),
         watched: false,
         stages,
+        abilities,
+        for_tc: ForTc::Loadable,
+        directory: directory.map(Path::to_owned),
         adopted: false,
         handovers: Vec::new(),
         leftovers: Vec::new(),
@@ -307,8 +339,11 @@ pub fn unpin_all(pin_directory: &Path) {
     unpin(pin_directory);
 }
 
-/// An XDP program of a loaded object.
-pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, LoadError> {
+/// A program of a loaded object.
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, LoadError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
     let missing = || LoadError::Object {
         cause: anyhow::anyhow!("it has no program {name}"),
     };
@@ -343,29 +378,6 @@ pub(super) fn classify(error: impl std::error::Error + Send + Sync + 'static) ->
 }
 
 impl Datapath {
-    /// Says whether somebody captures, which takes another program. Those that are attached stay what they are.
-    pub fn watch(&mut self, watched: bool) {
-        self.watched = watched;
-    }
-
-    /// The program, to be attached or run.
-    ///
-    /// # Errors
-    ///
-    /// The object has no such program; [`load`] has already looked.
-    pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
-        program(&mut self.ebpf, if self.watched { WATCHED } else { PROGRAM })
-    }
-
-    /// An XDP program by its name, to be looked at.
-    ///
-    /// # Errors
-    ///
-    /// The object has no such program.
-    pub fn program_named(&mut self, name: &str) -> Result<&mut Xdp, LoadError> {
-        program(&mut self.ebpf, name)
-    }
-
     /// Says that the tables are in place and the program is about to be attached: from here on what is pinned by this
     /// version is what the next agent goes on from, and what is found of another beside it is of the one that it has gone on from.
     ///
@@ -396,6 +408,9 @@ impl Datapath {
             handover.finish();
         }
         self.stages.settle();
+        if self.for_tc == ForTc::Loadable {
+            self.for_tc = ForTc::TooLate;
+        }
     }
 
     /// The maps, to be written by whoever takes them.

@@ -5,6 +5,7 @@
 //! | `kernel.rs` | which kernels will do |
 //! | `object.rs` | where the program comes from |
 //! | `load.rs` | program and maps, fresh, adopted from pins, or gone on from another version's |
+//! | `load/programs.rs` | the programs that interfaces run |
 //! | `standing.rs` | what is found pinned at a start, of which versions |
 //! | `handover.rs` | from another version to this one |
 //! | `handover/carried.rs` | which maps that is about, and what of them connections need |
@@ -20,7 +21,7 @@
 //! | `maps/inner.rs` | maps within a map, and how the next agent finds them |
 //! | `maps/slot_tables.rs` | the slot tables of redirects |
 //! | `returns.rs` | those of the ways back to clients |
-//! | `stages.rs` | the later programs, and the map by which the first one reaches them |
+//! | `stages.rs` | the later programs, and the maps by which the first ones reach them |
 //! | `capture.rs` | what a capture looks for, and its ring |
 //! | `attach.rs` | links to interfaces, pinned so that forwarding outlives the agent |
 //! | `plain.rs` | the promise to aya that ABI structures are plain bytes |

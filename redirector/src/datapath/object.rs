@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn an_older_kernel_is_not_told_of_frames_in_several_buffers() {
         let object = Object(Cow::Borrowed(b"\0.relxdp.frags\0maps\0xdp.fragments\0"));
-        let of = |frags| object.for_kernel(Abilities { frags });
+        let of = |frags| object.for_kernel(Abilities { frags, tcx: true });
         assert_eq!(*of(true), *object.0);
         assert_eq!(*of(false), *b"\0.relxdp\0\0\0\0\0\0\0maps\0xdp.fragments\0");
     }

@@ -52,6 +52,8 @@ pub struct Kernel {
     pub too_old: Option<String>,
     /// Whether it takes frames in several buffers (6.18).
     pub frags: bool,
+    /// Whether it has links for tc (6.6).
+    pub tcx: bool,
     /// Whether it has type information about itself.
     pub btf: bool,
     /// `net.core.bpf_jit_enable`; none where it cannot be read.
@@ -73,7 +75,7 @@ pub enum Agent {
     /// None.
     #[default]
     Absent,
-    /// There is one; the interfaces that it is attached to, with `native` or `generic`.
+    /// There is one; the interfaces that it is attached to, with `native`, `generic` or `tc`.
     Running(BTreeMap<String, String>),
     /// Something listens on its socket and cannot be asked; why.
     Mute(String),

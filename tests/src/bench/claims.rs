@@ -117,7 +117,9 @@ pub fn claims(results: &Results) -> Vec<Claim> {
     }
     if let Some(report) = &results.connections {
         let share = |way| Some(report.against_kernel(way)?.median * 100.0);
-        let best = [Way::Native, Way::Generic].into_iter().filter_map(share);
+        let best = [Way::Native, Way::Generic, Way::Tc]
+            .into_iter()
+            .filter_map(share);
         let best = best.fold(None, |best: Option<f64>, share| {
             Some(best.map_or(share, |best| best.max(share)))
         });
@@ -126,6 +128,28 @@ pub fn claims(results: &Results) -> Vec<Claim> {
             best,
             Least(95.0),
             "%",
+        );
+    }
+    if let Some(report) = &results.bulk {
+        let against = |way| {
+            let both = [
+                report.up(Way::Tc, way)?.median,
+                report.down(Way::Tc, way)?.median,
+            ];
+            Some(both[0].min(both[1]))
+        };
+        let percent = against(Way::Kernel).map(|share| share * 100.0);
+        claim(
+            "bulk data over veth by tc, of kernel forwarding, worse direction",
+            percent,
+            Least(60.0),
+            "%",
+        );
+        claim(
+            "bulk data over veth by tc, against native XDP, worse direction",
+            against(Way::Native),
+            Least(2.0),
+            "×",
         );
     }
     if let Some(report) = &results.attack {

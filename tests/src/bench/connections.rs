@@ -24,7 +24,7 @@ use super::{
     target::Discarding,
 };
 use crate::lab::{
-    Lab, LabOptions, Netns, Topology,
+    Lab, LabOptions, Links, Netns, Topology,
     agent::{Agent, AgentConfig},
     kernel_nat,
     plan::{SHARED, SOCKS_PORT, TARGET, node_inside, on_link_client},
@@ -40,6 +40,8 @@ pub enum Way {
     Native,
     /// The redirector in generic mode.
     Generic,
+    /// The redirector by tc.
+    Tc,
     /// nftables, `dnat to jhash ip saddr`.
     Nftables,
     /// `HAProxy`, `balance source`.
@@ -48,10 +50,11 @@ pub enum Way {
 
 impl Way {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Kernel,
         Self::Native,
         Self::Generic,
+        Self::Tc,
         Self::Nftables,
         Self::Haproxy,
     ];
@@ -62,6 +65,7 @@ impl Way {
             Self::Kernel => "kernel forwarding, no NAT",
             Self::Native => "redirector, native",
             Self::Generic => "redirector, generic",
+            Self::Tc => "redirector, tc",
             Self::Nftables => "nftables DNAT jhash",
             Self::Haproxy => "HAProxy, balance source",
         }
@@ -69,7 +73,17 @@ impl Way {
 
     /// Whether it is the product.
     pub fn is_ours(self) -> bool {
-        matches!(self, Self::Native | Self::Generic)
+        self.xdp_mode().is_some()
+    }
+
+    /// How the product is attached.
+    fn xdp_mode(self) -> Option<&'static str> {
+        match self {
+            Self::Native => Some("native"),
+            Self::Generic => Some("generic"),
+            Self::Tc => Some("tc"),
+            Self::Kernel | Self::Nftables | Self::Haproxy => None,
+        }
     }
 }
 
@@ -104,7 +118,9 @@ pub struct Report {
 /// Clients that connect at the same time.
 const WORKERS: usize = 8;
 /// Nodes of each lab.
-const NODES: usize = 2;
+pub(super) const NODES: usize = 2;
+/// The port of [`super::bulk`].
+pub(super) const BULK_PORT: u16 = 5001;
 /// No connection may take longer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -119,12 +135,24 @@ pub(super) struct Setting {
 
 impl Setting {
     pub(super) fn new(way: Way) -> anyhow::Result<Self> {
+        Self::with(way, Links::default(), |lab, config| {
+            Agent::start(lab, &config.to_toml())
+        })
+    }
+
+    /// The same with such cables, and an agent that is started so.
+    pub(super) fn with(
+        way: Way,
+        links: Links,
+        start: impl FnOnce(&Lab, &AgentConfig) -> anyhow::Result<Agent>,
+    ) -> anyhow::Result<Self> {
         if way == Way::Haproxy {
             Haproxy::check()?;
         }
         let topology = Topology::TwoArmed;
         let options = LabOptions {
             nodes: NODES,
+            links,
             ..LabOptions::default()
         };
         let lab = Lab::new(topology, options)?;
@@ -132,19 +160,17 @@ impl Setting {
         let (mut agent, mut haproxy) = (None, None);
         match way {
             Way::Kernel => {}
-            Way::Native | Way::Generic => {
+            Way::Native | Way::Generic | Way::Tc => {
                 let mut config = AgentConfig::new(topology, NODES);
-                config.xdp_mode = if way == Way::Native {
-                    "native"
-                } else {
-                    "generic"
-                };
+                config.xdp_mode = way.xdp_mode().context("not ours")?;
                 "5s".clone_into(&mut config.interval);
-                let running = Agent::start(&lab, &config.to_toml())?;
+                let running = start(&lab, &config)?;
                 running.wait_for_all(&config, Duration::from_secs(20))?;
                 agent = Some(running);
             }
-            Way::Nftables => kernel_nat::redirect(lab.relay(), NODES)?,
+            Way::Nftables => {
+                kernel_nat::redirect_ports(lab.relay(), &[SOCKS_PORT, BULK_PORT], NODES)?;
+            }
             Way::Haproxy => {
                 let nodes: Vec<_> = (0..NODES).map(node_inside).collect();
                 haproxy = Some(Haproxy::start(&lab, &nodes)?);
@@ -163,8 +189,15 @@ impl Setting {
     pub(super) fn proxy(&self, client: usize) -> SocketAddrV4 {
         match self.way {
             Way::Kernel => SocketAddrV4::new(node_inside(client % NODES), SOCKS_PORT),
-            Way::Native | Way::Generic | Way::Nftables | Way::Haproxy => SHARED,
+            Way::Native | Way::Generic | Way::Tc | Way::Nftables | Way::Haproxy => SHARED,
         }
+    }
+
+    /// So many SOCKS connections in all: how many of them there were per second.
+    pub(super) fn rate(&self, connections: usize) -> anyhow::Result<f64> {
+        let start = Instant::now();
+        let (took, _) = self.connect(TIMEOUT, |tried| tried >= connections / WORKERS)?;
+        Ok(took.len() as f64 / start.elapsed().as_secs_f64())
     }
 
     /// Lets all workers connect until `enough` says so of the connections that one of them has tried; gives the time that

@@ -6,6 +6,7 @@
 //! | [`per_packet`] | one packet in the program alone |
 //! | [`forwarding`] | whole ways over a relay, beside all rivals |
 //! | [`growth`] | how forwarding grows with clients and processors |
+//! | [`bulk`] | bulk data of kernel sockets over veth |
 //! | [`connections`] | SOCKS connections through real Dante nodes |
 //! | [`control`] | the agent: failover, reloads |
 //! | [`tables`] | slot tables, beside Maglev and a remainder |
@@ -17,6 +18,7 @@
 //! [`report`] shows them.
 
 pub mod attack;
+pub mod bulk;
 pub mod claims;
 pub mod connections;
 pub mod control;
@@ -51,6 +53,9 @@ pub struct Results {
     pub growth: Option<growth::Report>,
     /// Connections through Dante.
     pub connections: Option<connections::Report>,
+    /// Bulk data over veth.
+    #[serde(default)]
+    pub bulk: Option<bulk::Report>,
     /// The agent.
     pub control: Option<control::Report>,
     /// Slot tables.
@@ -70,6 +75,7 @@ impl Results {
             forwarding: None,
             growth: None,
             connections: None,
+            bulk: None,
             control: None,
             tables: None,
             attack: None,
@@ -97,6 +103,7 @@ impl Results {
         let reports = [
             self.forwarding.as_ref().map(forwarding::Report::section),
             self.connections.as_ref().map(connections::Report::section),
+            self.bulk.as_ref().map(bulk::Report::section),
             self.attack.as_ref().map(attack::Report::section),
             self.per_packet.as_ref().map(per_packet::Report::section),
             self.growth.as_ref().map(growth::Report::section),

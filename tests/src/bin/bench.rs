@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use redirector_tests::bench::{
-    Results, attack, connections, control, forwarding, growth,
+    Results, attack, bulk, connections, control, forwarding, growth,
     guard::{Guard, Machine},
     per_packet,
     report::page,
@@ -72,6 +72,8 @@ enum What {
     Growth,
     /// SOCKS connections through Dante.
     Connections,
+    /// Bulk data of kernel sockets over veth.
+    Bulk,
     /// The agent: failover, reloads.
     Control,
     /// Slot tables.
@@ -168,6 +170,14 @@ fn measure(options: &Options) -> Results {
         match connections::measure(rounds, if quick { 160 } else { 800 }) {
             Ok(report) => results.connections = Some(report),
             Err(error) => note("connections", &error),
+        }
+    }
+    if wanted(What::Bulk) {
+        eprintln!("measuring bulk data");
+        let period = Duration::from_millis(if quick { 200 } else { 400 });
+        match bulk::measure(rounds, period, if quick { 80 } else { 400 }) {
+            Ok(report) => results.bulk = Some(report),
+            Err(error) => note("bulk data", &error),
         }
     }
     if wanted(What::Attack) {

@@ -58,7 +58,7 @@ impl Network {
         }
         let mut accept_xdp = Vec::new();
         for (interface, addresses) in relay_addresses(topology) {
-            accept_xdp.push(plug_relay(
+            accept_xdp.extend(plug_relay(
                 &relay,
                 &switch,
                 interface,
@@ -146,7 +146,7 @@ impl Network {
             .find(|(name, _)| *name == interface)
             .with_context(|| format!("the relay has no interface {interface}"))?;
         let on_clients_side = addresses.contains(&VIP);
-        self.accept_xdp.push(plug_relay(
+        self.accept_xdp.extend(plug_relay(
             &self.relay,
             &self.switch,
             interface,
@@ -167,7 +167,7 @@ fn plug_relay(
     interface: &str,
     addresses: Vec<Ipv4Addr>,
     links: &Links,
-) -> Result<XdpPass> {
+) -> Result<Option<XdpPass>> {
     let port = format!("relay-{interface}");
     Cable {
         addresses,
@@ -175,7 +175,11 @@ fn plug_relay(
         ..Cable::new(relay, interface, bridge_of(interface), &port)
     }
     .plug_into(switch, links)?;
-    XdpPass::attach(switch, &port)
+    // It takes segmentation away; GRO makes the port accept what XDP redirects as well.
+    if links.segmentation {
+        return Ok(None);
+    }
+    XdpPass::attach(switch, &port).map(Some)
 }
 
 /// The bridge that the interface of this name in the relay leads to.

@@ -34,6 +34,9 @@ pub struct Links {
     pub node_path_mtu: Option<u16>,
     /// The same between the router and the far clients: it tells the relay's shared address or the nodes.
     pub far_path_mtu: Option<u16>,
+    /// Whether all interfaces leave segmentation, and checksums, to the next one (TSO, GSO, GRO), as Linux does by default:
+    /// what reaches the relay is as large as senders make it. It takes a relay that can live with that.
+    pub segmentation: bool,
     /// Whether clients, nodes and what is between them and the relay leave TCP and UDP checksums to the next
     /// interface (`CHECKSUM_PARTIAL`), as Linux does by default. The relay and the target complete theirs
     /// in any case.
@@ -62,6 +65,7 @@ impl Default for Links {
             mtu: 1500,
             node_path_mtu: None,
             far_path_mtu: None,
+            segmentation: false,
             partial_checksums: false,
         }
     }

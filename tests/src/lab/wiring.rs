@@ -61,9 +61,17 @@ impl<'a> Cable<'a> {
             switch.name()
         ))
         .with_context(|| format!("can't connect {}", host.name()))?;
-        let partial = links.partial_checksums;
-        quiet_offloads(host, interface, partial && !completes_checksums)?;
-        quiet_offloads(switch, port, partial)?;
+        if links.segmentation {
+            for (netns, interface) in [(*host, *interface), (switch, *port)] {
+                netns.exec(&format!(
+                    "ethtool -K {interface} tx on tso on gso on gro on"
+                ))?;
+            }
+        } else {
+            let partial = links.partial_checksums;
+            quiet_offloads(host, interface, partial && !completes_checksums)?;
+            quiet_offloads(switch, port, partial)?;
+        }
         switch.ip(&format!("link set {port} master {bridge} up"))?;
         // One process for all addresses; a client host has many.
         let mut batch = String::new();

@@ -23,7 +23,7 @@ use aya::{
     maps::{Array, Map, MapData, MapInfo, ProgramArray},
     programs::{TestRun as _, TestRunOptions},
 };
-use redirector::datapath::{Capture, Datapath, Maps, Object, load};
+use redirector::datapath::{Capture, Datapath, LoadError, Maps, Object, load};
 use redirector_common::{
     Stage,
     abi::{Backend, Listener, NEGOTIATING_CELLS, Negotiating, SlotTable, map},
@@ -61,6 +61,13 @@ pub fn expected_action(action: Action, ingress: u32, egress: u32) -> u32 {
     }
 }
 
+/// Those of the answers for tc (`TC_ACT_UNSPEC` and others in `pkt_cls.h`).
+mod tc {
+    pub(super) const UNSPECIFIED: u32 = u32::MAX;
+    pub(super) const SHOT: u32 = 2;
+    pub(super) const REDIRECT: u32 = 7;
+}
+
 /// The program's answer to one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -90,6 +97,7 @@ pub struct Program {
     ways_back: (RawMap<4, 24>, RawMap<16, 24>),
     negotiating: Array<MapData, [u32; NEGOTIATING_CELLS]>,
     turns: Array<MapData, u32>,
+    by_tc: bool,
     /// What was written by [`Program::set_tables`]: to write all again would take longer than anything else.
     slot_tables: BTreeMap<u16, Box<SlotTable>>,
 }
@@ -132,6 +140,7 @@ impl Program {
             ),
             negotiating: find_array(&ids, map::NEGOTIATING)?,
             turns: find_array(&ids, map::TURNS)?,
+            by_tc: false,
             slot_tables: BTreeMap::new(),
         })
     }
@@ -230,7 +239,46 @@ impl Program {
             let info = self.datapath.program_named(program)?.info()?;
             all.push((program, info.verified_instruction_count()));
         }
+        // Before 6.6 there is no tcx, and nothing is loaded for it.
+        match self.datapath.load_tc() {
+            Err(LoadError::NoTcx) => return Ok(all),
+            loaded => loaded?,
+        }
+        let for_tc = Stage::ALL.into_iter().filter_map(Stage::tc_program);
+        for program in for_tc.chain(["tc"]) {
+            let info = self.datapath.tc_program_named(program)?.info()?;
+            all.push((program, info.verified_instruction_count()));
+        }
         Ok(all)
+    }
+
+    /// From here on frames go to the programs for tc.
+    ///
+    /// # Errors
+    ///
+    /// They can't be loaded.
+    pub fn go_by_tc(&mut self) -> anyhow::Result<()> {
+        self.datapath.load_tc()?;
+        self.by_tc = true;
+        Ok(())
+    }
+
+    /// Whether the kernel makes a test run of a frame: for tc it wants a whole IP header where there is one.
+    pub fn takes(&self, frame: &[u8]) -> bool {
+        let header = match frame.get(12..SHORTEST_FRAME) {
+            Some([0x08, 0x00]) if self.by_tc => 20,
+            Some([0x86, 0xdd]) if self.by_tc => 40,
+            _ => 0,
+        };
+        frame.len() >= SHORTEST_FRAME + header
+    }
+
+    /// Like [`expected_action`]; for tc, which does not say by which interface, any other.
+    pub fn expected_action(&self, action: Action, ingress: u32, egress: u32) -> u32 {
+        match expected_action(action, ingress, egress) {
+            xdp::TX if self.by_tc => xdp::REDIRECT,
+            other => other,
+        }
     }
 
     /// What captures packets; from here on the program runs in which that can be.
@@ -272,6 +320,9 @@ impl Program {
     ///
     /// The kernel refused; a frame below [`SHORTEST_FRAME`] it always does.
     pub fn run(&mut self, frame: &[u8], ingress: u32) -> anyhow::Result<Answer> {
+        if self.by_tc {
+            return self.run_by_tc(frame, ingress, 0);
+        }
         let length = u32::try_from(frame.len())?;
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, length, 0, ingress, 0, 0];
@@ -293,6 +344,47 @@ impl Program {
             action: result.return_value,
             frame: out,
         })
+    }
+
+    /// The same by tc, of a packet that the kernel would cut into segments with so many bytes of data, unless that is 0.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn run_by_tc(
+        &mut self,
+        frame: &[u8],
+        ingress: u32,
+        segment_data: u32,
+    ) -> anyhow::Result<Answer> {
+        // struct __sk_buff in words: the eleventh is the interface, the one at byte 176 gso_size; the others have to be 0.
+        let mut context = [0_u32; 45];
+        context[10] = ingress;
+        context[44] = segment_data;
+        let mut out = vec![0; frame.len() + ANSWER_HEADERS];
+        let result = self
+            .datapath
+            .tc_program_named("tc")?
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ctx_in: Some(bytemuck::cast_slice(&context)),
+                ..TestRunOptions::new()
+            })
+            .with_context(|| {
+                format!(
+                    "cannot run the program for tc on {} bytes from interface {ingress}",
+                    frame.len()
+                )
+            })?;
+        out.truncate(usize::try_from(result.data_size_out)?);
+        let action = match result.return_value {
+            tc::UNSPECIFIED => xdp::PASS,
+            tc::SHOT => xdp::DROP,
+            tc::REDIRECT => xdp::REDIRECT,
+            other => anyhow::bail!("the program for tc answered {other}"),
+        };
+        Ok(Answer { action, frame: out })
     }
 }
 

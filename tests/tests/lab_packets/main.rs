@@ -10,6 +10,7 @@ mod every_way;
 mod jumbo;
 mod paths;
 mod shared_address;
+mod tc;
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};

@@ -27,8 +27,8 @@ const UNSAFE_FILES: [&str; 13] = [
     // The kernel's side: packets, maps, helper calls and the sections of the object.
     "redirector-ebpf/src/bench.rs",
     "redirector-ebpf/src/capture.rs",
+    "redirector-ebpf/src/context.rs",
     "redirector-ebpf/src/traffic.rs",
-    "redirector-ebpf/src/emit.rs",
     "redirector-ebpf/src/main.rs",
     "redirector-ebpf/src/maps/family.rs",
     "redirector-ebpf/src/maps/mod.rs",

@@ -30,6 +30,7 @@ pub(super) fn kernel() -> Kernel {
     Kernel {
         release: read("/proc/sys/kernel/osrelease").unwrap_or_default(),
         frags: found.as_ref().is_ok_and(|found| found.frags),
+        tcx: found.as_ref().is_ok_and(|found| found.tcx),
         too_old: found.err().map(|error| error.to_string()),
         btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
         jit: read("/proc/sys/net/core/bpf_jit_enable").map(|value| value != "0"),

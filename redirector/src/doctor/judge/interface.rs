@@ -37,10 +37,13 @@ pub(super) fn judge(facts: &Facts, interface: &Interface, findings: &mut Vec<Fin
     });
     findings.push(mode(facts, name, state));
     let generic = is_generic(facts, name, state);
-    if !generic {
+    let tc = is_tc(facts, name, state);
+    if !generic && !tc {
         findings.push(frames(facts, name, state));
     }
-    findings.extend(offloads(name, state, generic));
+    if !tc {
+        findings.extend(offloads(name, state, generic));
+    }
     findings.extend(queues(facts, name, state));
     findings.push(match state.rp_filter {
         1 => Finding::warning(
@@ -58,15 +61,47 @@ fn is_generic(facts: &Facts, name: &str, state: &InterfaceState) -> bool {
     match (running_mode(facts, name), facts.xdp_mode) {
         (Some(mode), _) => mode == "generic",
         (None, XdpMode::Generic) => true,
-        (None, XdpMode::Native) => false,
-        (None, XdpMode::Auto) => state.xdp.is_some_and(|xdp| !xdp.basic),
+        (None, XdpMode::Native | XdpMode::Tc) => false,
+        (None, XdpMode::Auto) => !facts.kernel.tcx && state.xdp.is_some_and(|xdp| !xdp.basic),
     }
 }
 
+/// Whether it runs, or would run, where packets may be as large as their senders leave them.
+fn is_tc(facts: &Facts, name: &str, state: &InterfaceState) -> bool {
+    match (running_mode(facts, name), facts.xdp_mode) {
+        (Some(mode), _) => mode == "tc",
+        (None, XdpMode::Tc) => true,
+        (None, XdpMode::Native | XdpMode::Generic) => false,
+        (None, XdpMode::Auto) => {
+            facts.kernel.tcx && (is_veth(state) || state.xdp.is_some_and(|xdp| !xdp.basic))
+        }
+    }
+}
+
+fn is_veth(state: &InterfaceState) -> bool {
+    state.kind.as_deref() == Some("veth")
+}
+
 fn mode(facts: &Facts, name: &str, state: &InterfaceState) -> Finding {
-    let is_veth = state.kind.as_deref() == Some("veth");
     if facts.xdp_mode == XdpMode::Generic {
         return Finding::ok("xdp-mode", name, "generic, as the configuration wants it");
+    }
+    if facts.xdp_mode == XdpMode::Tc {
+        return if facts.kernel.tcx {
+            Finding::ok("xdp-mode", name, "tc, as the configuration wants it")
+        } else {
+            let text = "the kernel has no links for tc, which came with Linux 6.6";
+            Finding::problem("xdp-mode", name, text)
+                .here("sed -i 's/^xdp-mode.*/xdp-mode = \"auto\"/' FILE")
+        };
+    }
+    if is_tc(facts, name, state) {
+        let text = if is_veth(state) {
+            "tc: it is a veth, which gives up segmentation offload for XDP"
+        } else {
+            "tc: its driver runs no XDP programs"
+        };
+        return Finding::ok("xdp-mode", name, text);
     }
     match (running_mode(facts, name), state.xdp) {
         (Some("generic"), Some(xdp)) if xdp.basic => Finding::warning(
@@ -81,7 +116,7 @@ fn mode(facts: &Facts, name: &str, state: &InterfaceState) -> Finding {
             name,
             "the kernel (before 6.3) does not tell what the driver can; the agent's log will say which mode it got",
         ),
-        (_, Some(xdp)) => abilities(facts, name, is_veth, xdp),
+        (_, Some(xdp)) => abilities(facts, name, is_veth(state), xdp),
     }
 }
 
@@ -96,7 +131,9 @@ fn abilities(facts: &Facts, name: &str, is_veth: bool, xdp: XdpAbilities) -> Fin
                 format!("{text}, and `xdp-mode` wants native"),
             )
             .here("sed -i 's/^xdp-mode.*/xdp-mode = \"auto\"/' FILE"),
-            XdpMode::Auto | XdpMode::Generic => Finding::warning("xdp-mode", name, text),
+            XdpMode::Auto | XdpMode::Generic | XdpMode::Tc => {
+                Finding::warning("xdp-mode", name, text)
+            }
         };
     }
     if is_veth && !xdp.accepts_redirected {
@@ -182,7 +219,7 @@ fn offloads(name: &str, state: &InterfaceState, generic: bool) -> Vec<Finding> {
             .here(format!("ethtool -K {name} gro off")),
         );
     }
-    if generic && state.kind.as_deref() == Some("veth") && state.has("tx-tcp-segmentation") {
+    if generic && is_veth(state) && state.has("tx-tcp-segmentation") {
         findings.push(
             Finding::warning(
                 "tso",

@@ -40,6 +40,7 @@ fn healthy() -> Facts {
             release: "6.12.1".to_owned(),
             too_old: None,
             frags: true,
+            tcx: false,
             btf: true,
             jit: Some(true),
         },
@@ -271,6 +272,33 @@ fn the_mode_that_a_nic_gives() {
             "{}",
             text(&findings)
         );
+    }
+}
+
+#[test]
+fn tc_asks_for_nothing_but_a_kernel_that_has_it() {
+    let lacking = changed(|facts| facts.xdp_mode = XdpMode::Tc);
+    let lacking = lacking.iter().filter(|f| f.level == Level::Problem);
+    assert!(lacking.map(|f| f.check).eq(["xdp-mode"; 2]));
+    let on_a_deaf_veth = |facts: &mut Facts| {
+        state(facts).kind = Some("veth".to_owned());
+        state(facts).offloads = Some(vec!["rx-gro".to_owned(), "tx-tcp-segmentation".to_owned()]);
+        state(facts).mtu = 9000;
+        state(facts).xdp = Some(XdpAbilities {
+            accepts_redirected: false,
+            frags: false,
+            ..NATIVE
+        });
+    };
+    let modes = [XdpMode::Tc, XdpMode::Auto, XdpMode::Native];
+    for (mode, fine) in modes.into_iter().zip([true, true, false]) {
+        let findings = changed(|facts| {
+            on_a_deaf_veth(facts);
+            facts.kernel.tcx = true;
+            facts.xdp_mode = mode;
+        });
+        let all_fine = findings.iter().all(|f| f.level == Level::Ok);
+        assert_eq!(all_fine, fine, "{mode:?}: {}", text(&findings));
     }
 }
 

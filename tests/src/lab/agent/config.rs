@@ -9,7 +9,7 @@ use crate::lab::plan::{Family, SHARED, SOCKS_PORT, Topology, node_inside};
 pub struct AgentConfig {
     /// Interfaces of the relay.
     pub interfaces: Vec<String>,
-    /// `auto`, `native` or `generic`.
+    /// `auto`, `native`, `generic` or `tc`.
     pub xdp_mode: &'static str,
     /// The families of the shared address and of the nodes.
     pub families: Vec<Family>,

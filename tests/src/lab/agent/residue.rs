@@ -6,11 +6,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use aya::programs::{SchedClassifier, TcAttachType};
+
 use super::Agent;
 use crate::lab::Lab;
 
+/// What programs attached by tcx are called.
+const TCX: &str = "a program for tc";
+
 impl Agent {
-    /// What it has left in the relay: pinned files and interfaces with an XDP program.
+    /// What it has left in the relay: pinned files and interfaces with a program of either kind.
     ///
     /// # Errors
     /// When that can't be looked up.
@@ -19,7 +24,9 @@ impl Agent {
         loop {
             let residue = self.residue_now(lab)?;
             let is_linked = residue.iter().any(|one| one.contains("/links/"));
-            let is_attached = residue.iter().any(|one| one.contains("xdp"));
+            let is_attached = residue
+                .iter()
+                .any(|one| one.contains("xdp") || one.starts_with(TCX));
             if is_linked || !is_attached || Instant::now() > limit {
                 return Ok(residue);
             }
@@ -38,6 +45,15 @@ impl Agent {
         for line in lab.relay().ip("-o link show")?.lines() {
             if line.contains("xdp") {
                 residue.push(line.to_owned());
+            }
+        }
+        for interface in lab.topology().interfaces() {
+            // An older kernel has none of these.
+            let programs = lab
+                .relay()
+                .run(|| SchedClassifier::query_tcx(interface, TcAttachType::Ingress))?;
+            if programs.is_ok_and(|(_, programs)| !programs.is_empty()) {
+                residue.push(format!("{TCX} at {interface}"));
             }
         }
         if self.socket.exists() {
