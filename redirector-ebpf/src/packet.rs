@@ -5,7 +5,6 @@
 #![expect(unsafe_code, reason = "packets are behind raw pointers")]
 #![expect(
     clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
     reason = "lengths within a frame, of at most 17 bits"
 )]
 
