@@ -58,17 +58,17 @@ const MOST_OPTIONS: usize = 40;
 /// Looks for options that name the way (RFC 791, section 3.1): the destination is then only the next stop.
 ///
 /// Byte by byte rather than from option to option, since the verifier follows only offsets that do not come from
-/// the packet.
+/// the packet; and by counting what is left of an option rather than by comparing with where it ends, of which the verifier
+/// would keep what it knows apart for each place.
 #[inline(always)]
 fn options<F: Frame>(frame: &F, start: usize, length: usize) -> Result<(), Verdict> {
     const END: u8 = 0;
     const NO_OPERATION: u8 = 1;
     const LOOSE_SOURCE_ROUTE: u8 = 131;
     const STRICT_SOURCE_ROUTE: u8 = 137;
-    // Where the next option begins, and where one has begun whose length is the byte in hand. That this is the byte before is
-    // not made use of: loops would be counted from -1, and Linux 7.3 takes no packet's address that is moved by that.
-    let mut next = 0;
-    let mut began = None;
+    // Bytes of the option in hand that are still to come, and whether the next one is its length.
+    let mut left = 0;
+    let mut is_length = false;
     for at in 0..MOST_OPTIONS {
         if at >= length {
             break;
@@ -76,21 +76,25 @@ fn options<F: Frame>(frame: &F, start: usize, length: usize) -> Result<(), Verdi
         let [byte] = *frame
             .header::<[u8; 1]>(start + at)
             .ok_or(Verdict::PassTruncated)?;
-        if let Some(option) = began.take() {
-            next = option + usize::from(byte);
-            if byte < 2 || next > length {
+        if is_length {
+            is_length = false;
+            // It counts itself and the byte before it.
+            if byte < 2 || at + usize::from(byte) > length + 1 {
                 return Err(Verdict::PassMalformed);
             }
-        } else if at == next {
+            left = byte - 2;
+        } else if left > 0 {
+            left -= 1;
+        } else {
             match byte {
                 END => return Ok(()),
-                NO_OPERATION => next += 1,
+                NO_OPERATION => {}
                 LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => return Err(Verdict::PassSourceRoute),
-                _ => began = Some(at),
+                _ => is_length = true,
             }
         }
     }
-    if began.is_some() {
+    if is_length {
         return Err(Verdict::PassMalformed);
     }
     Ok(())

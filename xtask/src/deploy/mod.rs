@@ -18,11 +18,11 @@ mod manifests;
 mod package;
 mod tools;
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::Result;
 
-use crate::workspace;
+use crate::{command, workspace};
 
 pub(crate) use dist::dist;
 pub(crate) use image::image;
@@ -39,6 +39,20 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 struct Claim {
     what: String,
     held: Result<()>,
+}
+
+/// What the tests of one program say, which are given what they test by these variables.
+fn tested(what: &str, program: &str, variables: &[(&str, OsString)]) -> Claim {
+    let mut cargo = workspace::cargo();
+    cargo
+        .args(["test", "--package", "redirector-tests", "--test", program])
+        .args(["--features", "redirector-tests/deploy"])
+        .args(["--", "--test-threads=1"])
+        .envs(variables.iter().cloned());
+    Claim {
+        what: what.to_owned(),
+        held: command::run(&mut cargo),
+    }
 }
 
 /// What is deployed.

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Claim, VERSION, tools};
+use super::{Claim, VERSION, tested, tools};
 use crate::{
     build, command,
     setup::{self, Program},
@@ -71,18 +71,15 @@ pub(super) fn claims() -> Result<Vec<Claim>> {
     let (package, next) = (home.join("redirector.deb"), home.join("next.deb"));
     build(&package, VERSION)?;
     build(&next, &format!("{VERSION}+next"))?;
-    let mut test = workspace::cargo();
-    test.args(["test", "--package", "redirector-tests"])
-        .args(["--features", "redirector-tests/deploy"])
-        .args(["--test", "deploy_package"])
-        .env("REDIRECTOR_DEBIAN", debian)
-        .env("REDIRECTOR_PACKAGE", package)
-        .env("REDIRECTOR_NEXT_PACKAGE", next);
-    Ok(vec![Claim {
-        what: "the package is installed, serves, is upgraded without loss and goes without residue"
-            .to_owned(),
-        held: command::run(&mut test),
-    }])
+    Ok(vec![tested(
+        "the package is installed, serves, is upgraded without loss and goes without residue",
+        "deploy_package",
+        &[
+            ("REDIRECTOR_DEBIAN", debian.into()),
+            ("REDIRECTOR_PACKAGE", package.into()),
+            ("REDIRECTOR_NEXT_PACKAGE", next.into()),
+        ],
+    )])
 }
 
 /// A clean Debian of the release that this machine has, kept from run to run.
