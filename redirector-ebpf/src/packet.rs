@@ -162,8 +162,8 @@ impl<const WALKED: bool, C: Context> Frame for PacketFrame<'_, WALKED, C> {
         Some(unsafe { &mut *((self.start + offset) as *mut T) })
     }
 
-    /// Where each part begins is worked out from the length, not from how often a loop went round: so what the verifier
-    /// knows behind a loop is the same however it was left, and it follows that only once.
+    /// Where each part begins is worked out from the length, and not from how often a loop went round or was to
+    /// go round: so what the verifier knows behind a loop is the same however it was left, and it follows that only once.
     #[inline(always)]
     fn sum(&self, offset: usize, length: usize) -> Option<u32> {
         if length > LARGEST_SUM || offset > FARTHEST - LARGEST_SUM {
@@ -180,7 +180,7 @@ impl<const WALKED: bool, C: Context> Frame for PacketFrame<'_, WALKED, C> {
             }
             sum = self.add::<CHUNK>(offset + index * CHUNK, sum)?;
         }
-        let start = offset + chunks * CHUNK;
+        let start = offset + length / CHUNK * CHUNK;
         let chunks = unbounded(length % CHUNK / SMALL_CHUNK);
         for index in 0..CHUNK / SMALL_CHUNK {
             if index >= chunks {
@@ -188,7 +188,7 @@ impl<const WALKED: bool, C: Context> Frame for PacketFrame<'_, WALKED, C> {
             }
             sum = self.add::<SMALL_CHUNK>(start + index * SMALL_CHUNK, sum)?;
         }
-        let start = start + chunks * SMALL_CHUNK;
+        let start = start + length % CHUNK / SMALL_CHUNK * SMALL_CHUNK;
         let chunks = unbounded(length % SMALL_CHUNK / 4);
         for index in 0..SMALL_CHUNK / 4 {
             if index >= chunks {
@@ -196,7 +196,7 @@ impl<const WALKED: bool, C: Context> Frame for PacketFrame<'_, WALKED, C> {
             }
             sum = self.add::<4>(start + index * 4, sum)?;
         }
-        let start = near(start + chunks * 4);
+        let start = near(start + length % SMALL_CHUNK / 4 * 4);
         let mut sum = u32::from(checksum::fold(sum));
         let mut last = 0;
         if length % 4 >= 2 {
@@ -242,6 +242,6 @@ const CHUNK: usize = 512;
 /// What is left is added up in these.
 const SMALL_CHUNK: usize = 64;
 /// What lies in several buffers is copied in these, as far as the stack allows.
-const PIECE: usize = 256;
+const PIECE: usize = 192;
 /// Sums are made of at most so many bytes: the largest frames that are in use, and the verifier walks through all of them.
 const LARGEST_SUM: usize = 9_216 - 1;
