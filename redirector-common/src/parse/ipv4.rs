@@ -99,3 +99,48 @@ fn options<F: Frame>(frame: &F, start: usize, length: usize) -> Result<(), Verdi
     }
     Ok(())
 }
+
+#[cfg(all(test, feature = "host"))]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::host::SliceFrame;
+
+    /// From option to option, as RFC 791 tells it.
+    fn by_jumps(mut rest: &[u8]) -> Result<(), Verdict> {
+        loop {
+            match rest {
+                [] | [0, ..] => return Ok(()),
+                [1, after @ ..] => rest = after,
+                [131 | 137, ..] => return Err(Verdict::PassSourceRoute),
+                [_, length, ..] if *length >= 2 && usize::from(*length) <= rest.len() => {
+                    rest = &rest[usize::from(*length)..];
+                }
+                _ => return Err(Verdict::PassMalformed),
+            }
+        }
+    }
+
+    #[test]
+    fn options_are_walked_byte_by_byte_to_where_jumps_from_one_to_the_next_lead() {
+        // Every list of up to six of these: each kind of option, and every length that ends before, at or behind the list.
+        const BYTES: [u8; 8] = [0, 1, 2, 3, 4, 6, 131, 7];
+        let (mut routes, mut malformed) = (0, 0);
+        for length in 0..=6_u32 {
+            for number in 0..8_usize.pow(length) {
+                let mut list: Vec<u8> = (0..length)
+                    .map(|place| BYTES[number / 8_usize.pow(place) % 8])
+                    .collect();
+                let expected = by_jumps(&list);
+                routes += u32::from(expected == Err(Verdict::PassSourceRoute));
+                malformed += u32::from(expected == Err(Verdict::PassMalformed));
+                let frame = SliceFrame::new(&mut list);
+                assert_eq!(options(&frame, 0, length as usize), expected, "{number:o}");
+            }
+        }
+        assert!(routes > 1000 && malformed > 1000, "{routes}, {malformed}");
+    }
+}
