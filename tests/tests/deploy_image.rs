@@ -178,7 +178,8 @@ fn a_container_without_any_one_of_them_says_which_it_lacks() -> Result<()> {
             Ok(())
         })?;
         let log = container.log();
-        ensure!(log.contains(&format!("CAP_{missing}")), "it says: {log}");
+        let lacks = format!("it lacks CAP_{missing};");
+        ensure!(log.contains(&lacks), "it says: {log}");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Program and maps, fresh or adopted from pins.
 
 mod programs;
+mod refused;
 
 use std::{
     fs, io,
@@ -12,21 +13,23 @@ use aya::{
     Ebpf, EbpfLoader,
     programs::{ProgramError, Xdp},
 };
-use redirector_common::abi::{ABI_VERSION, map};
-use thiserror::Error;
+use redirector_common::abi::map;
 
 use super::{
     capture::Capture,
     handover::{self, Handover, Predecessor},
-    kernel::{self, Abilities, KernelError},
+    kernel::{self, Abilities},
     layout::Layout,
-    maps::{Maps, MapsError},
+    maps::Maps,
     object::Object,
     stages::Stages,
     standing::{
         LINKS, Standing, Version, attempts, begin_attempt, end_attempt, leftovers, versioned,
     },
 };
+
+pub use refused::LoadError;
+pub(super) use refused::classify;
 
 /// Name of the program in the object.
 const PROGRAM: &str = "redirector";
@@ -76,70 +79,6 @@ const PINNED: [&str; 36] = [
     map::BACKEND_STATS,
     map::ANSWER_TIMES,
 ];
-
-/// The program could not be loaded.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// A directory for pins can't be made.
-    #[error(
-        "cannot make {path} to pin the maps: {cause}; mount the BPF file system there \
-         (mount -t bpf bpf /sys/fs/bpf) or choose another place with --pin-dir"
-    )]
-    PinDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-    /// The kernel refused for want of privileges.
-    #[error(
-        "the kernel does not let this process load BPF programs ({cause:#}); run as root, or with \
-         CAP_BPF and CAP_NET_ADMIN"
-    )]
-    Privileges {
-        /// What aya says.
-        cause: anyhow::Error,
-    },
-    /// The kernel refused the object.
-    #[error("the kernel refuses the BPF object: {cause:#}")]
-    Object {
-        /// What aya says, with the verifier's log.
-        cause: anyhow::Error,
-    },
-    /// Another version runs, and can't be gone on from.
-    #[error(
-        "the data path that runs is of version {number}, this one is of version {ABI_VERSION}, and connections can't be \
-         carried over: {cause:#}. It goes on forwarding. Start an agent of its version again, or give its \
-         connections up with `redirector run --replace`: those whose nodes are not the ones that the new tables \
-         choose break"
-    )]
-    OtherVersion {
-        /// Its version.
-        number: u32,
-        /// What is in the way.
-        cause: anyhow::Error,
-    },
-    /// Pins can't be put where they belong.
-    #[error("cannot pin the maps: {cause:#}")]
-    Pins {
-        /// Why.
-        cause: anyhow::Error,
-    },
-    /// The kernel has no links for tc.
-    #[error("this kernel has no links for tc, which came with Linux 6.6; set xdp-mode = \"auto\"")]
-    NoTcx,
-    /// An agent that runs has given up what loading takes.
-    #[error(
-        "programs for tc are loaded at a start: end the agent and start it again, which loses no packet"
-    )]
-    AfterStart,
-    /// The kernel is too old.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// A map is not as this agent knows it.
-    #[error(transparent)]
-    Maps(#[from] MapsError),
-}
 
 /// The loaded program and its maps.
 pub struct Datapath {
@@ -262,9 +201,7 @@ pub fn load(object: &Object, flows: u32, pins: Option<Pins<'_>>) -> Result<Datap
 fn make(directory: &Path) -> Result<(), LoadError> {
     fs::create_dir_all(directory).map_err(|cause| {
         if cause.kind() == io::ErrorKind::PermissionDenied {
-            LoadError::Privileges {
-                cause: cause.into(),
-            }
+            LoadError::privileges(cause)
         } else {
             LoadError::PinDirectory {
                 path: directory.to_owned(),
@@ -351,30 +288,6 @@ where
     program.try_into().map_err(|error| LoadError::Object {
         cause: anyhow::Error::new(error),
     })
-}
-
-pub(super) fn classify(error: impl std::error::Error + Send + Sync + 'static) -> LoadError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(current) = cause {
-        // The verifier refuses a program by the same error as the kernel a process without privileges; but then it
-        // says why.
-        if let Some(ProgramError::LoadError { verifier_log, .. }) = current.downcast_ref()
-            && !verifier_log.to_string().trim().is_empty()
-        {
-            break;
-        }
-        if let Some(io_error) = current.downcast_ref::<io::Error>()
-            && io_error.kind() == io::ErrorKind::PermissionDenied
-        {
-            return LoadError::Privileges {
-                cause: error.into(),
-            };
-        }
-        cause = current.source();
-    }
-    LoadError::Object {
-        cause: error.into(),
-    }
 }
 
 impl Datapath {

@@ -13,6 +13,7 @@
 //! | `mod.rs` | the sets, and giving up what is not in them |
 //! | `account.rs` | becoming another user |
 //! | `found.rs` | what is found under a name, whoever owns it, and giving it away |
+//! | `loading.rs` | what loading the data path takes |
 //! | `pins.rs` | the directory of pins |
 //! | `places.rs` | files and directories that this user must have |
 //! | `threads.rs` | the threads beside the loop |
@@ -31,6 +32,7 @@
 
 mod account;
 mod found;
+mod loading;
 mod pins;
 mod places;
 mod threads;
@@ -40,6 +42,7 @@ use std::io;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 pub use account::{Account, AccountError, group_named, leave_groups};
+pub use loading::lacking;
 pub use pins::{give_back, open as open_pins};
 pub use places::{PlaceError, Places};
 pub use threads::{Thread, Threads};

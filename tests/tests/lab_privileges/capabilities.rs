@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use redirector_tests::lab::agent::{Agent, AgentConfig, node_name};
@@ -167,6 +168,27 @@ fn what_service_and_manifest_allow_is_enough_to_start_and_to_adopt() -> Result<(
         }
         let again = lab.connect(lab.clients()[0], SHARED)?;
         ensure!(again.node == served.node, "{list}: the client has moved");
+    }
+    Ok(())
+}
+
+/// With all but one of what the programs take, the agent ends with the name of that one, and leaves nothing.
+#[test]
+fn an_agent_that_lacks_one_of_what_loading_takes_names_it_and_no_other() -> Result<()> {
+    let lab = Lab::new(Topology::TwoArmed, small())?;
+    let config = AgentConfig::new(Topology::TwoArmed, 2);
+    let needed = ["bpf", "perfmon", "net_admin"];
+    for missing in needed {
+        let others = needed.iter().filter(|name| **name != missing);
+        let set: String = others.map(|name| format!(",+{name}")).collect();
+        let agent = Agent::prepare(&lab, &config.to_toml())?;
+        let agent = agent.wrapped_in(&["setpriv", "--bounding-set", &format!("-all{set}")]);
+        let output = agent.run_command().stdin(Stdio::null()).output()?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(1), "{missing}: {error}");
+        let lacks = format!("it lacks CAP_{};", missing.to_uppercase());
+        ensure!(error.contains(&lacks), "{missing}: {error}");
+        ensure!(!agent.pins().exists(), "{missing}: pins are left");
     }
     Ok(())
 }

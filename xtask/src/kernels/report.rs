@@ -21,10 +21,12 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    /// Takes in one line of the console.
+    /// Takes in one line of the console. What guests and tests tell of themselves may follow what firmware and the test
+    /// runner have left on the line.
     pub(super) fn add_line(&mut self, line: &str) {
         self.tally.add_line(line);
-        let mut words = line.split_whitespace();
+        let told = line.find('@').map_or("", |at| &line[at..]);
+        let mut words = told.split_whitespace();
         match words.next() {
             Some("@kernel") => self.release = words.collect(),
             Some("@begin") => self.running = words.next().map(str::to_owned),
@@ -195,9 +197,9 @@ mod tests {
     }
 
     const GOOD: [&str; 6] = [
-        "@kernel 5.10.0-32-cloud-amd64",
+        "\u{1b}c\u{1b}[?7l\u{1b}[2J@kernel 5.10.0-32-cloud-amd64",
         "@begin kernel_budget",
-        "@instructions ipv4 308089",
+        "test every_program_is_accepted ... @instructions ipv4 308089",
         "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
         "@end kernel_budget 0",
         "@over",
@@ -210,7 +212,10 @@ mod tests {
         let report = Report::new("5.10", Ok(heard), Duration::from_secs(9));
         assert!(report.is_well());
         assert_eq!(report.passed(), 3);
-        assert!(table(&[report]).contains("308089"));
+        let table = table(&[report]);
+        for told in ["| 5.10.0-32-cloud-amd64 |", "| `ipv4` | 308089 |"] {
+            assert!(table.contains(told), "{table}");
+        }
     }
 
     #[test]

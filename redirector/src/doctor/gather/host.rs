@@ -14,12 +14,6 @@ use crate::family::Family;
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS: FsType = FsType(0xcafe_4a11);
 
-/// Bits of `CapEff` in /proc/self/status (linux/capability.h).
-const NEEDED: [(&str, u32); 2] = [("CAP_NET_ADMIN", 12), ("CAP_BPF", 39)];
-
-/// `CAP_SYS_ADMIN`, which stands for `CAP_BPF` as well.
-const SYS_ADMIN: u32 = 21;
-
 pub(super) fn kernel() -> Kernel {
     let read = |path: &str| {
         fs::read_to_string(path)
@@ -44,19 +38,6 @@ pub(super) fn pins(directory: &Path) -> Pins {
         directory: directory.to_owned(),
         in_bpf_fs: found.is_some_and(|found| found.filesystem_type() == BPF_FS),
     }
-}
-
-pub(super) fn lacking_capabilities() -> Vec<&'static str> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok())
-        .unwrap_or_default();
-    let has = |bit: u32| effective >> bit & 1 == 1;
-    let lacking = NEEDED
-        .into_iter()
-        .filter(|(name, bit)| !has(*bit) && (*name != "CAP_BPF" || !has(SYS_ADMIN)));
-    lacking.map(|(name, _)| name).collect()
 }
 
 pub(super) fn forwards(family: Family) -> Option<bool> {

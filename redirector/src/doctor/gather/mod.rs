@@ -26,6 +26,7 @@ use crate::net::monitor::Monitor;
 use crate::net::resolve::{Unresolved, resolve};
 use crate::net::solicit::Solicitor;
 use crate::net::view::NetView;
+use crate::privileges;
 
 /// How long neighbours have to answer.
 const NEIGHBOURS: Duration = Duration::from_millis(1500);
@@ -84,7 +85,7 @@ pub async fn gather(
     Ok(Facts {
         kernel: host::kernel(),
         pins: host::pins(pin_directory),
-        lacks: host::lacking_capabilities(),
+        lacks: privileges::lacking().unwrap_or_default(),
         agent,
         xdp_mode: subject.xdp_mode,
         interfaces: interfaces(&subject, &view),
