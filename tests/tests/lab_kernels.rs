@@ -131,7 +131,7 @@ fn start_on(lab: &Lab, agent: &Agent, release: &str) -> Result<(bool, String)> {
     fs::write(&told, format!("{release}\n"))?;
     let command = agent.run_command();
     let output = Command::new("timeout")
-        .args(["20", "unshare", "--mount", "sh", "-c"])
+        .args(["20", "unshare", "--mount", "/bin/sh", "-c"])
         .arg("mount --bind \"$0\" /proc/sys/kernel/osrelease && exec \"$@\"")
         .arg(&told)
         .arg(command.get_program())

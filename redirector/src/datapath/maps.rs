@@ -24,7 +24,10 @@ use redirector_common::abi::{
 };
 use thiserror::Error;
 
-pub(super) use self::{buffers::Buffers, inner::inner_pins};
+pub(super) use self::{
+    buffers::Buffers,
+    inner::{created, inner_pins},
+};
 
 use self::{
     endpoints::EndpointMap,

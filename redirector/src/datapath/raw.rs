@@ -4,6 +4,8 @@
     reason = "bpf(2) takes addresses of keys and values in a structure"
 )]
 
+mod inner;
+
 use std::{
     ffi::CString,
     io,
@@ -18,6 +20,8 @@ use anyhow::Context as _;
 use aya::maps::MapData;
 use bytemuck::{Pod, Zeroable};
 use nix::libc;
+
+pub(super) use inner::inner_array;
 
 /// Commands of bpf(2), from linux/bpf.h.
 const MAP_LOOKUP: libc::c_int = 1;

@@ -10,7 +10,7 @@ use bytemuck::TransparentWrapper as _;
 use redirector_common::abi::{NextHop, TrieNode, TrieRoot, map};
 
 use super::{
-    maps::{Buffers, MapsError, failed, remove_any, take},
+    maps::{Buffers, MapsError, created, failed, remove_any, take},
     plain::Plain,
 };
 use crate::family::Family;
@@ -56,7 +56,7 @@ impl TrieMaps {
     }
 
     fn set_root(&mut self, root: &TrieRoot) -> Result<(), MapsError> {
-        let make = || RootMap::create(1, 0).map_err(failed("create", self.root_name));
+        let make = || created(self.root_name);
         let place = |spare: &mut RootMap| {
             spare
                 .set(0, Plain::wrap_ref(root), 0)

@@ -114,8 +114,11 @@ impl Lab {
         host.sysctl("ipv4/conf/all/arp_ignore", "1")?;
         host.sysctl("ipv4/conf/all/arp_announce", "2")?;
         for shared in both(VIP) {
-            let bits = Family::of(shared).bits();
-            host.ip(&format!("address add {shared}/{bits} dev lo"))?;
+            let family = Family::of(shared);
+            let (bits, usable_at_once) = (family.bits(), family.usable_at_once());
+            host.ip(&format!(
+                "address add {shared}/{bits} dev lo {usable_at_once}"
+            ))?;
         }
         let beside = node_beside_clients(node);
         match self.topology {

@@ -146,6 +146,15 @@ impl Family {
             Self::V6 => 128,
         }
     }
+
+    /// What `ip address add` is told so that an address can be bound at once: IPv6 first asks whether somebody else has it
+    /// (RFC 4862, section 5.4), on the loopback interface only in form, but later as well.
+    pub(super) fn usable_at_once(self) -> &'static str {
+        match self {
+            Self::V4 => "",
+            Self::V6 => "nodad",
+        }
+    }
 }
 
 /// The addresses of a host in both families.

@@ -77,15 +77,12 @@ impl<'a> Cable<'a> {
         let mut batch = String::new();
         for address in addresses.iter().copied().flat_map(both) {
             let family = Family::of(address);
-            let usable_at_once = match family {
-                Family::V4 => "",
-                Family::V6 => "nodad",
-            };
             // Writing to a string can't fail.
             let _ = writeln!(
                 batch,
-                "address add {address}/{} dev {interface} {usable_at_once}",
-                family.prefix()
+                "address add {address}/{} dev {interface} {}",
+                family.prefix(),
+                family.usable_at_once()
             );
         }
         run_with_input(&format!("ip -n {} -batch -", host.name()), &batch)?;

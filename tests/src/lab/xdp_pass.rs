@@ -14,6 +14,8 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use anyhow::{Context as _, Result};
 use nix::libc;
 use nix::net::if_::if_nametoindex;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use redirector::datapath::abilities;
 
 use super::netns::Netns;
 
@@ -76,18 +78,23 @@ impl XdpPass {
 fn attach(interface: &str) -> Result<XdpPass> {
     let ifindex = if_nametoindex(interface).with_context(|| format!("no interface {interface}"))?;
     let license = c"MIT";
+    // For links with jumbo frames, which the relay's program takes on the same kernels.
+    let frags = abilities()?.frags;
     let load = Load {
         program_type: BPF_PROG_TYPE_XDP,
         instructions: 2,
         instruction_pointer: PROGRAM.as_ptr() as u64,
         license: license.as_ptr() as u64,
-        flags: BPF_F_XDP_HAS_FRAGS,
+        flags: if frags { BPF_F_XDP_HAS_FRAGS } else { 0 },
         name: *b"lab_pass\0\0\0\0\0\0\0\0",
         expected_attach_type: BPF_XDP,
         ..Load::default()
     };
-    // SAFETY: `load` is laid out as the kernel's bpf_attr for this command, and its pointers live on.
-    let program = unsafe { bpf(BPF_PROG_LOAD, &load) }.context("can't load the program")?;
+    let load = || {
+        // SAFETY: `load` is laid out as the kernel's bpf_attr for this command, and its pointers live on.
+        unsafe { bpf(BPF_PROG_LOAD, &load) }.context("can't load the program")
+    };
+    let program = with_locked_memory(load)?;
     let link = Link {
         program: program.as_raw_fd().cast_unsigned(),
         ifindex,
@@ -97,6 +104,18 @@ fn attach(interface: &str) -> Result<XdpPass> {
     // SAFETY: `link` is laid out as the kernel's bpf_attr for this command and holds no pointers.
     let link = unsafe { bpf(BPF_LINK_CREATE, &link) }.context("can't attach the program")?;
     Ok(XdpPass { _link: link })
+}
+
+/// Does something without the limit of locked memory, which until Linux 5.11 counts programs and maps. What is started
+/// later has the limit that it would have had.
+fn with_locked_memory<T>(load: impl FnOnce() -> Result<T>) -> Result<T> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
+        .context("can't raise the limit of locked memory")?;
+    let loaded = load();
+    setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)
+        .context("can't set the limit of locked memory back")?;
+    loaded
 }
 
 /// # Safety

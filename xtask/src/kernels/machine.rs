@@ -27,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(20 * 60);
 pub(super) fn run(
     image: &Image,
     base: &[PathBuf],
-    tests: &[String],
+    tests: &[&str],
     directory: &Path,
 ) -> Result<Heard> {
     let initial = directory.join("initrd");
@@ -79,7 +79,7 @@ pub(super) fn run(
 }
 
 /// Without `cx16` because QEMU 7.2 emulates it wrongly at times, which guests notice by a panic.
-fn emulator(image: &Image, initial: &Path, tests: &[String]) -> Command {
+fn emulator(image: &Image, initial: &Path, tests: &[&str]) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     command
         .args(["-machine", "q35", "-accel", "tcg,thread=multi"])

@@ -15,8 +15,10 @@ use crate::{command, test, workspace};
 /// The guest's first process.
 const INIT: &str = include_str!("guest.sh");
 
-/// What the lab and the tests call, from wherever this machine has it.
-const PROGRAMS: [&str; 5] = ["ip", "ethtool", "nft", "setpriv", "danted"];
+/// What the lab and the tests call, from wherever this machine has it. The shell is Debian's: that of busybox runs its own
+/// programs in place of those that are asked for.
+const PROGRAMS: [&str; 6] = [SHELL, "ip", "ethtool", "nft", "setpriv", "danted"];
+const SHELL: &str = "dash";
 
 /// Text files that libraries look into.
 const USERS: [(&str, &str); 4] = [
@@ -50,7 +52,6 @@ pub(super) fn build(home: &Path) -> Result<Vec<PathBuf>> {
     write(&tree.join("init"), INIT.as_bytes(), 0o755)?;
     let busybox = command::find("busybox").context("busybox has just been installed")?;
     copy(&busybox, &tree.join("bin/busybox"))?;
-    symlink("busybox", tree.join("bin/sh")).context("could not link the guest's shell")?;
 
     let mut with_libraries = Vec::new();
     for program in PROGRAMS {
@@ -59,6 +60,9 @@ pub(super) fn build(home: &Path) -> Result<Vec<PathBuf>> {
         // At its own place, so that what calls it by its whole name finds it.
         let place = tree.join(found.strip_prefix("/").unwrap_or(&found));
         copy(&found, &place)?;
+        if program == SHELL {
+            symlink(&found, tree.join("bin/sh")).context("could not link the guest's shell")?;
+        }
         with_libraries.push(found);
     }
     for (name, binary) in binaries()? {

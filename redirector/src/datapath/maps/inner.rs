@@ -15,7 +15,7 @@ use aya::{
     maps::{Array, ArrayOfMaps, Map, MapData, MapInfo},
 };
 
-use super::{Buffers, MapsError, failed, optional};
+use super::{super::raw::inner_array, Buffers, MapsError, optional};
 
 type InnerMap<V> = Array<MapData, V>;
 
@@ -103,7 +103,7 @@ impl Inner {
 
     /// A new one for this index.
     pub(in crate::datapath) fn make<V: Pod>(&self, index: u32) -> Result<InnerMap<V>, MapsError> {
-        let inner = InnerMap::create(1, 0).map_err(failed("create", self.name))?;
+        let inner = created(self.name)?;
         let pins = self.pins(index);
         let Some(free) = pins.iter().find(|pin| !pin.exists()) else {
             return Ok(inner);
@@ -127,6 +127,19 @@ impl Inner {
 /// Where the two maps at an index of the map `name` are pinned, if maps are pinned in `directory`.
 pub(in crate::datapath) fn inner_pins(directory: &Path, name: &str, index: u32) -> [PathBuf; 2] {
     [0, 1].map(|number| directory.join(format!("{name}-{index}-{number}")))
+}
+
+/// A new one, to be put into the map of this name.
+pub(in crate::datapath) fn created<V: Pod>(name: &'static str) -> Result<InnerMap<V>, MapsError> {
+    let create = || -> anyhow::Result<_> {
+        let descriptor = inner_array(u32::try_from(size_of::<V>())?)?;
+        Ok(Map::Array(MapData::from_fd(descriptor)?).try_into()?)
+    };
+    create().map_err(|cause| MapsError {
+        action: "create",
+        name,
+        cause,
+    })
 }
 
 fn opened<V: Pod>(pin: &Path) -> anyhow::Result<InnerMap<V>> {

@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use redirector_common::{
     bench::{HEADERS, SHORT},
-    verdict::Verdict,
+    verdict::{Action, Verdict},
 };
 
 use crate::{
     fixture::{NODE_PORT, NODES, VIP},
     packets::{Body, Frame, Ip, Tcp, Udp},
+    program::xdp,
 };
 
 /// Clients of the measurements in IPv4 are this one and what the mask adds.
@@ -45,6 +46,8 @@ pub(super) struct Case {
 pub(super) enum World {
     /// All slots on the first three nodes.
     Settled,
+    /// The same, and whatever is sent leaves by the interface that it came in by.
+    OneArmed,
     /// All slots between the first two, and the one flow of the first client recorded.
     Split,
 }
@@ -55,6 +58,10 @@ pub const FORWARD: &str = "forward settled, 1 client";
 pub const FORWARD_MANY: &str = "forward settled, 64k clients";
 /// See [`FORWARD`].
 pub const FORWARD_MILLION: &str = "forward settled, 1M clients";
+/// See [`FORWARD`].
+pub(super) const FORWARD_ONE_ARMED: &str = "forward settled, one-armed";
+/// See [`FORWARD`].
+pub(super) const REPLY_ONE_ARMED: &str = "reply settled, one-armed";
 /// See [`FORWARD`].
 pub const NEW_CONNECTION: &str = "new connection settled";
 /// See [`FORWARD`].
@@ -138,6 +145,16 @@ impl Case {
             world,
         }
     }
+
+    /// What the kernel must be told to do with each packet.
+    pub(super) fn action(&self) -> u32 {
+        match self.verdict.action() {
+            Action::Pass => xdp::PASS,
+            Action::Drop => xdp::DROP,
+            Action::Transmit if self.world == World::OneArmed => xdp::TX,
+            Action::Transmit => xdp::REDIRECT,
+        }
+    }
 }
 
 /// All of them; those that are compared stand beside each other.
@@ -148,7 +165,7 @@ pub(super) fn all() -> Vec<Case> {
         ForwardAssociated, ForwardFlow, ForwardNew, ForwardSettled, ForwardWas, PassNotOurs, Reply,
         ReplyAssociated,
     };
-    use World::{Settled, Split};
+    use World::{OneArmed, Settled, Split};
 
     const ACK: u8 = 0x10;
     const SYN: u8 = 0x02;
@@ -254,6 +271,15 @@ pub(super) fn all() -> Vec<Case> {
             Reply,
             Settled,
         ),
+        Case::new(
+            FORWARD_ONE_ARMED,
+            &forward,
+            Source,
+            MANY,
+            ForwardSettled,
+            OneArmed,
+        ),
+        Case::new(REPLY_ONE_ARMED, &reply, Destination, MANY, Reply, OneArmed),
         Case::new(
             "UDP association, forward",
             &to_bound,

@@ -36,6 +36,7 @@ pub use self::cases::{
     DATA, FORWARD, FORWARD_MANY, FORWARD_MILLION, FORWARD6, NEW_CONNECTION, REPLY, REPLY_DATA,
     REPLY_MANY, REPLY6,
 };
+use self::cases::{FORWARD_ONE_ARMED, REPLY_ONE_ARMED};
 use self::tables::tables;
 use crate::fixture;
 
@@ -75,7 +76,7 @@ pub struct ProgramSize {
 }
 
 /// The pairs that are compared: what of, the case in question and the one that it is held against.
-const COMPARED: [(&str, &str, &str); 8] = [
+const COMPARED: [(&str, &str, &str); 10] = [
     (
         "new connection against established, forward",
         NEW_CONNECTION,
@@ -84,6 +85,16 @@ const COMPARED: [(&str, &str, &str); 8] = [
     ("64k clients against 1, forward", FORWARD_MANY, FORWARD),
     ("1M clients against 1, forward", FORWARD_MILLION, FORWARD),
     ("64k clients against 1, reply", REPLY_MANY, REPLY),
+    (
+        "two-armed against one-armed, forward",
+        FORWARD_MANY,
+        FORWARD_ONE_ARMED,
+    ),
+    (
+        "two-armed against one-armed, reply",
+        REPLY_MANY,
+        REPLY_ONE_ARMED,
+    ),
     ("IPv6 against IPv4, forward", FORWARD6, FORWARD),
     ("IPv6 against IPv4, reply", REPLY6, REPLY),
     ("negotiations followed, forward data", DATA[1], DATA[0]),
@@ -213,9 +224,10 @@ impl Bench {
         )?)
     }
 
-    /// Runs program `name` of the bench object; gives nanoseconds per packet, to the nanosecond. The
-    /// kernel reports whole nanoseconds of the mean, so a run is a sample of 1 ns resolution.
-    fn run(&mut self, name: &str, frame: &[u8], packets: u32) -> anyhow::Result<Duration> {
+    /// Runs program `name` of the bench object; gives nanoseconds per packet, to the nanosecond, and what became of the
+    /// last one (`enum xdp_action`). The kernel reports whole nanoseconds of the mean, so a run is a sample of 1 ns
+    /// resolution.
+    fn run(&mut self, name: &str, frame: &[u8], packets: u32) -> anyhow::Result<(f64, u32)> {
         let mut out = vec![0; frame.len() + 64];
         let result = self.program(name)?.test_run(TestRunOptions {
             data_in: Some(frame),
@@ -223,7 +235,7 @@ impl Bench {
             repeat: packets,
             ..TestRunOptions::new()
         })?;
-        Ok(result.duration)
+        Ok((nanos(result.duration), result.return_value))
     }
 }
 
@@ -248,7 +260,7 @@ pub fn measure(
     // The first round warms caches and is thrown away.
     for round in 0..=rounds {
         let frame = &cases[0].frame;
-        let floor = nanos(bench.run("floor", frame, packets)?);
+        let (floor, _) = bench.run("floor", frame, packets)?;
         if round > 0 {
             floors.push(floor);
         }
@@ -273,11 +285,11 @@ pub fn measure(
             };
             bench.template(&template)?;
             bench.aim(&floor_fd)?;
-            let control = nanos(bench.run("restore", frame, packets)?);
+            let (control, _) = bench.run("restore", frame, packets)?;
             bench.template(&template)?;
             bench.aim(&redirector_fd)?;
             let before = bench.maps.counters()?;
-            let whole = nanos(bench.run("restore", frame, packets)?);
+            let (whole, action) = bench.run("restore", frame, packets)?;
             let after = bench.maps.counters()?;
             let index = case.verdict.index();
             let counted = after.packets[index] - before.packets[index];
@@ -286,6 +298,12 @@ pub fn measure(
                 "{}: {counted} of {packets} packets ended as {}",
                 case.name,
                 case.verdict.name()
+            );
+            ensure!(
+                action == case.action(),
+                "{}: the kernel was told {action} in place of {}",
+                case.name,
+                case.action()
             );
             if round > 0 {
                 own.push(whole - control);

@@ -17,17 +17,27 @@ const MEASURED: [(u16, u16); 3] = [(0, 1), (6, 23), (8, 33)];
 /// The node and the listener of the association.
 const ASSOCIATED: (u16, u16) = (33, 9);
 
-/// The tables of a world, sending by these interfaces.
+/// The interface by which packets of `BPF_PROG_TEST_RUN` come in: the namespace's loopback.
+const ARRIVAL: u32 = 1;
+
+/// The tables of a world, sending by these interfaces, or by that of the arrival.
 pub(super) fn tables(world: World, node_ifindex: u32, client_ifindex: u32) -> HostTables {
+    let by = |other| {
+        if world == World::OneArmed {
+            ARRIVAL
+        } else {
+            other
+        }
+    };
     let mut tables = fixture::host_tables();
     for backend in tables.backends.values_mut() {
         *backend = backend.via(NextHop {
-            ifindex: node_ifindex,
+            ifindex: by(node_ifindex),
             ..backend.hop
         });
     }
     tables.route_all_via(NextHop {
-        ifindex: client_ifindex,
+        ifindex: by(client_ifindex),
         ..fixture::client_hop()
     });
     for (redirect, first_node) in MEASURED {
@@ -36,7 +46,7 @@ pub(super) fn tables(world: World, node_ifindex: u32, client_ifindex: u32) -> Ho
             .insert(redirect, slot_table(world, first_node));
     }
     match world {
-        World::Settled => {
+        World::Settled | World::OneArmed => {
             let key = PinholeKey4 {
                 client: CLIENT.octets(),
                 port: BOUND_PORT.to_be_bytes(),
@@ -72,7 +82,7 @@ fn slot_table(world: World, first_node: u16) -> Box<SlotTable> {
     for index in 0..SLOTS {
         let near = u16::try_from(index % 3).expect("0 to 2");
         table.slots[index] = match world {
-            World::Settled => Slot::settled_on(first_node + near),
+            World::Settled | World::OneArmed => Slot::settled_on(first_node + near),
             World::Split => Slot {
                 now: first_node,
                 was: (first_node + 1) | SLOT_SPLIT,
