@@ -26,7 +26,7 @@ pub use config::{AgentConfig, node_name, node_name_in};
 pub use version::Version;
 
 /// The longest that an agent may take to answer: where the machine is emulated, most of it is the verifier's.
-pub const START_LIMIT: Duration = Duration::from_secs(90);
+pub const START_LIMIT: Duration = Duration::from_secs(180);
 
 /// The agent of a lab's relay; killed when dropped.
 #[derive(Debug)]

@@ -8,7 +8,7 @@
     reason = "neither nix nor aya makes these two bpf(2) calls"
 )]
 
-use std::io::Error;
+use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result};
@@ -92,7 +92,7 @@ fn attach(interface: &str) -> Result<XdpPass> {
     };
     let load = || {
         // SAFETY: `load` is laid out as the kernel's bpf_attr for this command, and its pointers live on.
-        unsafe { bpf(BPF_PROG_LOAD, &load) }.context("can't load the program")
+        unsafe { bpf(BPF_PROG_LOAD, &load) }
     };
     let program = with_locked_memory(load)?;
     let link = Link {
@@ -106,21 +106,25 @@ fn attach(interface: &str) -> Result<XdpPass> {
     Ok(XdpPass { _link: link })
 }
 
-/// Does something without the limit of locked memory, which until Linux 5.11 counts programs and maps. What is started
-/// later has the limit that it would have had.
-fn with_locked_memory<T>(load: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Loads, and where the kernel refuses, once more without the limit of locked memory, which until Linux 5.11 counts programs
+/// and maps. What is started later has the limit that it would have had.
+fn with_locked_memory<T>(load: impl Fn() -> io::Result<T>) -> Result<T> {
+    match load() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        loaded => return loaded.context("can't load the program"),
+    }
     let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
     setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
-        .context("can't raise the limit of locked memory")?;
+        .context("can't load the program, nor raise the limit of locked memory")?;
     let loaded = load();
     setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)
         .context("can't set the limit of locked memory back")?;
-    loaded
+    loaded.context("can't load the program, whatever the limit of locked memory")
 }
 
 /// # Safety
 /// `attributes` must be laid out as the kernel expects for `command`, which must return a descriptor.
-unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> Result<OwnedFd, Error> {
+unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: by the caller's promise; the kernel reads `size_of::<T>()` bytes and keeps no reference.
     let result = unsafe {
         libc::syscall(
@@ -132,7 +136,7 @@ unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> Result<OwnedFd, Error
     };
     let descriptor = i32::try_from(result).unwrap_or(-1);
     if descriptor < 0 {
-        return Err(Error::last_os_error());
+        return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })

@@ -39,6 +39,7 @@ const UNSAFE_FILES: [&str; 13] = [
     "redirector/src/datapath/plain.rs",
     // The bpf(2) calls for maps whose layout is only known when they are read.
     "redirector/src/datapath/raw.rs",
+    "redirector/src/datapath/raw/inner.rs",
     // The bpf(2) call that attaches a program of two instructions without a BPF toolchain.
     "tests/src/lab/xdp_pass.rs",
 ];
