@@ -10,6 +10,7 @@
 //! | [`connections`] | SOCKS connections through real Dante nodes |
 //! | [`control`] | the agent: failover, reloads |
 //! | [`tables`] | slot tables, beside Maglev and a remainder |
+//! | [`fleet`] | 1,000 nodes and ten million clients behind many relays, simulated |
 //! | [`attack`] | real connections while a SYN flood runs |
 //! | [`watched`] | what packets lose to those who look |
 //! | [`exact`] | nothing: whether every packet is counted |
@@ -24,6 +25,7 @@ pub mod connections;
 pub mod control;
 pub mod environment;
 pub mod exact;
+pub mod fleet;
 pub mod forwarding;
 pub mod growth;
 pub mod guard;
@@ -60,6 +62,9 @@ pub struct Results {
     pub control: Option<control::Report>,
     /// Slot tables.
     pub tables: Option<tables::Report>,
+    /// A fleet.
+    #[serde(default)]
+    pub fleet: Option<fleet::Report>,
     /// Under attack.
     pub attack: Option<attack::Report>,
     /// What could not be measured, and why.
@@ -78,6 +83,7 @@ impl Results {
             bulk: None,
             control: None,
             tables: None,
+            fleet: None,
             attack: None,
             failed: Vec::new(),
         }
@@ -109,6 +115,7 @@ impl Results {
             self.growth.as_ref().map(growth::Report::section),
             self.control.as_ref().map(control::Report::section),
             self.tables.as_ref().map(tables::Report::section),
+            self.fleet.as_ref().map(fleet::Report::section),
         ];
         for section in reports.into_iter().flatten() {
             sections.push(section?);

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use redirector_tests::bench::{
-    Results, attack, bulk, connections, control, forwarding, growth,
+    Results, attack, bulk, connections, control, fleet, forwarding, growth,
     guard::{Guard, Machine},
     per_packet,
     report::page,
@@ -78,6 +78,8 @@ enum What {
     Control,
     /// Slot tables.
     Tables,
+    /// Many relays and nodes, simulated.
+    Fleet,
     /// Real connections under a SYN flood.
     Attack,
 }
@@ -197,6 +199,18 @@ fn measure(options: &Options) -> Results {
     if wanted(What::Tables) {
         eprintln!("measuring tables");
         results.tables = Some(tables::measure(if quick { 2 } else { 9 }));
+    }
+    if wanted(What::Fleet) {
+        eprintln!("simulating a fleet");
+        let size = if quick {
+            fleet::Size::QUICK
+        } else {
+            fleet::Size::FULL
+        };
+        match fleet::measure(size) {
+            Ok(report) => results.fleet = Some(report),
+            Err(error) => note("a fleet", &error),
+        }
     }
     if wanted(What::PerPacket) {
         eprintln!("measuring packets");

@@ -14,7 +14,8 @@ mod records;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env,
+    env, fs,
+    os::fd::{AsFd as _, AsRawFd as _},
     path::PathBuf,
 };
 
@@ -296,6 +297,23 @@ impl Program {
         &mut self.maps
     }
 
+    /// What the kernel has set aside for recorded flows, bytes in each family: IPv4, IPv6.
+    ///
+    /// # Errors
+    ///
+    /// It does not tell.
+    pub fn memory_of_flows(&mut self) -> anyhow::Result<[u64; 2]> {
+        let mut memory = [0; 2];
+        for id in map_ids(&mut self.datapath)? {
+            let info = MapInfo::from_id(id)?;
+            let families = [map::FLOWS4, map::FLOWS6].into_iter().zip(&mut memory);
+            for (_, memory) in families.filter(|(name, _)| info.name_as_str() == Some(*name)) {
+                *memory = memory_of(id)?;
+            }
+        }
+        Ok(memory)
+    }
+
     /// All that is recorded of IPv4.
     ///
     /// # Errors
@@ -396,6 +414,21 @@ fn map_ids(datapath: &mut Datapath) -> anyhow::Result<Vec<u32>> {
         ids = ids.zip(of_stage).map(|(ids, more)| [ids, more].concat());
     }
     ids.context("this kernel does not tell which maps a program uses")
+}
+
+/// What the kernel has set aside for a map, bytes; it says so of each open one.
+///
+/// # Errors
+///
+/// There is no such map, or the kernel does not say.
+pub fn memory_of(id: u32) -> anyhow::Result<u64> {
+    let map = MapData::from_id(id)?;
+    let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let memory = text
+        .lines()
+        .find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok());
+    memory.with_context(|| format!("{path} does not say how large the map is"))
 }
 
 fn find_array<V: aya::Pod>(ids: &[u32], name: &str) -> anyhow::Result<Array<MapData, V>> {

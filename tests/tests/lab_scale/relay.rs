@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use redirector_common::abi::{Backend, SLOTS, Slot};
 use redirector_tests::lab::agent::Agent;
-use redirector_tests::lab::plan::{RELAY_INSIDE, VIP};
+use redirector_tests::lab::plan::{self, RELAY_INSIDE, VIP};
 use redirector_tests::lab::{Lab, LabOptions, Netns, Topology, maps, metrics, wait_until};
 use socket2::{Domain, Socket, Type};
 
@@ -35,13 +35,13 @@ struct Responder {
 }
 
 impl Responder {
-    fn start(host: &Netns) -> Result<Self> {
+    fn start(host: &Netns, nodes: u16) -> Result<Self> {
         let listener = host.run(|| {
             let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
             listener.set_reuse_address(true)?;
             listener.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, NODE_PORT)).into())?;
             // All checks of a start come at once.
-            listener.listen(4 * i32::from(NODES))?;
+            listener.listen(4 * i32::from(nodes))?;
             listener.set_read_timeout(Some(Duration::from_millis(100)))?;
             anyhow::Ok(listener)
         })??;
@@ -80,14 +80,14 @@ fn greet(mut client: TcpStream) -> Result<()> {
     Ok(client.write_all(&[5, 0])?)
 }
 
-fn configuration(redirects: u16) -> String {
+fn configuration(redirects: u16, nodes: u16) -> String {
     let mut text = format!(
         "interfaces = [\"clients\", \"nodes\"]\nxdp-mode = \"native\"\nhash-key = \"the key of the lab\"\n\
          {}\n[pool.all]\nnodes = [\n",
         metrics::http_section()
     );
     // Writing to a string can't fail.
-    for number in 0..NODES {
+    for number in 0..nodes {
         let address = node(number);
         let _ = writeln!(
             text,
@@ -117,6 +117,17 @@ pub(crate) struct Scale {
 impl Scale {
     /// Brings everything up, and waits until all nodes are.
     pub(crate) fn bring_up(redirects: u16) -> Result<Self> {
+        Self::with(redirects, NODES, "")
+    }
+
+    /// The same with more nodes, which are behind a router: the kernel has room for 1,024 neighbours, all namespaces of a
+    /// machine together (`net.ipv4.neigh.default.gc_thresh3`).
+    pub(crate) fn behind_a_router(redirects: u16, nodes: u16) -> Result<Self> {
+        Self::with(redirects, nodes, &format!("via {}", plan::node_inside(0)))
+    }
+
+    /// `way` is how the relay's route reaches the nodes where they are no neighbours.
+    fn with(redirects: u16, nodes: u16, way: &str) -> Result<Self> {
         let options = LabOptions {
             nodes: 1,
             on_link_clients: 1,
@@ -127,17 +138,18 @@ impl Scale {
         let host = lab.node_host(0)?;
         let network = "10.9.0.0/16";
         host.ip(&format!("route add local {network} dev lo"))?;
-        lab.relay()
-            .ip(&format!("route add {network} dev nodes src {RELAY_INSIDE}"))?;
-        let responder = Responder::start(host)?;
-        let agent = Agent::start(&lab, &configuration(redirects))?;
+        lab.relay().ip(&format!(
+            "route add {network} {way} dev nodes src {RELAY_INSIDE}"
+        ))?;
+        let responder = Responder::start(host, nodes)?;
+        let agent = Agent::start(&lab, &configuration(redirects, nodes))?;
         let scale = Self {
             agent,
             _responder: responder,
             lab,
             redirects,
         };
-        scale.wait_for_log("unknown -> up", NODES, Duration::from_secs(30))?;
+        scale.wait_for_log("unknown -> up", nodes, Duration::from_secs(30))?;
         Ok(scale)
     }
 

@@ -9,14 +9,7 @@ mod cases;
 mod section;
 mod tables;
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    os::fd::{AsFd as _, AsRawFd as _},
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use aya::{
@@ -38,7 +31,7 @@ pub use self::cases::{
 };
 use self::cases::{FORWARD_ONE_ARMED, REPLY_ONE_ARMED};
 use self::tables::tables;
-use crate::fixture;
+use crate::{fixture, program::memory_of};
 
 /// A measured case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -352,17 +345,6 @@ pub fn measure(
         rounds,
         packets,
     })
-}
-
-/// What the kernel has set aside for a map, bytes; it says so of each open one.
-fn memory_of(id: u32) -> anyhow::Result<u64> {
-    let map = MapData::from_id(id)?;
-    let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let memory = text
-        .lines()
-        .find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok());
-    memory.with_context(|| format!("{path} does not say how large the map is"))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one packet")]
