@@ -297,8 +297,9 @@ fn a_peer_with_another_key_is_refused_and_says_so() -> Result<()> {
         text.contains("peer b: its hash-key is another one"),
         "{text}"
     );
-    let [finding] = &peer_findings(&mut world)?[..] else {
-        anyhow::bail!("not one finding");
+    let found = peer_findings(&mut world)?;
+    let [finding] = found.as_slice() else {
+        anyhow::bail!("{found:#?}");
     };
     let text = finding["text"].to_string();
     assert!(finding["of"] == "b" && text.contains("hash-key"), "{text}");

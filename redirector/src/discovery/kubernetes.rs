@@ -150,15 +150,14 @@ async fn follow<T: Future<Output = ()>>(
     // What has been listed so far, and until when all must be.
     let mut listing: Option<(Held, Instant)> = None;
     loop {
+        let next = events.next();
         let event = match &listing {
-            None => events.next().await,
-            Some((_, limit)) => match timeout_at(*limit, events.next()).await {
-                Ok(event) => event,
-                Err(_) => {
-                    let reason = format!("not everything is listed within {LISTING:?}");
-                    return Some(reason.into());
-                }
-            },
+            None => Ok(next.await),
+            Some((_, limit)) => timeout_at(*limit, next).await,
+        };
+        let Ok(event) = event else {
+            let reason = format!("not everything is listed within {LISTING:?}");
+            return Some(reason.into());
         };
         let changed = match event {
             Some(Ok(Event::Init)) => {
@@ -222,10 +221,10 @@ fn code(error: &watcher::Error) -> Option<u16> {
 }
 
 fn status(error: &kube::Error) -> Option<u16> {
-    match error {
-        kube::Error::Api(status) => Some(status.code),
-        _ => None,
+    if let kube::Error::Api(status) = error {
+        return Some(status.code);
     }
+    None
 }
 
 /// Waits that get longer, each by chance a little different: relays that have lost a server at the same time should not come back at

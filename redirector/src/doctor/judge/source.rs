@@ -197,16 +197,14 @@ fn mend(source: &Source, failure: &Failure) -> Option<(&'static str, String)> {
 
 /// What shows what a source says.
 fn shows(source: &Source) -> String {
-    match &source.cluster {
-        Some(cluster) => format!(
-            "{} get endpointslices --namespace {}",
-            kubectl(source),
-            cluster.namespace
-        ),
-        None => {
-            let name = source.source.trim_start_matches("dns ");
-            let kind = if name.starts_with('_') { "SRV" } else { "ANY" };
-            format!("host -t {kind} {name}; cat /etc/resolv.conf")
-        }
+    if let Some(cluster) = &source.cluster {
+        let namespace = &cluster.namespace;
+        return format!(
+            "{} get endpointslices --namespace {namespace}",
+            kubectl(source)
+        );
     }
+    let name = source.source.trim_start_matches("dns ");
+    let kind = if name.starts_with('_') { "SRV" } else { "ANY" };
+    format!("host -t {kind} {name}; cat /etc/resolv.conf")
 }

@@ -315,7 +315,7 @@ impl ApiServer {
     /// Knows nobody's token any more.
     pub fn withdraw_tokens(&self) {
         self.shared.change(|cluster| {
-            cluster.token = "token-of-nobody".to_owned();
+            cluster.token = String::from("token-of-nobody");
             cluster.manner.breaks += 1;
         });
     }
