@@ -67,7 +67,7 @@ pub async fn watch<T: Future<Output = ()>>(kubernetes: Kubernetes, tell: impl Fn
     let mut pauses = Pauses::default();
     loop {
         let failed = match client(kubernetes.kubeconfig.as_deref()).await {
-            Ok(client) => follow(&client, &kubernetes, &mut pauses, &tell).await,
+            Ok(client) => follow(&client, &kubernetes, LISTING, &mut pauses, &tell).await,
             Err(failure) => Some(failure),
         };
         if let Some(failure) = failed {
@@ -133,9 +133,11 @@ async fn client(kubeconfig: Option<&Path>) -> Result<Client, Failure> {
 }
 
 /// Follows the API server until all has to be listed anew, which the watcher does not see; gives why it is refused, where it is.
+/// A list may take as long as `limit`.
 async fn follow<T: Future<Output = ()>>(
     client: &Client,
     kubernetes: &Kubernetes,
+    limit: Duration,
     pauses: &mut Pauses,
     tell: &impl Fn(Report) -> T,
 ) -> Option<Failure> {
@@ -153,15 +155,15 @@ async fn follow<T: Future<Output = ()>>(
         let next = events.next();
         let event = match &listing {
             None => Ok(next.await),
-            Some((_, limit)) => timeout_at(*limit, next).await,
+            Some((_, until)) => timeout_at(*until, next).await,
         };
         let Ok(event) = event else {
-            let reason = format!("not everything is listed within {LISTING:?}");
+            let reason = format!("not everything is listed within {limit:?}");
             return Some(reason.into());
         };
         let changed = match event {
             Some(Ok(Event::Init)) => {
-                listing = Some((Held::default(), Instant::now() + LISTING));
+                listing = Some((Held::default(), Instant::now() + limit));
                 continue;
             }
             Some(Ok(Event::InitApply(slice))) => {
@@ -247,7 +249,55 @@ impl Pauses {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::{Ready, ready};
+    use std::task::{Context, Poll};
+
+    use hyper::{Request, Response};
+    use kube::client::Body;
+    use tower_service::Service;
+
     use super::*;
+    use crate::discovery::endpoints::tests::kubernetes;
+
+    /// A server that lists the same slice again and again, and says each time that there is more.
+    struct Repeating;
+
+    impl Service<Request<Body>> for Repeating {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = Ready<Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            let page = br#"{ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList",
+                "metadata": { "continue": "more" }, "items": [{
+                "metadata": { "name": "a" }, "addressType": "IPv4", "endpoints": []
+            }] }"#;
+            ready(Ok(Response::new(Body::from(page.to_vec()))))
+        }
+    }
+
+    #[test]
+    fn a_list_that_does_not_end_is_given_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let failure = runtime.expect("a runtime").block_on(async {
+            let builder = ClientBuilder::new(Repeating, "socks");
+            let client = builder.with_layer(&BOUND).with_layer(&Pace(PACE)).build();
+            let (limit, mut pauses) = (Duration::from_millis(300), Pauses::default());
+            let tell = |report| async move { panic!("{report:?} of half a list") };
+            let kubernetes = kubernetes("");
+            let followed = follow(&client, &kubernetes, limit, &mut pauses, &tell);
+            timeout(Duration::from_secs(30), followed).await
+        });
+        let failure = failure.expect("it is given up").expect("a failure");
+        assert_eq!(failure.reason, "not everything is listed within 300ms");
+    }
 
     #[test]
     fn waits_grow_to_a_bound_and_begin_anew() {
