@@ -12,6 +12,7 @@ use redirector_tests::lab::plan::{ECHO, SHARED};
 use redirector_tests::lab::relays::Common;
 use redirector_tests::lab::socks::{Association, Habit};
 use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, require_unbroken, wait_until};
+use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(15);
 const NODES: usize = 4;
@@ -258,6 +259,21 @@ fn without_the_exchange_connections_begun_in_split_slots_break() -> Result<()> {
     Ok(())
 }
 
+/// What the doctor finds of the first relay's peers.
+fn peer_findings(world: &mut World) -> Result<Vec<Value>> {
+    let agent = &world.pair.relay(0).agent;
+    let mut command = world.lab.relay().command(agent.program());
+    let others = &agent.run_arguments()[3..7];
+    let output = command.args(["doctor", "--json"]).args(others).output()?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let all = report["findings"].as_array().context("no findings")?;
+    let of_peers = all.iter().filter(|finding| {
+        let check = finding["check"].as_str();
+        check.is_some_and(|check| check.starts_with("peer"))
+    });
+    Ok(of_peers.cloned().collect())
+}
+
 #[test]
 fn a_peer_with_another_key_is_refused_and_says_so() -> Result<()> {
     let mut world = World::new(Common {
@@ -281,5 +297,18 @@ fn a_peer_with_another_key_is_refused_and_says_so() -> Result<()> {
         text.contains("peer b: its hash-key is another one"),
         "{text}"
     );
+    let found = peer_findings(&mut world)?;
+    let [finding] = found.as_slice() else {
+        anyhow::bail!("{found:#?}");
+    };
+    let text = finding["text"].to_string();
+    assert!(finding["of"] == "b" && text.contains("hash-key"), "{text}");
+    world.pair.relay(1).agent.kill()?;
+    wait_until("the doctor to miss the peer", SOON, || {
+        let found = peer_findings(&mut world)?;
+        let text = found[0]["text"].to_string();
+        ensure!(text.contains("its agent does not run"), "{text}");
+        Ok(())
+    })?;
     Ok(())
 }

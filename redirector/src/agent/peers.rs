@@ -15,7 +15,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use super::Agent;
 use crate::{
     config::Peer,
-    control::status::{PeerState, PeerStatus},
+    control::status::{PeerCause, PeerState, PeerStatus},
     datapath::MapsError,
     engine::{FromPeer, Standing},
     peer::{Asking, Document, FetchError, Fetched, Heard, Prepared, fingerprint},
@@ -36,6 +36,7 @@ const PART: u32 = 10;
 struct Known {
     state: PeerState,
     error: Option<String>,
+    cause: Option<PeerCause>,
     /// When what was taken last was asked for.
     last: Option<Instant>,
     took: Duration,
@@ -131,10 +132,12 @@ impl Peers {
                 address: peer.address,
                 state: known.state,
                 error: known.error,
+                cause: known.cause,
                 awaited: self.anew && known.state == PeerState::Asked,
                 age_ms: known
                     .last
                     .map(|last| millis(now.saturating_duration_since(last))),
+                interval_ms: millis(peer.interval),
                 took_ms: millis(known.took),
                 bytes: known.bytes,
                 standing: known.standing.map(|standing| match standing {
@@ -209,18 +212,19 @@ impl Agent {
                     FetchError::Away { .. } | FetchError::Late(_) => PeerState::Down,
                     FetchError::Refused { .. } | FetchError::Unusable { .. } => PeerState::Refused,
                 };
-                (state, error.to_string())
+                (state, error.cause(), error.to_string())
             })
             .and_then(|fetched| self.same_key(fetched));
         let fetched = match outcome {
             Ok(fetched) => fetched,
-            Err((state, error)) => return self.lose_peer(&name, state, error),
+            Err((state, cause, error)) => return self.lose_peer(&name, state, cause, error),
         };
         if !self.relay.hears_peers() {
             return;
         }
         if let Err(error) = self.take_from(&name, &fetched.document, asked, interval) {
-            return self.lose_peer(&name, PeerState::Refused, format!("{error:#}"));
+            let error = format!("{error:#}");
+            return self.lose_peer(&name, PeerState::Refused, PeerCause::Unusable, error);
         }
         let known = self.peers.known.entry(name.clone()).or_default();
         known.took = took;
@@ -228,13 +232,14 @@ impl Agent {
         known.last = Some(asked);
         known.exchanges += 1;
         known.error = None;
+        known.cause = None;
         if known.state != PeerState::Up {
             known.state = PeerState::Up;
             log::info!("peer {name}: its state is taken every {interval:?}");
         }
     }
 
-    fn same_key(&self, fetched: Fetched) -> Result<Fetched, (PeerState, String)> {
+    fn same_key(&self, fetched: Fetched) -> Result<Fetched, (PeerState, PeerCause, String)> {
         let own = fingerprint(self.relay.key());
         let theirs = &fetched.document.key;
         if *theirs == own {
@@ -244,11 +249,11 @@ impl Agent {
             "its hash-key is another one (fingerprint {theirs}, here {own}), so it sends clients to other nodes; write the \
              same `hash-key` on both relays"
         );
-        Err((PeerState::Refused, error))
+        Err((PeerState::Refused, PeerCause::Key, error))
     }
 
     /// Goes on with what was known last. Says so once.
-    fn lose_peer(&mut self, name: &str, state: PeerState, error: String) {
+    fn lose_peer(&mut self, name: &str, state: PeerState, cause: PeerCause, error: String) {
         let known = self.peers.known.entry(name.to_owned()).or_default();
         let again = known.state == state
             && (state == PeerState::Down || known.error.as_ref() == Some(&error));
@@ -257,6 +262,7 @@ impl Agent {
         }
         known.state = state;
         known.error = Some(error);
+        known.cause = Some(cause);
     }
 
     fn take_from(

@@ -8,14 +8,17 @@ use std::{
 
 use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle, time::timeout_at};
 
-use super::{Agent, hosts::ANSWERS, start::refuse_own_nodes, status::unix};
+use super::{Agent, start::refuse_own_nodes, status::unix};
 use crate::{
-    config::{Config, DiscoveredNodes, Dns},
+    config::{Config, DiscoveredNodes, Dns, Source},
     control::{Happening, status::SourceStatus},
     discovery::{Book, Kept, Report, Taken, look_up, watch},
     engine::Relay,
     net::view::NetView,
 };
+
+/// Most reports that wait to be taken; then whoever has another waits as well, and reads no more of what it would be made of.
+const WAITING: usize = 16;
 
 /// What a source has said.
 pub(super) struct Told {
@@ -27,8 +30,8 @@ pub(super) struct Told {
 /// The state of sources, and who is asked.
 pub(super) struct Sources {
     pub(super) book: Book,
-    reports: mpsc::UnboundedReceiver<Told>,
-    tell: mpsc::UnboundedSender<Told>,
+    reports: mpsc::Receiver<Told>,
+    tell: mpsc::Sender<Told>,
     /// The clusters that are watched, by the numbers of their reports.
     watches: BTreeMap<u64, AbortHandle>,
     /// The thread that reads what others send.
@@ -44,7 +47,7 @@ impl Sources {
         kept: Vec<Kept>,
         outside: &Handle,
     ) -> Self {
-        let (tell, reports) = mpsc::unbounded_channel();
+        let (tell, reports) = mpsc::channel(WAITING);
         let mut sources = Self {
             book: Book::new(kept),
             reports,
@@ -88,12 +91,16 @@ impl Sources {
         for (pool, number, kubernetes) in self.book.to_watch() {
             let tell = self.tell.clone();
             let report = move |report| {
-                // Nobody waits for it any more where the agent ends.
-                let _ = tell.send(Told {
-                    pool: pool.clone(),
-                    number,
-                    report,
-                });
+                let (tell, pool) = (tell.clone(), pool.clone());
+                async move {
+                    let told = Told {
+                        pool,
+                        number,
+                        report,
+                    };
+                    // Nobody waits for it any more where the agent ends.
+                    let _ = tell.send(told).await;
+                }
             };
             let watching = self.outside.spawn(watch(kubernetes, report));
             self.watches.insert(number, watching.abort_handle());
@@ -103,13 +110,14 @@ impl Sources {
             self.outside.spawn(async move {
                 let report = match look_up(&dns, &name, &families).await {
                     Ok((nodes, holds)) => Report::Answered(nodes, holds),
-                    Err(why) => Report::Failed(why),
+                    Err(why) => Report::Failed(why.into()),
                 };
-                let _ = tell.send(Told {
+                let told = Told {
                     pool,
                     number,
                     report,
-                });
+                };
+                let _ = tell.send(told).await;
             });
         }
     }
@@ -117,8 +125,8 @@ impl Sources {
     /// Waits for reports; gives at least one.
     pub(super) async fn next(&mut self) -> Vec<Told> {
         let mut reports = Vec::new();
-        self.reports.recv_many(&mut reports, ANSWERS).await;
-        reports
+        self.reports.recv_many(&mut reports, WAITING).await;
+        without_superseded(reports)
     }
 
     fn nodes_of(&self, pool: &str) -> usize {
@@ -142,6 +150,20 @@ impl Sources {
             log::info!("pool {pool}: its source tells its nodes again");
         }
     }
+}
+
+/// Of changes that follow each other the last one tells all.
+fn without_superseded(reports: Vec<Told>) -> Vec<Told> {
+    let is_change = |told: &Told| matches!(told.report, Report::Changed(_));
+    let mut left: Vec<Told> = Vec::new();
+    for report in reports {
+        let same = left.iter_mut().rfind(|one| one.number == report.number);
+        match same {
+            Some(last) if is_change(last) && is_change(&report) => *last = report,
+            Some(_) | None => left.push(report),
+        }
+    }
+    left
 }
 
 fn discovered(pool: &str, taken: &Taken, nodes: usize) -> Happening {
@@ -290,14 +312,69 @@ impl Agent {
     pub(super) fn source_status(&self) -> Vec<SourceStatus> {
         let known = self.sources.book.known();
         known
-            .map(|(pool, known)| SourceStatus {
-                pool: pool.to_owned(),
-                kind: known.source.word().to_owned(),
-                source: known.source.to_string(),
-                nodes: known.nodes as u64,
-                at: known.at.map(unix),
-                error: known.trouble,
+            .map(|(pool, known)| {
+                let cluster = match &known.source {
+                    Source::Kubernetes(cluster) => Some(cluster),
+                    Source::Dns(_) => None,
+                };
+                let kubeconfig = cluster.and_then(|cluster| cluster.kubeconfig.as_ref());
+                let trouble = known.trouble;
+                SourceStatus {
+                    pool: pool.to_owned(),
+                    kind: known.source.word().to_owned(),
+                    source: known.source.to_string(),
+                    nodes: known.nodes as u64,
+                    at: known.at.map(unix),
+                    since: trouble.as_ref().map(|trouble| unix(trouble.since)),
+                    cause: trouble.as_ref().map(|trouble| trouble.failure.cause),
+                    error: trouble.map(|trouble| trouble.failure.reason),
+                    namespace: cluster.map(|cluster| cluster.namespace.clone()),
+                    kubeconfig: kubeconfig.map(|path| path.display().to_string()),
+                }
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Discovered;
+
+    #[test]
+    fn only_changes_are_superseded_and_only_by_changes_of_the_same_source() {
+        let node = |name: &str| vec![Discovered::new(name.to_owned(), Vec::new())];
+        let told = |number, report| Told {
+            pool: "p".to_owned(),
+            number,
+            report,
+        };
+        let changed = |number, name: &str| told(number, Report::Changed(node(name)));
+        let failed = || told(1, Report::Failed("gone".to_owned().into()));
+        let listed = |name: &str| told(1, Report::Listed(node(name)));
+        let left = without_superseded(vec![
+            changed(1, "a"),
+            changed(1, "b"),
+            changed(2, "c"),
+            changed(1, "d"),
+            failed(),
+            changed(1, "e"),
+            listed("f"),
+            listed("g"),
+        ]);
+        let left: Vec<(u64, Report)> = left
+            .into_iter()
+            .map(|told| (told.number, told.report))
+            .collect();
+        let wanted = [
+            changed(1, "d"),
+            changed(2, "c"),
+            failed(),
+            changed(1, "e"),
+            listed("f"),
+            listed("g"),
+        ];
+        let wanted = wanted.map(|told| (told.number, told.report));
+        assert_eq!(left, wanted);
     }
 }

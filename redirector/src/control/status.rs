@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 
 mod peers;
 
-pub use self::peers::{PeerState, PeerStatus};
+pub use self::peers::{PeerCause, PeerState, PeerStatus};
+use crate::discovery::Cause;
 pub use crate::engine::OperatorState;
 use crate::engine::Subject;
 use crate::health::Health;
@@ -280,6 +281,14 @@ pub struct SourceStatus {
     pub at: Option<u64>,
     /// Why the nodes may be others than the source names; none if they are those. The last known ones stay meanwhile.
     pub error: Option<String>,
+    /// What has to be mended then.
+    pub cause: Option<Cause>,
+    /// Since when that is so, seconds since 1970.
+    pub since: Option<u64>,
+    /// The namespace of a cluster.
+    pub namespace: Option<String>,
+    /// The file by which a cluster's API server is reached; none where that is a pod's service account.
+    pub kubeconfig: Option<String>,
 }
 
 /// What a check saw.

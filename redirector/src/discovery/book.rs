@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::failure::{Cause, Failure};
 use crate::config::{Discovered, DiscoveredNodes, HostName, Kubernetes, Source, usable};
 use crate::dns::AT_A_TIME;
 use crate::family::Family;
@@ -26,7 +27,7 @@ pub enum Report {
     /// A name server says that these are its nodes, and for how long that holds.
     Answered(Vec<Discovered>, Duration),
     /// Nothing is known by it.
-    Failed(String),
+    Failed(Failure),
 }
 
 /// What is known of a pool's source, for people.
@@ -37,9 +38,18 @@ pub struct Known {
     /// When it last said something that was believed; never before the first time.
     pub at: Option<SystemTime>,
     /// Why the pool's nodes may be others than the source names; none if they are those.
-    pub trouble: Option<String>,
+    pub trouble: Option<Trouble>,
     /// How many nodes it has.
     pub nodes: usize,
+}
+
+/// What speaks against going by a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The last of it.
+    pub failure: Failure,
+    /// Since when there is some.
+    pub since: SystemTime,
 }
 
 /// What a source named, for the next agent.
@@ -86,7 +96,7 @@ struct Entry {
     number: u64,
     nodes: Vec<Discovered>,
     at: Option<SystemTime>,
-    trouble: Option<String>,
+    trouble: Option<Trouble>,
     /// Since when a list that names nobody waits to be believed.
     empty_since: Option<Instant>,
     /// When a name is looked up again.
@@ -244,12 +254,13 @@ impl Book {
                 entry.wait_for_next(next.min(RETRY), interval, now.0);
                 // An empty list counts for as long as its watch would have told better.
                 entry.empty_since = None;
-                return entry.doubt(Some(why));
+                return entry.doubt(Some(why), now.1);
             }
             Report::Listed(nodes) if nodes.is_empty() && !entry.nodes.is_empty() => {
                 let since = *entry.empty_since.get_or_insert(now.0);
                 if !entry.is_over(since, now.0) {
-                    return entry.doubt(Some("it names no node at all".to_owned()));
+                    let why = Failure::new(Cause::Empty, "it names no node at all");
+                    return entry.doubt(Some(why), now.1);
                 }
                 nodes
             }
@@ -266,7 +277,7 @@ impl Book {
         entry.wait_for_next(next, interval, now.0);
         entry.empty_since = None;
         entry.at = Some(now.1);
-        entry.settle(pool, nodes, &all, &objection)
+        entry.settle(pool, nodes, &all, now.1, &objection)
     }
 
     /// Believes the lists that have named nobody for long enough; tells the pools and what has changed.
@@ -284,7 +295,7 @@ impl Book {
             {
                 entry.empty_since = None;
                 entry.at = Some(now.1);
-                let taken = entry.settle(pool, Vec::new(), &all, &objection);
+                let taken = entry.settle(pool, Vec::new(), &all, now.1, &objection);
                 believed.push((pool.clone(), taken));
             }
         }
@@ -364,10 +375,13 @@ impl Entry {
     }
 
     /// Notes what speaks against going by the source, or that nothing does.
-    fn doubt(&mut self, why: Option<String>) -> Taken {
-        let before = std::mem::replace(&mut self.trouble, why);
+    fn doubt(&mut self, why: Option<Failure>, now: SystemTime) -> Taken {
+        let before = self.trouble.take();
+        let since = before.as_ref().map_or(now, |trouble| trouble.since);
+        let failed = why.as_ref().map(ToString::to_string);
+        self.trouble = why.map(|failure| Trouble { failure, since });
         Taken {
-            failed: self.trouble.clone().filter(|_| before.is_none()),
+            failed: failed.filter(|_| before.is_none()),
             recovered: self.trouble.is_none() && before.is_some(),
             ..Taken::default()
         }
@@ -379,6 +393,7 @@ impl Entry {
         pool: &str,
         mut nodes: Vec<Discovered>,
         all: &DiscoveredNodes,
+        now: SystemTime,
         objection: &impl Fn(&DiscoveredNodes) -> Option<String>,
     ) -> Taken {
         // Who is there already gives way to nobody.
@@ -392,7 +407,8 @@ impl Entry {
         };
         let (before, after) = (by_name(&self.nodes), by_name(&nodes));
         self.nodes = nodes;
-        let doubted = self.doubt(why);
+        let why = why.map(|why| Failure::new(Cause::LeftOut, why));
+        let doubted = self.doubt(why, now);
         let missing_in = |one: &BTreeMap<String, Discovered>, other: &BTreeMap<_, _>| {
             let names = one.keys().filter(|name| !other.contains_key(*name));
             names.cloned().collect()

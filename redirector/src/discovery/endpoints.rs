@@ -8,42 +8,35 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlic
 use crate::config::{Discovered, EndpointPort, HostName, Kubernetes, Readiness, is_name};
 use crate::family::Family;
 
-/// Most endpoints of a pool that are looked at; the data path has room for fewer.
-const MAX_ENDPOINTS: usize = 4096;
+/// An endpoint as a node without addresses, and its address.
+pub(super) type Placed = (Discovered, IpAddr);
 
-/// The nodes that slices name, in the order of their names. What is no address is left out.
+/// The nodes that endpoints are, in the order of their names.
 ///
 /// An endpoint may be in several slices for a moment, as `EndpointSlices` are rewritten; then the better word counts. The address
 /// of a pod that ends may be another's already, as with host networking: it is the one's that takes clients.
-pub(super) fn discovered<'s>(
-    kubernetes: &Kubernetes,
-    slices: impl IntoIterator<Item = &'s EndpointSlice>,
-) -> Vec<Discovered> {
-    let mut all: Vec<(Readiness, Discovered, IpAddr)> = slices
-        .into_iter()
-        .flat_map(|slice| of_slice(kubernetes, slice))
-        .take(MAX_ENDPOINTS)
-        .map(|(node, address)| (node.readiness, node, address))
-        .collect();
-    all.sort_by(
-        |(ready, node, address), (other_ready, other, other_address)| {
-            (ready, &node.name, address).cmp(&(other_ready, &other.name, other_address))
-        },
-    );
+pub(super) fn discovered<'p>(placed: impl IntoIterator<Item = &'p Placed>) -> Vec<Discovered> {
+    let mut all: Vec<&Placed> = placed.into_iter().collect();
+    all.sort_by(|(node, address), (other, other_address)| {
+        (node.readiness, &node.name, address).cmp(&(other.readiness, &other.name, other_address))
+    });
     let mut taken = BTreeSet::new();
     let mut nodes: BTreeMap<String, Discovered> = BTreeMap::new();
-    for (readiness, node, address) in all {
+    for (node, address) in all {
         let known = nodes.get(&node.name);
-        let family = Family::of(address);
+        let family = Family::of(*address);
         let is_placed = known.is_some_and(|known| {
             let mut addresses = known.addresses.iter();
             addresses.any(|one| Family::of(*one) == family)
         });
-        if is_placed || !taken.insert(address) {
+        if is_placed || !taken.insert(*address) {
             continue;
         }
-        let node = nodes.entry(node.name.clone()).or_insert(node);
-        node.addresses.push(address);
+        let readiness = node.readiness;
+        let node = nodes
+            .entry(node.name.clone())
+            .or_insert_with(|| node.clone());
+        node.addresses.push(*address);
         node.addresses.sort();
         // In one family it may be ready before it is in the other.
         node.readiness = node.readiness.max(readiness);
@@ -51,10 +44,8 @@ pub(super) fn discovered<'s>(
     nodes.into_values().collect()
 }
 
-fn of_slice<'s>(
-    kubernetes: &'s Kubernetes,
-    slice: &'s EndpointSlice,
-) -> impl Iterator<Item = (Discovered, IpAddr)> + use<'s> {
+/// The endpoints of a slice that count. What is no address is left out.
+pub(super) fn placed(kubernetes: &Kubernetes, slice: &EndpointSlice) -> Vec<Placed> {
     let family = match slice.address_type.as_str() {
         "IPv4" => Some(Family::V4),
         "IPv6" => Some(Family::V6),
@@ -62,14 +53,14 @@ fn of_slice<'s>(
     };
     let family = family.filter(|family| kubernetes.family.is_none_or(|only| only == *family));
     let port = port(kubernetes, slice);
-    let endpoints = slice.endpoints.iter().map(move |endpoint| {
+    let endpoints = slice.endpoints.iter().map(|endpoint| {
         let address = endpoint.addresses.first()?.parse::<IpAddr>().ok()?;
         if family != Some(Family::of(address)) {
             return None;
         }
         Some((node(endpoint, address, port?), address))
     });
-    endpoints.flatten()
+    endpoints.flatten().collect()
 }
 
 /// The port of a slice's endpoints; an inner none where any will do, an outer one where they don't have the one that is wanted.
@@ -120,4 +111,4 @@ fn readiness(conditions: Option<&EndpointConditions>) -> Readiness {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,10 +1,13 @@
 //! What is known about this host: plain data, gathered in one place and judged in another.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::{Addresses, XdpMode};
+use crate::control::status::PeerCause;
+use crate::discovery::Failure;
 use crate::family::Family;
 
 /// Everything.
@@ -28,6 +31,10 @@ pub struct Facts {
     pub shared: Vec<Shared>,
     /// The names of nodes' hosts.
     pub names: Vec<Name>,
+    /// Who names the nodes of pools whose nodes the file does not list.
+    pub sources: Vec<Source>,
+    /// Other relays.
+    pub peers: Vec<Peer>,
     /// The nodes, but for those of which nobody knows where they are.
     pub nodes: Vec<Node>,
 }
@@ -41,6 +48,87 @@ pub struct Name {
     pub found: Result<Addresses, String>,
     /// What a running agent takes it to stand for.
     pub used: Option<Addresses>,
+}
+
+/// Who names the nodes of a pool.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The pool.
+    pub pool: String,
+    /// The source in words.
+    pub source: String,
+    /// The cluster, where it is one.
+    pub cluster: Option<Cluster>,
+    /// How many nodes the pool has of it.
+    pub nodes: u64,
+    /// Whose word that is.
+    pub word: Word,
+    /// Why it does not tell its nodes; none if it does.
+    pub failure: Option<Failure>,
+}
+
+/// A cluster that names nodes.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// The namespace of its `EndpointSlices`.
+    pub namespace: String,
+    /// How the API server is reached; as a pod where there is no file.
+    pub kubeconfig: Option<String>,
+}
+
+/// Whose word it is what a source says.
+#[derive(Clone, Copy, Debug)]
+pub enum Word {
+    /// It was asked just now.
+    Own,
+    /// That of a running agent.
+    Agents {
+        /// How long it has failed.
+        since: Option<Duration>,
+        /// How long ago something was believed that it said.
+        confirmed: Option<Duration>,
+    },
+}
+
+/// Another relay.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// Where it is asked.
+    pub address: SocketAddr,
+    /// How often; 0 where that is not known.
+    pub interval: Duration,
+    /// What it tells, or why nothing; none before it could.
+    pub told: Option<Result<Heard, Silent>>,
+}
+
+/// What is known by what a peer tells.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    /// How old that is; none where it was asked just now.
+    pub age: Option<Duration>,
+    /// How long its answer took.
+    pub took: Duration,
+    /// Nodes that it has and this relay does not know.
+    pub unknown_nodes: Vec<SocketAddr>,
+    /// Redirects whose new connections it sends elsewhere, or that only one of both has.
+    pub differing: Vec<String>,
+    /// Slots of which each knows another thing.
+    pub conflicts: u64,
+    /// Recorded connections that there is no room for.
+    pub left_out: u64,
+}
+
+/// Why a peer tells nothing.
+#[derive(Clone, Debug)]
+pub struct Silent {
+    /// What has to be mended.
+    pub cause: PeerCause,
+    /// For people.
+    pub why: String,
+    /// How long ago it was heard last.
+    pub heard: Option<Duration>,
 }
 
 /// The kernel.

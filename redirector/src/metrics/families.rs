@@ -409,6 +409,12 @@ const OF_SOURCES: &[Family] = &[
         "Nodes of a pool by its source",
         Rows::Own(own::source_nodes),
     ),
+    gauge(
+        "pool_source_confirmed",
+        "When a pool's source last said something that was believed, since 1970; a cluster does when something changes",
+        Rows::Own(own::source_confirmed),
+    )
+    .in_unit(Unit::Seconds),
 ];
 
 const OF_CHECKS: &[Family] = &[

@@ -8,7 +8,7 @@ use redirector_common::verdict::{Action, Verdict};
 use super::labels::Labels;
 use super::measured::{BOUNDS, Timings};
 use super::text::{Label, Samples, Value, label};
-use crate::control::status::{NameStatus, OperatorState};
+use crate::control::status::{NameStatus, OperatorState, SourceStatus};
 use crate::http::Snapshot;
 
 pub(super) fn build(out: &mut Samples<'_>, snapshot: &Snapshot, _: &Labels) {
@@ -138,15 +138,28 @@ pub(super) fn names(snapshot: &Snapshot) -> BTreeMap<&str, &NameStatus> {
 }
 
 pub(super) fn source_failed(out: &mut Samples<'_>, snapshot: &Snapshot, _: &Labels) {
-    for source in &snapshot.status.sources {
-        let labels = [label("pool", &source.pool), label("source", &source.kind)];
-        out.sample(&[&labels], Value::Whole(u64::from(source.error.is_some())));
-    }
+    of_sources(out, snapshot, |source| {
+        Some(u64::from(source.error.is_some()))
+    });
 }
 
 pub(super) fn source_nodes(out: &mut Samples<'_>, snapshot: &Snapshot, _: &Labels) {
+    of_sources(out, snapshot, |source| Some(source.nodes));
+}
+
+pub(super) fn source_confirmed(out: &mut Samples<'_>, snapshot: &Snapshot, _: &Labels) {
+    of_sources(out, snapshot, |source| source.at);
+}
+
+fn of_sources(
+    out: &mut Samples<'_>,
+    snapshot: &Snapshot,
+    read: impl Fn(&SourceStatus) -> Option<u64>,
+) {
     for source in &snapshot.status.sources {
-        let labels = [label("pool", &source.pool), label("source", &source.kind)];
-        out.sample(&[&labels], Value::Whole(source.nodes));
+        if let Some(value) = read(source) {
+            let labels = [label("pool", &source.pool), label("source", &source.kind)];
+            out.sample(&[&labels], Value::Whole(value));
+        }
     }
 }

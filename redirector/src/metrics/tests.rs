@@ -9,9 +9,11 @@ use redirector_common::abi::AnswerTimes;
 use redirector_common::verdict::{Event, Verdict};
 
 use super::*;
-use crate::control::status::CounterStatus;
+use crate::control::status::{CounterStatus, SourceStatus};
 use crate::http::Snapshot;
-use crate::show::{self, tests::status};
+use crate::show::{self, tests::a_peer, tests::status};
+
+mod shipped;
 
 pub(crate) fn snapshot() -> Snapshot {
     let verdicts = Verdict::ALL.iter().map(|v| (v.name(), v.index()));
@@ -23,6 +25,19 @@ pub(crate) fn snapshot() -> Snapshot {
     });
     let mut status = status();
     status.counters = counters.collect();
+    status.peers = vec![a_peer()];
+    status.sources = vec![SourceStatus {
+        pool: "socksservers".to_owned(),
+        kind: "kubernetes".to_owned(),
+        source: "kubernetes socks/dante".to_owned(),
+        nodes: 3,
+        at: Some(1_800_000_000),
+        error: None,
+        cause: None,
+        since: None,
+        namespace: Some("socks".to_owned()),
+        kubeconfig: None,
+    }];
     status.redirects[0].associations = Some(3);
     for node in &mut status.redirects[0].pool.nodes {
         node.live = 5;
@@ -319,79 +334,6 @@ fn how_many_series_there_are_depends_on_the_configuration_only() {
         series(larger) <= series(snapshot()) + 25,
         "a node costs few series"
     );
-}
-
-const ALERTS: &str = include_str!("../../monitoring/alerts.yml");
-const DASHBOARD: &str = include_str!("../../monitoring/grafana-dashboard.json");
-
-/// The metrics that a text of queries names.
-fn named(text: &str) -> BTreeSet<&str> {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    text.split(|c| !is_part(c))
-        .filter(|word| word.starts_with("redirector_"))
-        .collect()
-}
-
-/// Those of them that are not scraped, in the format that Prometheus asks for.
-fn unknown(text: &str) -> Vec<&str> {
-    let scraped = self::text(Format::OpenMetrics);
-    let Scraped { samples, .. } = read(&scraped);
-    let known: BTreeSet<&str> = samples
-        .keys()
-        .filter_map(|series| series.split('{').next())
-        .collect();
-    named(text)
-        .into_iter()
-        .filter(|name| !known.contains(name))
-        .collect()
-}
-
-#[test]
-fn alerts_and_dashboard_name_only_metrics_that_there_are() {
-    assert!(named(ALERTS).len() > 10 && named(DASHBOARD).len() > 10);
-    assert_eq!(unknown(ALERTS), [""; 0]);
-    assert_eq!(unknown(DASHBOARD), [""; 0]);
-    assert_eq!(
-        unknown("rate(redirector_nodes_up[5m])"),
-        ["redirector_nodes_up"]
-    );
-}
-
-#[test]
-fn alerts_and_dashboard_name_only_verdicts_and_events_that_there_are() {
-    let names = Verdict::ALL.iter().map(|v| v.name());
-    let names: BTreeSet<&str> = names.chain(Event::ALL.iter().map(|e| e.name())).collect();
-    for text in [ALERTS, DASHBOARD] {
-        let text = text.replace("\\\"", "\"");
-        for label in ["verdict=~\"", "verdict=\"", "event=\""] {
-            for rest in text.split(label).skip(1) {
-                for name in rest.split('"').next().unwrap().split('|') {
-                    assert!(names.contains(name), "{name} is no verdict and no event");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn the_dashboard_has_a_query_in_every_panel() {
-    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap();
-    let mut ids = BTreeSet::new();
-    for panel in panels {
-        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
-        for target in panel["targets"].as_array().unwrap() {
-            let expression = target["expr"].as_str().unwrap();
-            assert!(!named(expression).is_empty(), "{panel}");
-            for (open, close) in [('(', ')'), ('{', '}'), ('[', ']')] {
-                assert_eq!(
-                    expression.matches(open).count(),
-                    expression.matches(close).count(),
-                    "{expression}"
-                );
-            }
-        }
-    }
 }
 
 /// A snapshot with so many nodes.

@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::document::Document;
+use crate::control::status::PeerCause;
 use crate::secret::Secret;
 
 /// Where the document is.
@@ -66,8 +67,25 @@ pub enum FetchError {
     },
 }
 
+impl FetchError {
+    /// What has to be mended.
+    pub const fn cause(&self) -> PeerCause {
+        match self {
+            Self::Away { .. } => PeerCause::Away,
+            Self::Late(_) => PeerCause::Late,
+            Self::Refused {
+                code: 401 | 403, ..
+            } => PeerCause::Token,
+            Self::Refused { .. } | Self::Unusable { .. } => PeerCause::Unusable,
+        }
+    }
+}
+
 /// Asks once.
-pub(super) async fn fetch(address: SocketAddr, token: &Secret) -> Result<Fetched, FetchError> {
+///
+/// # Errors
+/// When it tells nothing that can be used.
+pub async fn fetch(address: SocketAddr, token: &Secret) -> Result<Fetched, FetchError> {
     let asked = timeout(WITHIN, ask(address, token)).await;
     let answer = asked
         .map_err(|_| FetchError::Late(address))?

@@ -39,4 +39,4 @@ pub use document::{
     AssociationRecord, Document, FlowRecord, ListenerRecord, RedirectRecord, SPLIT, SlotsRecord,
     TableRecord, VERSION, fingerprint,
 };
-pub use fetch::{FetchError, Fetched};
+pub use fetch::{FetchError, Fetched, fetch};

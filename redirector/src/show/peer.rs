@@ -85,20 +85,22 @@ fn remarks(peer: &PeerStatus) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use crate::show::summary;
     use crate::show::tests::status;
 
     use super::*;
 
-    fn peer() -> PeerStatus {
+    pub(crate) fn peer() -> PeerStatus {
         PeerStatus {
             name: "b".to_owned(),
             address: "10.9.0.2:9180".parse().unwrap(),
             state: PeerState::Up,
             error: None,
+            cause: None,
             awaited: false,
             age_ms: Some(412),
+            interval_ms: 1000,
             took_ms: 3,
             bytes: 140_000,
             standing: Some("behind".to_owned()),

@@ -21,13 +21,25 @@ pub(super) fn sources(status: &Status) -> String {
             &source.source,
             &source.nodes.to_string(),
             &confirmed(source, status.at),
-            source.error.as_deref().unwrap_or(NONE),
+            &trouble(source, status.at),
         ]);
     }
     if status.sources.is_empty() {
         return String::new();
     }
     table.to_string()
+}
+
+/// Why the nodes may be others, and for how long.
+fn trouble(source: &SourceStatus, now: u64) -> String {
+    match (&source.error, source.since) {
+        (None, _) => NONE.to_owned(),
+        (Some(error), None) => error.clone(),
+        (Some(error), Some(since)) => {
+            let age = Duration::from_secs(now.saturating_sub(since));
+            format!("{error} (for {})", rough(age))
+        }
+    }
 }
 
 /// A cluster that is watched says something only when something changes.

@@ -1,3 +1,4 @@
+pub(crate) use super::peer::tests::peer as a_peer;
 use super::*;
 use crate::control::status::{
     AnswersStatus, CheckStatus, CounterStatus, FORWARD_TO, FlowsStatus, InterfaceStatus,

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use redirector_tests::lab::agent::Agent;
-use redirector_tests::lab::api_server::{ApiServer, Condition, Gone, NAMESPACE, Pod, SERVICE};
+use redirector_tests::lab::api_server::{
+    ApiServer, Condition, Flood, Gone, NAMESPACE, Pod, SERVICE,
+};
 use redirector_tests::lab::following::Following;
 use redirector_tests::lab::plan::ROUTER;
 use redirector_tests::lab::{Lab, Topology, wait_until};
 
+use super::doctor::{findings, source_findings};
 use super::running::{AT_ONCE, SOON, Watched, at, config, lab, require_whole};
 
-const PODS: [&str; 3] = ["dante-0", "dante-1", "dante-2"];
+pub(crate) const PODS: [&str; 3] = ["dante-0", "dante-1", "dante-2"];
 
 /// `empty-grace` in these labs.
 const GRACE: Duration = Duration::from_secs(3);
@@ -29,7 +32,7 @@ fn pod(node: usize, condition: Condition) -> Pod {
     }
 }
 
-fn ready(nodes: &[usize]) -> Vec<Pod> {
+pub(crate) fn ready(nodes: &[usize]) -> Vec<Pod> {
     let nodes = nodes.iter();
     nodes.map(|node| pod(*node, Condition::Ready)).collect()
 }
@@ -204,6 +207,11 @@ fn whatever_becomes_of_the_api_server_nothing_moves_and_the_tables_follow_again(
     running
         .watched()
         .wait_for_failure("kubernetes", Some("is forbidden"))?;
+    let found = source_findings(&running.lab, &running.agent)?;
+    let text = found[0]["text"].to_string();
+    ensure!(text.contains("no Role in namespace `socks`"), "{text}");
+    let mend = found[0]["mend"]["command"].to_string();
+    ensure!(mend.contains("kubectl create role"), "{mend}");
     running.server.forbid(false);
     running.watched().wait_for_failure("kubernetes", None)?;
     running.server.go();
@@ -301,4 +309,78 @@ fn a_restart_without_an_api_server_loses_nothing() -> Result<()> {
     running.server.come_back(running.lab.router())?;
     running.watched().wait_for_slots(&PODS)?;
     Ok(())
+}
+
+/// The most memory that a process has had, MiB.
+fn peak_memory(agent: &Agent) -> Result<f64> {
+    let process = agent.process().context("the agent has ended")?;
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|text| text.trim().strip_suffix(" kB"));
+    Ok(peak.context("no VmHWM")?.parse::<f64>()? / 1024.0)
+}
+
+#[test]
+fn a_server_whose_answers_have_no_end_is_cut_short_and_nothing_moves() -> Result<()> {
+    let running = Running::new(Topology::TwoArmed)?;
+    let watched = running.watched();
+    let homes = watched.homes()?;
+    let transfers = watched.transfers()?;
+    let before = peak_memory(&running.agent)?;
+    for (flood, words) in [
+        (Flood::Line, "a line of the watch is longer than"),
+        (Flood::List, "the answer is longer than"),
+        (Flood::Slices, "there are more than 2048 EndpointSlices"),
+        (Flood::Pages, "there are more than 2048 EndpointSlices"),
+    ] {
+        running.server.flood(Some(flood));
+        watched.wait_for_failure("kubernetes", Some(words))?;
+        assert_eq!(watched.homes()?, homes, "{flood:?}");
+        let peak = peak_memory(&running.agent)?;
+        println!("{flood:?}: {:.0} MiB more at most", peak - before);
+        ensure!(peak < before + 100.0, "{flood:?}: {before} to {peak} MiB");
+        running.server.flood(None);
+        wait_until("the source to tell its nodes again", SOON, || {
+            watched.wait_for_failure("kubernetes", None)
+        })?;
+    }
+    require_whole(&transfers, "after floods")?;
+    running.follow(&ready(&[0, 1, 2]), &PODS)?;
+    Ok(())
+}
+
+#[test]
+fn the_doctor_asks_itself_where_no_agent_does() -> Result<()> {
+    let mut running = Running::prepare(Topology::TwoArmed)?;
+    running.server.set(&ready(&[0, 1]));
+    let found = |running: &Running| findings(&running.lab, &running.agent, true);
+    let is = |found: &[serde_json::Value], level: &str, words: &str| {
+        let text = found[0]["text"].to_string();
+        ensure!(
+            found[0]["level"] == level && text.contains(words),
+            "{found:#?}"
+        );
+        Ok(())
+    };
+    is(&found(&running)?, "ok", "names 2 nodes")?;
+    running.server.set(&[]);
+    is(&found(&running)?, "problem", "names no node")?;
+    running.server.forbid(true);
+    is(&found(&running)?, "problem", "no Role in namespace `socks`")?;
+    running.server.forbid(false);
+    let kubeconfig = running.lab.workspace_file("kubeconfig");
+    running.server.write_wrong_kubeconfig(&kubeconfig)?;
+    is(
+        &found(&running)?,
+        "problem",
+        "is not one that the authority in",
+    )?;
+    std::fs::write(&kubeconfig, "clusters: []")?;
+    is(&found(&running)?, "problem", "cannot be read")?;
+    running.server.write_kubeconfig(&kubeconfig)?;
+    running.server.go();
+    is(&found(&running)?, "problem", "it cannot be asked")?;
+    running.server.come_back(running.lab.router())?;
+    running.server.set(&ready(&[0]));
+    is(&found(&running)?, "ok", "names 1 node")
 }

@@ -18,10 +18,15 @@ pub struct PeerStatus {
     pub state: PeerState,
     /// Why nothing was heard, if so.
     pub error: Option<String>,
+    /// What has to be mended then.
+    pub cause: Option<PeerCause>,
     /// Whether this relay has nothing to go on from before it has heard of it, or that it is down.
     pub awaited: bool,
     /// Milliseconds since what is known of it was asked for; none if nothing is.
     pub age_ms: Option<u64>,
+    /// Time between two exchanges, milliseconds, as configured.
+    #[serde(default)]
+    pub interval_ms: u64,
     /// How long the last answer took, milliseconds.
     pub took_ms: u64,
     /// Size of the last answer.
@@ -59,6 +64,22 @@ pub enum PeerState {
     Down,
     /// Something that can't be used.
     Refused,
+}
+
+/// Why nothing is heard of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerCause {
+    /// Nobody is there, or he does not speak.
+    Away,
+    /// It does not answer in time.
+    Late,
+    /// It has no use for the token.
+    Token,
+    /// Its `hash-key` is another one.
+    Key,
+    /// What answers is no relay of this version.
+    Unusable,
 }
 
 impl fmt::Display for PeerState {

@@ -55,6 +55,11 @@ impl Story {
         self.book.believe(now, |_| None)
     }
 
+    fn trouble(&self) -> Option<Trouble> {
+        let (_, known) = self.book.known().next().expect("a pool");
+        known.trouble
+    }
+
     fn names(&self) -> Vec<String> {
         let nodes = &self.book.nodes()["p"];
         nodes.iter().map(|node| node.name.clone()).collect()
@@ -85,17 +90,21 @@ fn a_source_that_fails_changes_nothing_and_is_said_once() {
     for pool in [CLUSTER, NAME] {
         let mut story = Story::new(pool);
         story.take(Report::Listed(vec![node("a", 2)]));
-        let first = story.take(Report::Failed("gone".to_owned()));
+        let first = story.take(Report::Failed("gone".to_owned().into()));
         assert_eq!(first.failed.as_deref(), Some("gone"));
         for _ in 0..100 {
             story.wait(Duration::from_secs(600));
-            let again = story.take(Report::Failed("still gone".to_owned()));
+            let again = story.take(Report::Failed("still gone".to_owned().into()));
             assert_eq!(again, Taken::default());
             assert_eq!(story.believe(), []);
             assert_eq!(story.names(), ["a"]);
         }
+        let trouble = story.trouble().expect("there is some");
+        assert_eq!(trouble.failure.reason, "still gone");
+        assert_eq!(trouble.since, SystemTime::UNIX_EPOCH, "since the first");
         let taken = story.take(Report::Listed(vec![node("a", 2)]));
         assert!(taken.recovered && !taken.has_changed());
+        assert_eq!(story.trouble(), None);
     }
 }
 
@@ -125,7 +134,7 @@ fn an_empty_list_is_not_believed_while_the_source_is_gone_or_names_somebody_agai
     let mut story = Story::new(CLUSTER);
     story.take(Report::Listed(vec![node("a", 2)]));
     story.take(Report::Listed(Vec::new()));
-    story.take(Report::Failed("gone".to_owned()));
+    story.take(Report::Failed("gone".to_owned().into()));
     story.wait(10 * GRACE);
     assert_eq!(story.believe(), []);
     story.take(Report::Listed(Vec::new()));
@@ -154,7 +163,7 @@ fn names_are_looked_up_when_answers_do_not_hold_any_more_and_clusters_are_watche
     assert_eq!(due(&mut story), 0, "not more often than once in a second");
     story.wait(SHORTEST);
     assert_eq!(due(&mut story), 1);
-    story.take(Report::Failed("silence".to_owned()));
+    story.take(Report::Failed("silence".to_owned().into()));
     story.wait(RETRY);
     assert_eq!(due(&mut story), 1);
     assert_eq!(story.book.to_watch(), []);

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::Config;
 
-fn kubernetes(more: &str) -> Kubernetes {
+pub(crate) fn kubernetes(more: &str) -> Kubernetes {
     let text = format!(
         "interfaces = [\"eth0\"]\n[pool.p.kubernetes]\nnamespace = \"socks\"\nservice = \"dante\"\n{more}\n\
          [redirect.r]\nlisten = [\"10.0.0.1:1080\"]\nforward-to = {{ pool = \"p\", port = 1080 }}\n"
@@ -33,6 +33,16 @@ fn slice(kind: &str, port: u16, endpoints: &[Value]) -> EndpointSlice {
         "endpoints": endpoints,
     }))
     .expect("a slice")
+}
+
+/// The nodes of slices.
+fn discovered<'s>(
+    kubernetes: &Kubernetes,
+    slices: impl IntoIterator<Item = &'s EndpointSlice>,
+) -> Vec<Discovered> {
+    let slices = slices.into_iter();
+    let all: Vec<Placed> = slices.flat_map(|slice| placed(kubernetes, slice)).collect();
+    super::discovered(&all)
 }
 
 fn named(nodes: &[Discovered]) -> Vec<String> {

@@ -7,6 +7,8 @@ mod generic_netlink;
 mod host;
 mod names;
 mod nodes;
+mod peers;
+mod sources;
 mod subject;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +45,9 @@ pub async fn gather(
     let (agent, status) = host::agent(socket).await;
     let names = names::look(config, status.as_deref()).await;
     let config = config.map(|config| config.with_addresses(&names::known(&names, config)));
+    let (sources, named) = sources::look(config.as_ref(), status.as_deref()).await;
+    let config = config.map(|config| config.with_discovered(&named));
+    let peers = peers::look(config.as_ref(), status.as_deref()).await;
     let subject = match (&config, &status) {
         (Some(config), status) => Subject::of_config(config, status.as_deref()),
         (None, Some(status)) => Subject::of_status(status),
@@ -99,6 +104,8 @@ pub async fn gather(
             .map(|address| shared(*address, &subject, &view, client_side.as_ref()))
             .collect(),
         names,
+        sources,
+        peers,
         nodes,
     })
 }

@@ -4,7 +4,9 @@ mod host;
 mod interface;
 mod name;
 mod node;
+mod peer;
 mod shared;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,12 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     }
     for name in &facts.names {
         name::judge(name, &mut findings);
+    }
+    for source in &facts.sources {
+        source::judge(source, &mut findings);
+    }
+    for peer in &facts.peers {
+        peer::judge(peer, &mut findings);
     }
     for node in &facts.nodes {
         node::judge(facts, node, &mut findings);

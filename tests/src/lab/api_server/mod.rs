@@ -8,9 +8,13 @@
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | the objects, their history, and what the server is told to do |
+//! | `account.rs` | what a pod is given to ask with |
+//! | `flood.rs` | answers without an end |
 //! | `serve.rs` | HTTP |
 //! | `tls.rs` | TLS, with an authority of its own |
 
+mod account;
+mod flood;
 mod serve;
 mod tls;
 
@@ -29,7 +33,10 @@ use tokio::sync::{oneshot, watch};
 use self::tls::Identity;
 use super::netns::Netns;
 
-/// Who has this may ask.
+pub use account::ServiceAccount;
+pub use flood::Flood;
+
+/// Who has this may ask, until the token is another.
 const TOKEN: &str = "token-of-the-lab";
 
 /// The namespace that the token has a right to.
@@ -77,6 +84,8 @@ struct Manner {
     forbids: bool,
     /// Watches end as soon as they begin.
     ends_at_once: bool,
+    /// What has no end.
+    flood: Option<Flood>,
     /// Counts the times at which all watches were broken off.
     breaks: u64,
 }
@@ -111,6 +120,8 @@ struct Cluster {
     history: VecDeque<Change>,
     /// Changes up to this version are forgotten.
     forgotten: u64,
+    /// Who has this may ask.
+    token: String,
     manner: Manner,
     asked: Asked,
 }
@@ -160,10 +171,12 @@ impl ApiServer {
             objects: BTreeMap::new(),
             history: VecDeque::new(),
             forgotten: 0,
+            token: TOKEN.to_owned(),
             manner: Manner {
                 gone: Gone::Line,
                 forbids: false,
                 ends_at_once: false,
+                flood: None,
                 breaks: 0,
             },
             asked: Asked::default(),
@@ -215,7 +228,20 @@ impl ApiServer {
     /// # Errors
     /// When the file can't be written.
     pub fn write_kubeconfig(&self, path: &Path) -> Result<PathBuf> {
-        let authority = STANDARD.encode(&self.identity.authority);
+        self.write_kubeconfig_with(path, &self.identity.authority)
+    }
+
+    /// The same with the certificate of another authority.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn write_wrong_kubeconfig(&self, path: &Path) -> Result<PathBuf> {
+        let stranger = Identity::new(self.address.ip())?;
+        self.write_kubeconfig_with(path, &stranger.authority)
+    }
+
+    fn write_kubeconfig_with(&self, path: &Path, authority: &str) -> Result<PathBuf> {
+        let authority = STANDARD.encode(authority);
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -286,10 +312,27 @@ impl ApiServer {
         });
     }
 
+    /// Knows nobody's token any more.
+    pub fn withdraw_tokens(&self) {
+        self.shared.change(|cluster| {
+            cluster.token = String::from("token-of-nobody");
+            cluster.manner.breaks += 1;
+        });
+    }
+
     /// Ends every watch from now on as soon as it has begun, or none.
     pub fn end_at_once(&self, ends_at_once: bool) {
         self.shared.change(|cluster| {
             cluster.manner.ends_at_once = ends_at_once;
+            cluster.manner.breaks += 1;
+        });
+    }
+
+    /// Sends answers without an end from now on, or none.
+    pub fn flood(&self, flood: Option<Flood>) {
+        self.shared.change(|cluster| {
+            cluster.forget();
+            cluster.manner.flood = flood;
             cluster.manner.breaks += 1;
         });
     }

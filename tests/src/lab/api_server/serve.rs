@@ -18,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::tls::{Identity, Secured};
-use super::{Change, Gone, NAMESPACE, Shared, TOKEN};
+use super::{Change, Flood, Gone, NAMESPACE, Shared};
 
 /// Most objects of a page, whatever is asked for: lists of more come in several.
 const PAGE: usize = 2;
@@ -64,9 +64,9 @@ async fn answer(
 ) -> Response {
     let news = shared.news.subscribe();
     let parameters = parameters(&query.unwrap_or_default());
-    let token = headers.get(header::AUTHORIZATION);
-    let is_known = token.is_some_and(|token| token == &format!("Bearer {TOKEN}"));
     let mut cluster = shared.lock();
+    let token = headers.get(header::AUTHORIZATION);
+    let is_known = token.is_some_and(|token| token == &format!("Bearer {}", cluster.token));
     if !is_known {
         cluster.asked.strangers += 1;
         return refusal(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized");
@@ -81,6 +81,9 @@ async fn answer(
     if parameters.get("watch").is_none_or(|watch| watch != "true") {
         let is_first = !parameters.contains_key("continue");
         cluster.asked.lists += u64::from(is_first);
+        if let Some(flood @ (Flood::List | Flood::Pages)) = cluster.manner.flood {
+            return flood.answer(cluster.version);
+        }
         return page(&cluster.objects, cluster.version, &parameters);
     }
     cluster.asked.watches += 1;
@@ -98,6 +101,9 @@ async fn answer(
     }
     if cluster.manner.ends_at_once {
         return lines(String::new());
+    }
+    if let Some(flood @ (Flood::Line | Flood::Slices)) = cluster.manner.flood {
+        return flood.answer(cluster.version);
     }
     let seconds = version(&parameters, "timeoutSeconds").unwrap_or(1800);
     let watching = Watching {
