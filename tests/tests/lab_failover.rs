@@ -12,6 +12,7 @@ use rand::{Rng as _, SeedableRng as _};
 use redirector_tests::lab::agent::{Agent, AgentConfig};
 use redirector_tests::lab::capture::Capture;
 use redirector_tests::lab::flood::Flood;
+use redirector_tests::lab::loss::{self, lost};
 use redirector_tests::lab::plan::SHARED;
 use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, require_unbroken, wait_until};
 
@@ -270,7 +271,7 @@ fn forwarding_goes_on_when_the_agent_is_killed_and_a_new_one_adopts_it_without_a
         let homes = homes(&lab, 24)?;
         let transfers = start_transfers(&lab, homes.keys())?;
         std::thread::sleep(Duration::from_millis(500));
-        let before = retransmissions(&lab)?;
+        let before = lost(&lab)?;
         agent.kill()?;
         std::thread::sleep(Duration::from_secs(1));
         for (client, home) in &homes {
@@ -283,7 +284,7 @@ fn forwarding_goes_on_when_the_agent_is_killed_and_a_new_one_adopts_it_without_a
         agent.start_again()?;
         std::thread::sleep(Duration::from_secs(2));
         require_whole(&transfers)?;
-        assert_eq!(retransmissions(&lab)?, before, "packets were lost");
+        loss::require_whole(&lab, &transfers, before, "with another agent")?;
         for (client, home) in &homes {
             assert_eq!(
                 lab.connect(*client, SHARED)?.node,
@@ -395,29 +396,4 @@ fn require_whole(transfers: &[Transfer]) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// TCP segments that clients and nodes had to send again.
-fn retransmissions(lab: &Lab) -> Result<u64> {
-    let mut hosts = vec![lab.client_host(), lab.far_host()];
-    for node in 0..lab.node_count() {
-        hosts.push(lab.node_host(node)?);
-    }
-    let mut sum = 0;
-    for host in hosts {
-        let text = host.run(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))??;
-        let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
-        let names = lines.next().context("no TCP counters")?;
-        let values = lines.next().context("no TCP counters")?;
-        let column = names
-            .split_whitespace()
-            .position(|name| name == "RetransSegs")
-            .context("no RetransSegs")?;
-        sum += values
-            .split_whitespace()
-            .nth(column)
-            .context("no RetransSegs")?
-            .parse::<u64>()?;
-    }
-    Ok(sum)
 }
