@@ -22,19 +22,6 @@ fn small_lab() -> Result<Lab> {
     Lab::new(Topology::TwoArmed, options)
 }
 
-/// Runs the doctor in the relay, with the agent's file, socket and pins.
-fn doctor(lab: &Lab, agent: &Agent, with_config: bool) -> Result<Output> {
-    let arguments = agent.run_arguments();
-    // `run`, `--config FILE`, `--socket PATH --pin-dir PATH`, and what only `run` has.
-    let (config, others) = (&arguments[1..3], &arguments[3..7]);
-    let mut command = lab.relay().command(agent.program());
-    command.args(["doctor", "--json"]).args(others);
-    if with_config {
-        command.args(config);
-    }
-    command.output().context("can't start the doctor")
-}
-
 /// What is not well: problems and warnings. The exit code must tell whether there are problems.
 fn ills(output: &Output) -> Result<Vec<Value>> {
     let text = String::from_utf8_lossy(&output.stdout);
@@ -175,7 +162,7 @@ const FAULTS: [Fault; 9] = [
 fn each_fault_is_named_alone_and_its_command_mends_it() -> Result<()> {
     let mut lab = small_lab()?;
     let agent = Agent::prepare(&lab, &AgentConfig::new(Topology::TwoArmed, 2).to_toml())?;
-    let found = ills(&doctor(&lab, &agent, true)?)?;
+    let found = ills(&agent.doctor(true)?)?;
     ensure!(found.is_empty(), "all is well, and yet: {found:#?}");
     for Fault {
         what,
@@ -186,7 +173,7 @@ fn each_fault_is_named_alone_and_its_command_mends_it() -> Result<()> {
     } in FAULTS
     {
         make(&mut lab)?;
-        let found = ills(&doctor(&lab, &agent, true)?)?;
+        let found = ills(&agent.doctor(true)?)?;
         let [finding] = found.as_slice() else {
             bail!("{what}: {found:#?}");
         };
@@ -200,7 +187,7 @@ fn each_fault_is_named_alone_and_its_command_mends_it() -> Result<()> {
         );
         mend(&mut lab, finding).with_context(|| what)?;
         wait_until(&format!("the end of: {what}"), SOON, || {
-            let found = ills(&doctor(&lab, &agent, true)?)?;
+            let found = ills(&agent.doctor(true)?)?;
             ensure!(found.is_empty(), "{found:#?}");
             Ok(())
         })?;
@@ -221,10 +208,10 @@ fn merged_packets_are_trouble_in_generic_mode_only() -> Result<()> {
     };
     let agent = Agent::prepare(&lab, &native.to_toml())?;
     relay(&lab, "ethtool -K clients gro on")?;
-    let found = ills(&doctor(&lab, &agent, true)?)?;
+    let found = ills(&agent.doctor(true)?)?;
     ensure!(found.is_empty(), "{found:#?}");
     agent.write_config(&generic.to_toml())?;
-    let found = ills(&doctor(&lab, &agent, true)?)?;
+    let found = ills(&agent.doctor(true)?)?;
     let [finding] = found.as_slice() else {
         bail!("{found:#?}");
     };
@@ -233,7 +220,7 @@ fn merged_packets_are_trouble_in_generic_mode_only() -> Result<()> {
         "{finding:#}"
     );
     mend(&mut lab, finding)?;
-    let found = ills(&doctor(&lab, &agent, true)?)?;
+    let found = ills(&agent.doctor(true)?)?;
     ensure!(found.is_empty(), "{found:#?}");
     Ok(())
 }
@@ -254,7 +241,7 @@ fn a_running_data_path_is_looked_at_and_left_alone() -> Result<()> {
         })
     };
     for with_config in [true, false] {
-        let found = ills(&doctor(&lab, &agent, with_config)?)?;
+        let found = ills(&agent.doctor(with_config)?)?;
         ensure!(found.is_empty(), "{found:#?}");
         goes_on()?;
     }
@@ -262,7 +249,7 @@ fn a_running_data_path_is_looked_at_and_left_alone() -> Result<()> {
     lab.kill_dante(1 - node);
     agent.wait_for_health(1 - node, false, SOON)?;
     for with_config in [true, false] {
-        let found = ills(&doctor(&lab, &agent, with_config)?)?;
+        let found = ills(&agent.doctor(with_config)?)?;
         let [finding] = found.as_slice() else {
             bail!("{found:#?}");
         };
@@ -290,7 +277,7 @@ fn what_is_imported_from_the_relayd_conf_of_dantes_page_runs_as_it_is() -> Resul
         String::from_utf8_lossy(&output.stderr)
     );
     agent.write_config(&String::from_utf8(output.stdout)?)?;
-    let found = ills(&doctor(&lab, &agent, true)?)?;
+    let found = ills(&agent.doctor(true)?)?;
     ensure!(found.is_empty(), "{found:#?}");
     agent.start_again()?;
     let all_up = |up: usize| {

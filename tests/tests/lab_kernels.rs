@@ -15,6 +15,8 @@ use redirector_tests::lab::socks::Habit;
 use redirector_tests::lab::{Lab, LabOptions, Topology, Transfer, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Most of it is the verifier's.
+const START: Duration = Duration::from_secs(180);
 
 fn lab_and_agent(topology: Topology) -> Result<(Lab, Agent)> {
     let lab = Lab::new(
@@ -31,7 +33,8 @@ fn lab_and_agent(topology: Topology) -> Result<(Lab, Agent)> {
         udp_associate: "shared",
         ..AgentConfig::new(topology, lab.node_count())
     };
-    let agent = Agent::start(&lab, &config.to_toml())?;
+    let mut agent = Agent::prepare(&lab, &config.to_toml())?.within(START);
+    agent.start_again()?;
     agent.wait_for_all(&config, PATIENCE)?;
     Ok((lab, agent))
 }

@@ -261,17 +261,7 @@ fn without_the_exchange_connections_begun_in_split_slots_break() -> Result<()> {
 
 /// What the doctor finds of the first relay's peers.
 fn peer_findings(world: &mut World) -> Result<Vec<Value>> {
-    let agent = &world.pair.relay(0).agent;
-    let mut command = world.lab.relay().command(agent.program());
-    let others = &agent.run_arguments()[3..7];
-    let output = command.args(["doctor", "--json"]).args(others).output()?;
-    let report: Value = serde_json::from_slice(&output.stdout)?;
-    let all = report["findings"].as_array().context("no findings")?;
-    let of_peers = all.iter().filter(|finding| {
-        let check = finding["check"].as_str();
-        check.is_some_and(|check| check.starts_with("peer"))
-    });
-    Ok(of_peers.cloned().collect())
+    world.pair.relay(0).agent.doctor_findings("peer", false)
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::workspace::Workspace;
 use super::{Lab, wait_until};
 
 mod config;
+mod doctor;
 mod residue;
 mod version;
 
@@ -26,7 +27,7 @@ pub use config::{AgentConfig, node_name, node_name_in};
 pub use version::Version;
 
 /// The longest that an agent may take to answer: where the machine is emulated, most of it is the verifier's.
-pub const START_LIMIT: Duration = Duration::from_secs(180);
+pub const START_LIMIT: Duration = Duration::from_secs(90);
 
 /// The agent of a lab's relay; killed when dropped.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ pub struct Agent {
     wrapper: Vec<String>,
     /// More arguments of `redirector run`.
     more: Vec<String>,
+    start_limit: Duration,
     child: Option<Child>,
 }
 
@@ -80,6 +82,7 @@ impl Agent {
             environment: Vec::new(),
             wrapper: Vec::new(),
             more: Vec::new(),
+            start_limit: START_LIMIT,
             child: None,
         };
         agent.write_config(config)?;
@@ -115,6 +118,13 @@ impl Agent {
     #[must_use]
     pub fn with_variable(mut self, name: &'static str, value: &'static str) -> Self {
         self.environment.push((name, value));
+        self
+    }
+
+    /// The same with so long to answer after a start, in place of [`START_LIMIT`].
+    #[must_use]
+    pub fn within(mut self, start_limit: Duration) -> Self {
+        self.start_limit = start_limit;
         self
     }
 
@@ -207,7 +217,7 @@ impl Agent {
             .spawn()
             .with_context(|| format!("can't start {}", self.program.display()))?;
         self.child = Some(child);
-        let limit = Instant::now() + START_LIMIT;
+        let limit = Instant::now() + self.start_limit;
         loop {
             let child = self.child.as_mut().context("the agent is not running")?;
             if let Some(status) = child.try_wait().context("can't ask for the agent's end")? {

@@ -12,7 +12,6 @@ use redirector_tests::lab::following::Following;
 use redirector_tests::lab::plan::ROUTER;
 use redirector_tests::lab::{Lab, Topology, wait_until};
 
-use super::doctor::{findings, source_findings};
 use super::running::{AT_ONCE, SOON, Watched, at, config, lab, require_whole};
 
 pub(crate) const PODS: [&str; 3] = ["dante-0", "dante-1", "dante-2"];
@@ -207,7 +206,7 @@ fn whatever_becomes_of_the_api_server_nothing_moves_and_the_tables_follow_again(
     running
         .watched()
         .wait_for_failure("kubernetes", Some("is forbidden"))?;
-    let found = source_findings(&running.lab, &running.agent)?;
+    let found = running.agent.doctor_findings("source", false)?;
     let text = found[0]["text"].to_string();
     ensure!(text.contains("no Role in namespace `socks`"), "{text}");
     let mend = found[0]["mend"]["command"].to_string();
@@ -353,7 +352,7 @@ fn a_server_whose_answers_have_no_end_is_cut_short_and_nothing_moves() -> Result
 fn the_doctor_asks_itself_where_no_agent_does() -> Result<()> {
     let mut running = Running::prepare(Topology::TwoArmed)?;
     running.server.set(&ready(&[0, 1]));
-    let found = |running: &Running| findings(&running.lab, &running.agent, true);
+    let found = |running: &Running| running.agent.doctor_findings("source", true);
     let is = |found: &[serde_json::Value], level: &str, words: &str| {
         let text = found[0]["text"].to_string();
         ensure!(

@@ -1,7 +1,6 @@
 //! Pools whose nodes are named elsewhere: by the `EndpointSlices` of a cluster, or by records of a name.
 #![cfg(feature = "lab")]
 
-mod doctor;
 mod kubernetes;
 mod pod;
 mod records;

@@ -9,7 +9,6 @@ use redirector_tests::lab::api_server::{ApiServer, NAMESPACE, SERVICE, ServiceAc
 use redirector_tests::lab::plan::ROUTER;
 use redirector_tests::lab::{Lab, Topology, wait_until};
 
-use super::doctor::source_findings;
 use super::kubernetes::{PODS, ready};
 use super::running::{SOON, Watched, config, lab, require_whole};
 
@@ -53,7 +52,7 @@ fn a_pod_asks_by_its_service_account_and_goes_on_with_a_renewed_token() -> Resul
         agent: &agent,
     };
     watched.wait_for_failure("kubernetes", Some("run as a pod with a service account"))?;
-    let found = source_findings(&lab, &agent)?;
+    let found = agent.doctor_findings("source", false)?;
     ensure!(found[0]["level"] == "problem", "{found:#?}");
     let mend = found[0]["mend"]["command"].to_string();
     ensure!(mend.contains("automountServiceAccountToken"), "{mend}");
@@ -81,7 +80,7 @@ fn a_pod_asks_by_its_service_account_and_goes_on_with_a_renewed_token() -> Resul
     server.withdraw_tokens();
     watched.wait_for_failure("kubernetes", Some("Unauthorized"))?;
     let found = wait_until("the doctor to say so", SOON, || {
-        let found = source_findings(&lab, &agent)?;
+        let found = agent.doctor_findings("source", false)?;
         ensure!(found[0]["text"].to_string().contains("(401)"), "{found:#?}");
         Ok(found)
     })?;

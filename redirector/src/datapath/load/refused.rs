@@ -121,7 +121,8 @@ fn refusal(error: &(dyn StdError + 'static), lacks: bool) -> Option<io::Error> {
         if let Some(cause) = current.downcast_ref::<io::Error>()
             && cause.kind() == io::ErrorKind::PermissionDenied
         {
-            return Some(io::Error::from(cause.kind()));
+            let number = cause.raw_os_error();
+            return Some(number.map_or(cause.kind().into(), io::Error::from_raw_os_error));
         }
         next = current.source();
     }
